@@ -1,0 +1,50 @@
+# What the README's commands call. `make demo`, `make run` and `make test` prepare everything that they need.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+# Network namespaces need root. Building does not, so that only what was built goes through sudo.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
+HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+BUILD := $(CARGO) build --release --workspace --all-features --bins
+CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
+
+.PHONY: demo run test bench lint deps
+
+# The whole path with real clients, each line checked.
+# STORE=postgres; SEED=number; BREAK=reach|impp|tone|relay|vcard|roster.
+demo: deps
+	$(BUILD)
+	$(SUDO) target/release/demo show $(CHOICES)
+
+# The same servers on this machine's loopback until Ctrl-C, for clients of your own.
+run: deps
+	$(BUILD)
+	target/release/demo serve $(CHOICES)
+
+# Everything: units, simulations, contracts, real servers. ARGS go to the test programs, as --test-threads=8.
+test: deps
+	$(if $(SUDO),CARGO_TARGET_$(HOST)_RUNNER='$(SUDO)') $(CARGO) test --workspace --all-features $(if $(ARGS),-- $(ARGS))
+
+# Our parser beside others, and the relay. BENCHMARKS.md holds what was reached.
+bench:
+	$(CARGO) bench -p cusax-common --bench sip
+	$(CARGO) bench -p cusax-b2bua --features io --bench relay
+
+# What a reader would say, said by programs. A core must build, and resolve, without anything that touches the world.
+CORES := cusax-common cusax-b2bua cusax-xmpp
+WORLD := tokio|sqlx|redis|axum|socket2
+CARGO_DENY := 0.20.2
+
+lint:
+	$(CARGO) fmt --all --check
+	@$(CARGO) deny --version 2>/dev/null | grep -qF $(CARGO_DENY) || $(CARGO) install --locked cargo-deny --version $(CARGO_DENY)
+	$(CARGO) deny --all-features check bans licenses sources
+	@for core in $(CORES); do \
+	  found=$$($(CARGO) tree -p $$core -e normal --no-default-features --prefix none | grep -E '^($(WORLD))[ -]' | sort -u); \
+	  if [ -n "$$found" ]; then echo "the core of $$core depends on: $$found" >&2; exit 1; fi; \
+	done
+	for core in $(CORES); do $(CARGO) check -p $$core --lib --no-default-features || exit 1; done
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+deps:
+	deploy/install-deps.sh

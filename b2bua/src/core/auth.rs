@@ -1,0 +1,835 @@
+//! Who is asking: digest challenges, and the proofs that answer them.
+//!
+//! Rules: RFC 3261 §22, RFC 7616, RFC 8760.
+//!
+//! # The order of judgement
+//! The proof is computed first, against the user's secret or, for an unknown user, against a secret of our own; only a
+//! right proof is told anything about the age or the use of its nonce. So neither answer nor time tells a stranger
+//! whether a user exists.
+//!
+//! # Nonces
+//! A nonce is time, random bytes and a MAC over both with realm, algorithm and transport: it is good for what it was
+//! made for, and needs no memory until it is used. Which counts of a nonce were used is kept in a bounded table. When
+//! the table must forget a nonce, that nonce and all older ones that it does not know are answered with `stale=true`,
+//! never accepted a second time.
+//!
+//! # Left out
+//! - `auth-int`, `-sess` algorithms, `userhash`, and credentials without `qop`: refused like a wrong proof.
+//!
+//! # Invariants
+//! - [`Authenticated`] is made only here, and nothing is written before the proof was found right.
+//! - The table of counts holds at most [`MAX_NONCES`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cusax_common::core::entropy::{Entropy, hex};
+use cusax_common::core::sip::typed::{Authorization, Challenge, Credentials, ProxyAuthorization};
+use cusax_common::core::sip::{Request, Uri, digest};
+use cusax_common::core::time::Wall;
+use cusax_common::core::user::{Algorithm, Aor, User};
+use ring::hmac;
+
+use crate::core::flow::Transport;
+
+/// Makes challenges and judges proofs.
+///
+/// One key for each deployment: processes that share it accept one another's nonces, but not one another's counts.
+pub struct Authenticator {
+    key: hmac::Key,
+    /// One for each algorithm: what proofs for unknown users are computed with.
+    dummies: [String; Algorithm::ALL.len()],
+    windows: BTreeMap<NonceId, Window>,
+    /// Nonces up to this one were forgotten unless they are in the table.
+    forgotten: Option<NonceId>,
+    limit: usize,
+}
+
+/// The algorithms that a listener offers unless it is configured otherwise, the preferred one first.
+pub const DEFAULT_ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
+/// How long a nonce is good.
+pub const NONCE_LIFE: Duration = Duration::from_secs(60);
+/// How many nonces in use are remembered with their counts.
+pub const MAX_NONCES: usize = 65_536;
+/// The longest username, realm, URI, cnonce or response that is judged, in bytes.
+const MAX_PARAMETER: usize = 1024;
+
+/// Which header carries a challenge's answer: a registrar asks like a server, a call is asked like by a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// `Authorization`, which answers 401.
+    Authorization,
+    /// `Proxy-Authorization`, which answers 407.
+    ProxyAuthorization,
+}
+
+/// The proof that a request was made by a user. Made only by [`Authenticator::verify`]; good for one request.
+pub struct Authenticated {
+    user: Arc<User>,
+}
+
+impl Authenticated {
+    /// A proof out of nothing, for the tests of those who ask for one.
+    #[cfg(test)]
+    pub(crate) fn pretended(user: Arc<User>) -> Self {
+        Self { user }
+    }
+
+    /// Whose request it is.
+    #[must_use]
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// Whether the user may speak for this address.
+    #[must_use]
+    pub fn holds(&self, aor: &Aor) -> bool {
+        self.user.aors.contains(aor)
+    }
+}
+
+/// Without the record itself: it holds an address and secrets.
+impl fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authenticated")
+    }
+}
+
+/// Why credentials prove nothing. The answer is always a new challenge, which looks the same but for `stale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// There are none for this realm.
+    #[error("no credentials for the realm")]
+    Missing,
+    /// There are several for this realm, so that it would be their order that decides.
+    #[error("several credentials for one realm")]
+    Ambiguous,
+    /// A part is missing, too long or malformed, or asks for what we do not offer.
+    #[error("credentials in a form that is not offered")]
+    Malformed,
+    /// The `uri` is not that of the request (RFC 7616 §3.4.6).
+    #[error("credentials for another URI")]
+    OtherUri,
+    /// The user is unknown, has no secret for the algorithm, or the proof is wrong. Deliberately not told apart.
+    #[error("wrong credentials")]
+    Wrong,
+    /// The proof is right and the nonce is not: not ours, not for this algorithm, realm or transport, too old, or its
+    /// counts were forgotten.
+    #[error("a nonce that is not good any more")]
+    StaleNonce,
+    /// The proof is right and its count was used before.
+    #[error("a nonce count that was used before")]
+    Replayed,
+}
+
+impl Rejection {
+    /// Whether the new challenge says that only the nonce was at fault.
+    #[must_use]
+    pub fn is_stale(self) -> bool {
+        match self {
+            Self::StaleNonce => true,
+            Self::Missing | Self::Ambiguous | Self::Malformed | Self::OtherUri | Self::Wrong | Self::Replayed => false,
+        }
+    }
+}
+
+impl Authenticator {
+    /// Takes the key, which only this deployment knows.
+    #[must_use]
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self::with_limit(secret, MAX_NONCES)
+    }
+
+    fn with_limit(secret: &[u8; 32], limit: usize) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let dummies = Algorithm::ALL.map(|algorithm| {
+            let context = format!("secret of nobody, {}", algorithm.as_str());
+            hex(&hmac::sign(&key, context.as_bytes()).as_ref()[..secret_bytes(algorithm)])
+        });
+        Self {
+            key,
+            dummies,
+            windows: BTreeMap::new(),
+            forgotten: None,
+            limit: limit.max(1),
+        }
+    }
+
+    /// One challenge for each algorithm, in the given order (RFC 8760 §2.3).
+    ///
+    /// The algorithms belong to the listener, never to the account: that would tell who exists.
+    pub fn challenge(
+        &self,
+        now: Wall,
+        entropy: &mut impl Entropy,
+        realm: &str,
+        transport: Transport,
+        algorithms: &[Algorithm],
+        stale: bool,
+    ) -> Vec<Challenge> {
+        algorithms
+            .iter()
+            .map(|&algorithm| {
+                let id = NonceId {
+                    made: now,
+                    random: entropy.bytes(),
+                };
+                let mac = self.mac(&id, realm, algorithm, transport);
+                let nonce = format!("{:016x}{}{}", id.made.0, hex(&id.random), hex(&mac));
+                Challenge::digest(realm, &nonce, algorithm, stale)
+            })
+            .collect()
+    }
+
+    /// Judges credentials that [`credentials`] found in the request.
+    ///
+    /// `user` is the one with this login, if there is one. `realm` and `transport` are those of the listener.
+    ///
+    /// # Errors
+    /// [`Rejection`]; the answer is a new challenge.
+    pub fn verify(
+        &mut self,
+        now: Wall,
+        request: &Request,
+        transport: Transport,
+        realm: &str,
+        credentials: &Credentials,
+        user: Option<&Arc<User>>,
+    ) -> Result<Authenticated, Rejection> {
+        let claim = Claim::read(credentials).ok_or(Rejection::Malformed)?;
+        if credentials.realm() != Some(realm) {
+            return Err(Rejection::Missing);
+        }
+        if !is_for(claim.uri, request) {
+            return Err(Rejection::OtherUri);
+        }
+        // The same work whether or not there is such a user.
+        let secret = user.and_then(|user| secret_of(user, &claim, realm));
+        let dummy = Algorithm::ALL.iter().position(|&known| known == claim.algorithm);
+        let dummy = dummy.map_or("", |at| self.dummies[at].as_str());
+        let expected = digest::response(
+            claim.algorithm,
+            secret.unwrap_or(dummy),
+            claim.nonce,
+            claim.nc,
+            claim.cnonce,
+            Some(claim.qop),
+            request.method.as_str(),
+            claim.uri,
+        );
+        let right = digest::same(&expected, claim.response);
+        let (Some(user), true, true) = (user, secret.is_some(), right) else {
+            return Err(Rejection::Wrong);
+        };
+        let id = self
+            .own_nonce(claim.nonce, realm, claim.algorithm, transport)
+            .ok_or(Rejection::StaleNonce)?;
+        // A nonce of the future is one of a clock that was set back since.
+        if id.made > now || now.since(id.made) > NONCE_LIFE {
+            return Err(Rejection::StaleNonce);
+        }
+        self.use_count(now, id, claim.count)?;
+        Ok(Authenticated { user: Arc::clone(user) })
+    }
+
+    fn own_nonce(&self, nonce: &str, realm: &str, algorithm: Algorithm, transport: Transport) -> Option<NonceId> {
+        if nonce.len() != NONCE_DIGITS || !nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        let made = Wall(u64::from_str_radix(&nonce[..16], 16).ok()?);
+        let mut random = [0; RANDOM_BYTES];
+        for (at, byte) in random.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&nonce[16 + 2 * at..18 + 2 * at], 16).ok()?;
+        }
+        let id = NonceId { made, random };
+        let mac = hex(&self.mac(&id, realm, algorithm, transport));
+        digest::same(&mac, &nonce[NONCE_DIGITS - mac.len()..]).then_some(id)
+    }
+
+    fn mac(&self, id: &NonceId, realm: &str, algorithm: Algorithm, transport: Transport) -> [u8; MAC_BYTES] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&id.made.0.to_be_bytes());
+        context.update(&id.random);
+        for text in [algorithm.as_str(), transport.as_str(), realm] {
+            // The length keeps one field from running into the next.
+            context.update(&text.len().to_be_bytes());
+            context.update(text.as_bytes());
+        }
+        let mut mac = [0; MAC_BYTES];
+        mac.copy_from_slice(&context.sign().as_ref()[..MAC_BYTES]);
+        mac
+    }
+
+    fn use_count(&mut self, now: Wall, id: NonceId, count: u32) -> Result<(), Rejection> {
+        if let Some(window) = self.windows.get_mut(&id) {
+            return if window.admit(count) {
+                Ok(())
+            } else {
+                Err(Rejection::Replayed)
+            };
+        }
+        if self.forgotten.as_ref().is_some_and(|forgotten| id <= *forgotten) {
+            return Err(Rejection::StaleNonce);
+        }
+        while let Some((oldest, _)) = self.windows.first_key_value() {
+            let expired = now.since(oldest.made) > NONCE_LIFE;
+            if !expired && self.windows.len() < self.limit {
+                break;
+            }
+            let oldest = self.windows.pop_first().map(|(oldest, _)| oldest);
+            self.forgotten = self.forgotten.take().max(oldest);
+        }
+        if self.forgotten.as_ref().is_some_and(|forgotten| id <= *forgotten) {
+            return Err(Rejection::StaleNonce);
+        }
+        let mut window = Window::default();
+        window.admit(count);
+        self.windows.insert(id, window);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("nonces", &self.windows.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The Digest credentials of a request for this realm, wherever they stand among others (RFC 3261 §22.3).
+///
+/// # Errors
+/// There are none, or several.
+pub fn credentials(request: &Request, realm: &str, header: Header) -> Result<Credentials, Rejection> {
+    let all: Vec<Credentials> = match header {
+        Header::Authorization => {
+            let list = request
+                .headers
+                .list::<Authorization>()
+                .map_err(|_| Rejection::Malformed)?;
+            list.into_iter().map(|one| one.0).collect()
+        }
+        Header::ProxyAuthorization => {
+            let list = request
+                .headers
+                .list::<ProxyAuthorization>()
+                .map_err(|_| Rejection::Malformed)?;
+            list.into_iter().map(|one| one.0).collect()
+        }
+    };
+    let mut ours = all
+        .into_iter()
+        .filter(|one| one.is_digest() && one.realm() == Some(realm));
+    match (ours.next(), ours.next()) {
+        (None, _) => Err(Rejection::Missing),
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(Rejection::Ambiguous),
+    }
+}
+
+/// Credentials that have all parts and no others than we offer.
+struct Claim<'a> {
+    username: &'a str,
+    algorithm: Algorithm,
+    nonce: &'a str,
+    uri: &'a str,
+    response: &'a str,
+    cnonce: &'a str,
+    qop: &'a str,
+    nc: &'a str,
+    count: u32,
+}
+
+impl<'a> Claim<'a> {
+    fn read(credentials: &'a Credentials) -> Option<Self> {
+        let bounded = |text: Option<&'a str>| text.filter(|text| text.len() <= MAX_PARAMETER);
+        let hashed = credentials
+            .param("userhash")
+            .is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+        Some(Self {
+            username: bounded(credentials.username()).filter(|name| !name.is_empty() && !hashed)?,
+            algorithm: credentials.algorithm()?,
+            nonce: bounded(credentials.nonce())?,
+            uri: bounded(credentials.uri())?,
+            response: bounded(credentials.response())?,
+            cnonce: bounded(credentials.cnonce())?,
+            qop: credentials.qop().filter(|qop| qop.eq_ignore_ascii_case("auth"))?,
+            nc: credentials.nc()?,
+            count: credentials.nonce_count().filter(|&count| count > 0)?,
+        })
+    }
+}
+
+/// The user's secret for this claim. An empty or cut one is none, so that it never matches.
+fn secret_of<'a>(user: &'a User, claim: &Claim<'_>, realm: &str) -> Option<&'a str> {
+    user.credentials
+        .iter()
+        .find(|one| one.algorithm == claim.algorithm && one.realm == realm && one.username == claim.username)
+        .map(|one| one.ha1.expose().as_str())
+        .filter(|ha1| ha1.len() == 2 * secret_bytes(claim.algorithm) && ha1.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn secret_bytes(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::Md5 => 16,
+        Algorithm::Sha256 | Algorithm::Sha512_256 => 32,
+    }
+}
+
+/// Whether the `uri` of the credentials is that of the request, in whatever spelling (RFC 3261 §22.4 item 8).
+fn is_for(uri: &str, request: &Request) -> bool {
+    uri.parse::<Uri>().is_ok_and(|uri| uri.same_as(&request.uri)) || uri == request.uri.to_string()
+}
+
+/// What makes a nonce unique. Older ones come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct NonceId {
+    made: Wall,
+    random: [u8; RANDOM_BYTES],
+}
+
+/// Which of the last counts of one nonce were used.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    top: u32,
+    /// Bit n: whether `top - n` was used.
+    used: u64,
+}
+
+impl Window {
+    /// Marks a count as used; tells whether it was fresh. What is older than the window counts as used.
+    fn admit(&mut self, count: u32) -> bool {
+        if count > self.top {
+            self.used = self.used.checked_shl(count - self.top).unwrap_or(0) | 1;
+            self.top = count;
+            return true;
+        }
+        let bit = 1_u64.checked_shl(self.top - count).unwrap_or(0);
+        let fresh = bit != 0 && self.used & bit == 0;
+        self.used |= bit;
+        fresh
+    }
+}
+
+/// Random bytes of a nonce.
+const RANDOM_BYTES: usize = 16;
+/// Bytes of a nonce's MAC.
+const MAC_BYTES: usize = 16;
+/// Hexadecimal digits of a nonce: time, random, MAC.
+const NONCE_DIGITS: usize = 2 * (8 + RANDOM_BYTES + MAC_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use cusax_common::core::entropy::Seeded;
+    use cusax_common::core::secret::Secret;
+    use cusax_common::core::sip::Message;
+    use cusax_common::core::user::{Credential, Flags};
+
+    use super::*;
+
+    const REALM: &str = "example.com";
+    const PASSWORD: &str = "correct horse";
+    const START: Wall = Wall(1_700_000_000_000);
+
+    fn user(credentials: Vec<Credential>) -> Arc<User> {
+        Arc::new(User {
+            jid: "alice@example.org".parse().unwrap(),
+            name: "Alice".into(),
+            aors: vec!["sip:line7@example.com".parse().unwrap()],
+            numbers: vec![],
+            credentials,
+            flags: Flags::default(),
+            language: "en".into(),
+        })
+    }
+
+    fn secret(algorithm: Algorithm, ha1: String) -> Credential {
+        Credential {
+            username: "alice".into(),
+            realm: REALM.into(),
+            algorithm,
+            ha1: Secret::new(ha1),
+        }
+    }
+
+    fn alice() -> Arc<User> {
+        let all = Algorithm::ALL.map(|a| secret(a, digest::ha1(a, "alice", REALM, PASSWORD)));
+        user(all.to_vec())
+    }
+
+    /// What a phone says; each test changes one thing.
+    #[derive(Clone)]
+    struct Phone {
+        username: &'static str,
+        password: &'static str,
+        realm: &'static str,
+        nonce: String,
+        algorithm: Option<&'static str>,
+        hash: Algorithm,
+        uri: &'static str,
+        qop: Option<&'static str>,
+        nc: &'static str,
+        method: &'static str,
+        request_uri: &'static str,
+        ha1: Option<String>,
+        transport: Transport,
+        extra: &'static str,
+        before: &'static str,
+    }
+
+    impl Phone {
+        fn new(challenge: &Challenge) -> Self {
+            Self {
+                username: "alice",
+                password: PASSWORD,
+                realm: REALM,
+                nonce: challenge.nonce().unwrap().to_owned(),
+                algorithm: Some(challenge.algorithm().unwrap().as_str()),
+                hash: challenge.algorithm().unwrap(),
+                uri: "sip:example.com",
+                qop: Some("auth"),
+                nc: "00000001",
+                method: "REGISTER",
+                request_uri: "sip:example.com",
+                ha1: None,
+                transport: Transport::Udp,
+                extra: "",
+                before: "",
+            }
+        }
+
+        fn line(&self) -> String {
+            let ha1 = self.ha1.clone();
+            let ha1 = ha1.unwrap_or_else(|| digest::ha1(self.hash, self.username, self.realm, self.password));
+            let response = digest::response(
+                self.hash,
+                &ha1,
+                &self.nonce,
+                self.nc,
+                "c",
+                self.qop,
+                self.method,
+                self.uri,
+            );
+            let algorithm = self.algorithm.map(|a| format!(", algorithm={a}")).unwrap_or_default();
+            let qop = self
+                .qop
+                .map(|q| format!(", qop={q}, nc={}, cnonce=\"c\"", self.nc))
+                .unwrap_or_default();
+            format!(
+                "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", response=\"{response}\"{algorithm}{qop}{}",
+                self.username, self.realm, self.nonce, self.uri, self.extra
+            )
+        }
+
+        fn request(&self) -> Request {
+            let text = format!(
+                "{} {} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+                 From: <sip:line7@example.com>;tag=a\r\nTo: <sip:line7@example.com>\r\nCall-ID: c\r\nCSeq: 1 {}\r\n\
+                 {}Authorization: {}\r\nContent-Length: 0\r\n\r\n",
+                self.method,
+                self.request_uri,
+                self.method,
+                self.before,
+                self.line()
+            );
+            match Message::parse(Bytes::from(text)) {
+                Ok(Message::Request(request)) => request,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn ask(&self, auth: &mut Authenticator, now: Wall, user: Option<&Arc<User>>) -> Result<(), Rejection> {
+            let request = self.request();
+            let credentials = credentials(&request, REALM, Header::Authorization)?;
+            let proof = auth.verify(now, &request, self.transport, REALM, &credentials, user)?;
+            assert!(proof.holds(&"sip:line7@example.com".parse().unwrap()));
+            assert_eq!(proof.user().name, "Alice");
+            Ok(())
+        }
+    }
+
+    fn auth() -> Authenticator {
+        Authenticator::new(&[5; 32])
+    }
+
+    fn challenge(auth: &Authenticator, now: Wall, seed: u64, algorithm: Algorithm) -> Challenge {
+        let all = auth.challenge(now, &mut Seeded::new(seed), REALM, Transport::Udp, &[algorithm], false);
+        all.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn there_is_one_challenge_for_each_algorithm_in_order() {
+        let auth = auth();
+        let all = auth.challenge(
+            START,
+            &mut Seeded::new(1),
+            REALM,
+            Transport::Udp,
+            &DEFAULT_ALGORITHMS,
+            true,
+        );
+        let algorithms: Vec<_> = all.iter().map(|one| one.algorithm().unwrap()).collect();
+        assert_eq!(algorithms, DEFAULT_ALGORITHMS);
+        for one in &all {
+            assert!(one.offers_auth() && one.stale() && one.realm() == Some(REALM));
+            assert_eq!(one.nonce().unwrap().len(), NONCE_DIGITS);
+        }
+        assert_ne!(all[0].nonce(), all[1].nonce());
+    }
+
+    #[test]
+    fn each_algorithm_proves() {
+        for algorithm in Algorithm::ALL {
+            let mut auth = auth();
+            let phone = Phone::new(&challenge(&auth, START, 1, algorithm));
+            assert_eq!(phone.ask(&mut auth, START, Some(&alice())), Ok(()), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn what_differs_is_refused() {
+        use Rejection::*;
+        type Change = fn(&mut Phone);
+        let rows: [(&str, Change, Rejection); 22] = [
+            ("a wrong password", |p| p.password = "x", Wrong),
+            ("an empty password", |p| p.password = "", Wrong),
+            ("another user name", |p| p.username = "bob", Wrong),
+            ("a user name in other case", |p| p.username = "Alice", Wrong),
+            ("no user name", |p| p.username = "", Malformed),
+            ("a hashed user name", |p| p.extra = ", userhash=true", Malformed),
+            ("another realm only", |p| p.realm = "biloxi.example", Missing),
+            ("no qop", |p| p.qop = None, Malformed),
+            ("auth-int", |p| p.qop = Some("auth-int"), Malformed),
+            ("a count of zero", |p| p.nc = "00000000", Malformed),
+            ("a short count", |p| p.nc = "1", Malformed),
+            ("a count that is no number", |p| p.nc = "0000000g", Malformed),
+            ("an unknown algorithm", |p| p.algorithm = Some("NULL"), Malformed),
+            ("a session algorithm", |p| p.algorithm = Some("MD5-sess"), Malformed),
+            (
+                "another algorithm than the nonce's",
+                |p| {
+                    p.algorithm = Some("MD5");
+                    p.hash = Algorithm::Md5;
+                },
+                StaleNonce,
+            ),
+            (
+                "the default algorithm for a nonce of another",
+                |p| {
+                    p.algorithm = None;
+                    p.hash = Algorithm::Md5;
+                },
+                StaleNonce,
+            ),
+            ("a nonce of its own", |p| p.nonce = "x".into(), StaleNonce),
+            (
+                "a nonce changed in one digit",
+                |p| p.nonce.replace_range(20..21, "x"),
+                StaleNonce,
+            ),
+            (
+                "a nonce with another time",
+                |p| p.nonce.replace_range(15..16, "f"),
+                StaleNonce,
+            ),
+            ("another transport", |p| p.transport = Transport::Tls, StaleNonce),
+            (
+                "credentials for another URI",
+                |p| p.uri = "sip:bob@example.com",
+                OtherUri,
+            ),
+            ("credentials of another method", |p| p.ha1 = Some("0".repeat(64)), Wrong),
+        ];
+        for (name, change, rejection) in rows {
+            let mut auth = auth();
+            let mut phone = Phone::new(&challenge(&auth, START, 1, Algorithm::Sha256));
+            change(&mut phone);
+            assert_eq!(phone.ask(&mut auth, START, Some(&alice())), Err(rejection), "{name}");
+            assert_eq!(auth.windows.len(), 0, "{name}: nothing is written before the proof");
+            assert_eq!(rejection.is_stale(), rejection == StaleNonce);
+        }
+    }
+
+    #[test]
+    fn an_equivalent_uri_will_do() {
+        let mut auth = auth();
+        let mut phone = Phone::new(&challenge(&auth, START, 1, Algorithm::Sha256));
+        phone.uri = "sip:EXAMPLE.com";
+        assert_eq!(phone.ask(&mut auth, START, Some(&alice())), Ok(()));
+    }
+
+    #[test]
+    fn nobody_is_indistinguishable_from_a_wrong_password() {
+        let mut auth = auth();
+        for algorithm in Algorithm::ALL {
+            let mut phone = Phone::new(&challenge(&auth, START, 1, algorithm));
+            assert_eq!(phone.ask(&mut auth, START, None), Err(Rejection::Wrong));
+            // Even the secret of nobody proves nothing.
+            let at = Algorithm::ALL.iter().position(|&a| a == algorithm).unwrap();
+            phone.ha1 = Some(auth.dummies[at].clone());
+            assert_eq!(phone.ask(&mut auth, START, None), Err(Rejection::Wrong));
+            // An old nonce is not told to be old to those who prove nothing.
+            assert_eq!(
+                phone.ask(&mut auth, START.after(NONCE_LIFE * 2), None),
+                Err(Rejection::Wrong)
+            );
+        }
+    }
+
+    #[test]
+    fn an_account_without_secret_never_proves() {
+        let sha = Algorithm::Sha256;
+        let accounts = [
+            ("no credential", vec![]),
+            ("an empty HA1", vec![secret(sha, String::new())]),
+            ("a cut HA1", vec![secret(sha, "00".repeat(16))]),
+            ("no digits", vec![secret(sha, "z".repeat(64))]),
+        ];
+        for (name, credentials) in accounts {
+            let account = user(credentials);
+            let stored = account.credentials.first().map(|one| one.ha1.expose().clone());
+            for ha1 in [Some(String::new()), stored, Some(digest::ha1(sha, "alice", REALM, ""))] {
+                let mut auth = auth();
+                let mut phone = Phone::new(&challenge(&auth, START, 1, sha));
+                phone.ha1 = ha1;
+                assert_eq!(
+                    phone.ask(&mut auth, START, Some(&account)),
+                    Err(Rejection::Wrong),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_are_picked_by_realm() {
+        let mut auth = auth();
+        let mut phone = Phone::new(&challenge(&auth, START, 1, Algorithm::Sha256));
+        phone.before = "Authorization: Digest username=\"x\", realm=\"other\", nonce=\"n\", uri=\"sip:a\", response=\"r\"\r\n\
+                        Authorization: NoOne knows\r\n";
+        assert_eq!(
+            phone.ask(&mut auth, START, Some(&alice())),
+            Ok(()),
+            "behind another realm and another scheme"
+        );
+        phone.before = "Authorization: Digest username=\"x\", realm=\"example.com\", nonce=\"n\", uri=\"sip:a\", \
+                        response=\"r\"\r\n";
+        assert_eq!(phone.ask(&mut auth, START, Some(&alice())), Err(Rejection::Ambiguous));
+        let request = Phone::new(&challenge(&auth, START, 1, Algorithm::Md5)).request();
+        assert_eq!(
+            credentials(&request, REALM, Header::ProxyAuthorization).err(),
+            Some(Rejection::Missing)
+        );
+    }
+
+    #[test]
+    fn a_count_is_good_once() {
+        let mut auth = auth();
+        let mut phone = Phone::new(&challenge(&auth, START, 1, Algorithm::Sha256));
+        let rows = [
+            ("the first", "00000001", Ok(())),
+            ("again", "00000001", Err(Rejection::Replayed)),
+            ("a gap", "00000009", Ok(())),
+            ("backwards into the gap", "00000005", Ok(())),
+            ("that again", "00000005", Err(Rejection::Replayed)),
+            ("hexadecimal", "0000000A", Ok(())),
+            ("its other spelling", "0000000a", Err(Rejection::Replayed)),
+            ("a great leap", "00001000", Ok(())),
+            ("the edge of the window", "00000fc1", Ok(())),
+            ("behind the window", "00000fc0", Err(Rejection::Replayed)),
+            ("the last of all", "ffffffff", Ok(())),
+            ("the last again", "ffffffff", Err(Rejection::Replayed)),
+        ];
+        for (name, nc, expected) in rows {
+            phone.nc = nc;
+            assert_eq!(phone.ask(&mut auth, START, Some(&alice())), expected, "{name}");
+        }
+        phone.password = "x";
+        assert_eq!(
+            phone.ask(&mut auth, START, Some(&alice())),
+            Err(Rejection::Wrong),
+            "the proof is judged first"
+        );
+    }
+
+    #[test]
+    fn a_nonce_has_its_time() {
+        let mut auth = auth();
+        let mut phone = Phone::new(&challenge(&auth, START, 1, Algorithm::Sha256));
+        assert_eq!(
+            phone.ask(&mut auth, START.after(NONCE_LIFE), Some(&alice())),
+            Ok(()),
+            "to the last instant"
+        );
+        phone.nc = "00000002";
+        let late = START.after(NONCE_LIFE + Duration::from_millis(1));
+        assert_eq!(phone.ask(&mut auth, late, Some(&alice())), Err(Rejection::StaleNonce));
+        assert_eq!(
+            phone.ask(&mut auth, Wall(START.0 - 1), Some(&alice())),
+            Err(Rejection::StaleNonce),
+            "from the future"
+        );
+        let mut other = Authenticator::new(&[6; 32]);
+        assert_eq!(
+            phone.ask(&mut other, START, Some(&alice())),
+            Err(Rejection::StaleNonce),
+            "of another deployment"
+        );
+    }
+
+    #[test]
+    fn forgotten_counts_are_stale_and_never_good_again() {
+        let mut auth = Authenticator::with_limit(&[5; 32], 2);
+        let phones: Vec<_> = (0..4)
+            .map(|n| {
+                Phone::new(&challenge(
+                    &auth,
+                    START.after(Duration::from_millis(n)),
+                    n,
+                    Algorithm::Sha256,
+                ))
+            })
+            .collect();
+        let now = START.after(Duration::from_secs(1));
+        for phone in &phones[..3] {
+            assert_eq!(phone.ask(&mut auth, now, Some(&alice())), Ok(()));
+            assert!(auth.windows.len() <= 2);
+        }
+        assert_eq!(
+            phones[0].ask(&mut auth, now, Some(&alice())),
+            Err(Rejection::StaleNonce),
+            "the oldest was evicted"
+        );
+        assert_eq!(
+            phones[1].ask(&mut auth, now, Some(&alice())),
+            Err(Rejection::Replayed),
+            "this one was not"
+        );
+        assert_eq!(phones[3].ask(&mut auth, now, Some(&alice())), Ok(()));
+        let later = now.after(NONCE_LIFE);
+        let fresh = Phone::new(&challenge(&auth, later, 9, Algorithm::Sha256));
+        assert_eq!(fresh.ask(&mut auth, later, Some(&alice())), Ok(()));
+        assert_eq!(auth.windows.len(), 1, "expired ones make room");
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let mut auth = auth();
+        let phone = Phone::new(&challenge(&auth, START, 1, Algorithm::Sha256));
+        let request = phone.request();
+        let credentials = credentials(&request, REALM, Header::Authorization).unwrap();
+        let proof = auth
+            .verify(START, &request, Transport::Udp, REALM, &credentials, Some(&alice()))
+            .unwrap();
+        let printed = format!("{auth:?} {proof:?} {credentials:?}");
+        assert!(
+            !printed.contains(&phone.nonce) && !printed.contains("alice"),
+            "{printed}"
+        );
+    }
+}

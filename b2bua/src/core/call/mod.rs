@@ -1,0 +1,1109 @@
+//! A call: two legs, and what joins them.
+//!
+//! ```text
+//!             INVITE            owner known          ports open
+//! (endpoint) ───────► Locating ─────────────► Opening ──────────► Ringing ──► Answering ──► Up ──► Over
+//!                                                    └► Warning ──┘  2xx          ACK       BYE
+//!                                                  183     tone played
+//! ```
+//!
+//! Each leg has From, To, tags, Call-ID, Contact and sequence numbers of its own; what crosses is decided in one table
+//! ([`headers`](crate::core::headers)). The paid leg does not exist before the warning has been heard to its end: there
+//! is nothing that early media, a re-INVITE or a redirect could reach.
+//!
+//! # Invariants
+//! - The caller's INVITE gets exactly one final response.
+//! - A 2xx from a callee is acknowledged exactly once for each copy, and hung up unless it won.
+//! - A call gives one record, when neither leg is left.
+
+mod invite;
+mod leg;
+mod modify;
+mod output;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cusax_common::core::bridge::ChargeNotice;
+use cusax_common::core::dialplan::Dialled;
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::id::SessionId;
+use cusax_common::core::policy::{self, CallerKind, Decision, NumberClass};
+use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
+use cusax_common::core::secret::Pii;
+use cusax_common::core::sip::typed::{CSeq, ContentType};
+use cusax_common::core::sip::{Headers, Method, Request, Response, Status};
+use cusax_common::core::time::Wall;
+use cusax_common::core::user::{Aor, User};
+use jid::BareJid;
+use tracing::{debug, info, warn};
+
+pub use self::invite::{capabilities, not_allowed};
+pub use self::leg::Leg;
+pub use self::output::{CallOutput, Context, Token};
+use crate::core::dialog::{Dialog, DialogId, Misplaced};
+use crate::core::flow::Flow;
+use crate::core::identity;
+use crate::core::media::rewrite::{Description, EarlyAnswer, Rules, SdpFault};
+use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
+use crate::core::registrar::Binding;
+use crate::core::routing::{self, Owner, Plan, Target};
+use crate::core::transaction::ServerId;
+
+/// Who began a call, proved.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A user of ours, by digest, under one of their addresses.
+    User {
+        /// The record.
+        user: Arc<User>,
+        /// What the phone called itself in From; it is theirs.
+        aor: Aor,
+    },
+    /// A trunk, by its configured address.
+    Trunk {
+        /// Its configured name.
+        name: String,
+    },
+}
+
+impl Caller {
+    fn kind(&self) -> CallerKind {
+        match self {
+            Self::User { .. } => CallerKind::User,
+            Self::Trunk { .. } => CallerKind::Trunk,
+        }
+    }
+
+    /// The user, and the address for the record.
+    fn named(&self, invite: &Request) -> (Option<BareJid>, String) {
+        match self {
+            Self::User { user, aor } => (Some(user.jid.clone()), aor.to_string()),
+            Self::Trunk { .. } => (None, invite::claimed_from(invite)),
+        }
+    }
+
+    fn party(&self) -> identity::Party<'_> {
+        match self {
+            Self::User { user, aor } => identity::Party::User { user, aor },
+            Self::Trunk { .. } => identity::Party::Outside,
+        }
+    }
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    id: MediaId,
+    session: SessionId,
+    caller: Caller,
+    phase: Phase,
+    deadline: Option<Instant>,
+    /// The INVITE that began it.
+    invite: Request,
+    /// What the caller offered; none with a late offer.
+    offer: Option<Description>,
+    /// What the caller was told before the callee answered, when a tone had to be played.
+    early: Option<EarlyAnswer>,
+    near: Leg,
+    far: Vec<FarLeg>,
+    /// Which of `far` answered.
+    winner: Option<usize>,
+    modify: Option<modify::Modification>,
+    relayed: Vec<modify::Relayed>,
+    /// Re-INVITEs whose asker has gone; a 2xx still wants its ACK.
+    orphans: Vec<(Token, Side)>,
+    media: Option<Media>,
+    tokens: u32,
+    /// Requests of ours that have no final answer yet.
+    open: usize,
+    facts: Facts,
+    recorded: bool,
+}
+
+/// Our own RTP addresses.
+#[derive(Clone, Copy, Debug)]
+struct Media {
+    caller: SocketAddr,
+    callee: SocketAddr,
+}
+
+/// One target that was invited.
+#[derive(Debug)]
+struct FarLeg {
+    leg: Leg,
+    token: Token,
+    state: FarState,
+    /// The final status with which it failed.
+    failed: Option<Status>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FarState {
+    Inviting,
+    Cancelled,
+    Answered,
+    Gone,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The store is asked who holds the dialled address.
+    Locating(Dialled),
+    /// The media engine is asked for ports.
+    Opening(Plan),
+    /// The caller hears the warning.
+    Warning(Plan),
+    /// Callees have been invited.
+    Ringing,
+    /// The caller got the 200 and has not acknowledged it.
+    Answering,
+    /// Both sides talk.
+    Up,
+    /// No leg is left.
+    Over,
+}
+
+/// What the record will say.
+#[derive(Debug)]
+struct Facts {
+    started: Wall,
+    answered: Option<Wall>,
+    callee: Option<Arc<User>>,
+    to: String,
+    class: Option<NumberClass>,
+    trunk: Option<String>,
+    status: u16,
+    warned: Warned,
+    impp: Impp,
+    video: bool,
+}
+
+impl Call {
+    /// Begins with an INVITE whose sender was proved. The endpoint has read the Request-URI.
+    ///
+    /// # Errors
+    /// The response to send when it cannot become a call; nothing else remains of it then.
+    #[expect(clippy::too_many_arguments, reason = "all of it comes from one request")]
+    pub fn begin<E: Entropy>(
+        cx: &mut Context<'_, E>,
+        id: MediaId,
+        session: SessionId,
+        caller: Caller,
+        dialled: Dialled,
+        server: ServerId,
+        flow: Flow,
+        invite: Request,
+    ) -> Result<Self, Box<Response>> {
+        let offer = read_offer(cx, &invite, &invite.headers, &invite.body)?;
+        let contact = invite::contact(cx, flow);
+        let dialog = Dialog::answering(&invite, flow, cx.draw(), contact)
+            .map_err(|_| Box::new(invite.response(Status::BAD_REQUEST)))?;
+        let mut near = Leg::new(Side::Caller, dialog, cx.entropy);
+        near.asked = Some(server);
+        let facts = Facts {
+            started: cx.now.wall,
+            answered: None,
+            callee: None,
+            to: name_of(&dialled),
+            class: class_of(&dialled),
+            trunk: None,
+            status: 0,
+            warned: Warned::None,
+            impp: Impp::Absent,
+            video: offer.as_ref().is_some_and(|offer| offer.video),
+        };
+        let mut call = Self {
+            id,
+            session,
+            caller,
+            phase: Phase::Over,
+            deadline: Some(cx.now.instant + cx.settings.ring_timeout),
+            invite,
+            offer,
+            early: None,
+            near,
+            far: Vec::new(),
+            winner: None,
+            modify: None,
+            relayed: Vec::new(),
+            orphans: Vec::new(),
+            media: None,
+            tokens: 0,
+            open: 0,
+            facts,
+            recorded: false,
+        };
+        info!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
+        cx.emit(CallOutput::Join(call.near.dialog.id().clone()));
+        call.provisional(cx, Status::TRYING, None);
+        match routing::lookup(&dialled) {
+            Some(lookup) => {
+                call.phase = Phase::Locating(dialled);
+                cx.emit(CallOutput::Fetch(lookup));
+            }
+            None => call.route(cx, dialled, Owner::Nobody),
+        }
+        Ok(call)
+    }
+
+    /// The correlation id.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Whether nothing more can come of this call, late answers included.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over) && self.open == 0
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The store's answer to the lookup; `None` when the store did not answer.
+    pub fn handle_fetched<E: Entropy>(&mut self, cx: &mut Context<'_, E>, answer: Option<Option<Arc<User>>>) {
+        let Phase::Locating(dialled) = std::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        match answer {
+            None => {
+                warn!(dependency = "user-store", "answering 503");
+                self.refuse(cx, Status::SERVICE_UNAVAILABLE, Cause::Overloaded);
+            }
+            Some(owner) => {
+                let owner = owner.map_or(Owner::Nobody, Owner::User);
+                self.route(cx, dialled, owner);
+            }
+        }
+    }
+
+    /// Something from the media engine.
+    pub fn handle_media<E: Entropy>(&mut self, cx: &mut Context<'_, E>, event: &MediaEvent) {
+        match event {
+            MediaEvent::Opened { caller, callee, .. } => match std::mem::replace(&mut self.phase, Phase::Over) {
+                Phase::Opening(plan) => {
+                    self.media = Some(Media {
+                        caller: invite::media_told(cx, self.near.dialog.flow(), *caller),
+                        callee: invite::media_told(cx, plan.targets[0].flow, *callee),
+                    });
+                    self.introduce(cx, plan);
+                }
+                other => self.phase = other,
+            },
+            MediaEvent::Refused { why, .. } => {
+                warn!(dependency = "media", ?why, "answering 503");
+                self.refuse(cx, Status::SERVICE_UNAVAILABLE, Cause::Overloaded);
+            }
+            MediaEvent::Played { side: Side::Caller, .. } => match std::mem::replace(&mut self.phase, Phase::Over) {
+                Phase::Warning(plan) => {
+                    self.facts.warned = Warned::Tone;
+                    self.dial(cx, plan);
+                }
+                other => self.phase = other,
+            },
+            MediaEvent::Closed { .. } if !matches!(self.phase, Phase::Over) => {
+                warn!(dependency = "media", "the relay dropped a call");
+                self.hang_up_both(cx, Cause::Overloaded);
+            }
+            MediaEvent::Played { .. } | MediaEvent::Closed { .. } | MediaEvent::Failed => {}
+        }
+    }
+
+    /// The caller gave up before the answer (RFC 3261 §9.2); the CANCEL itself is answered already.
+    pub fn handle_cancel<E: Entropy>(&mut self, cx: &mut Context<'_, E>, server: ServerId) {
+        if self.modify.is_some() {
+            return self.cancel_modification(cx, server);
+        }
+        if self.near.asked == Some(server) {
+            self.abandon(cx, Status::REQUEST_TERMINATED, Cause::Cancelled);
+        }
+    }
+
+    /// A request within one of the dialogs of this call. ACK has [`handle_ack`](Self::handle_ack).
+    pub fn handle_request<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        id: &DialogId,
+        server: ServerId,
+        flow: Flow,
+        request: &Request,
+    ) {
+        let Some(leg) = self.leg_mut(id) else {
+            return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+        };
+        let side = leg.side;
+        if let Err(why) = leg.dialog.accept(request, flow) {
+            let status = match why {
+                Misplaced::NotOurs => Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST,
+                Misplaced::OutOfOrder => Status::SERVER_INTERNAL_ERROR,
+                Misplaced::Malformed => Status::BAD_REQUEST,
+            };
+            return respond(cx, server, request.response(status));
+        }
+        match request.method {
+            Method::Bye => self.bye(cx, side, server, request),
+            Method::Invite => self.reinvite(cx, side, server, request),
+            Method::Update | Method::Info => self.pass(cx, side, server, request),
+            Method::Options => respond(cx, server, capabilities(request)),
+            _ => respond(cx, server, not_allowed(request)),
+        }
+    }
+
+    /// An ACK for a 2xx of ours.
+    pub fn handle_ack<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: &DialogId, flow: Flow, ack: &Request) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        let side = leg.side;
+        if leg.dialog.accept(ack, flow).is_err() {
+            return;
+        }
+        match self.phase {
+            Phase::Answering if side == Side::Caller => {
+                self.phase = Phase::Up;
+                debug!(leg = "caller", "acknowledged");
+                self.late_answer(cx, Side::Callee, ack);
+            }
+            Phase::Up => self.modification_acknowledged(cx, side, ack),
+            _ => {}
+        }
+    }
+
+    /// A response to a request of ours.
+    pub fn handle_response<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, response: &Response) {
+        if self.is_waiting(token) {
+            return;
+        }
+        if response.status.is_final() {
+            self.open = self.open.saturating_sub(1);
+        }
+        if let Some(index) = self.far.iter().position(|far| far.token == token) {
+            return self.invited(cx, index, response);
+        }
+        if self.modify.as_ref().is_some_and(|modify| modify.token() == token) {
+            return self.modification_answered(cx, response);
+        }
+        if let Some(at) = self.relayed.iter().position(|relayed| relayed.token == token) {
+            return self.passed(cx, at, response);
+        }
+        self.orphan_answered(cx, token, response);
+    }
+
+    /// A request of ours got no answer, or could not be sent.
+    pub fn handle_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token) {
+        self.open = self.open.saturating_sub(1);
+        if let Some(index) = self.far.iter().position(|far| far.token == token) {
+            return self.failed(cx, index, Status::REQUEST_TIMEOUT);
+        }
+        if self.modify.as_ref().is_some_and(|modify| modify.token() == token) {
+            return self.modification_failed(cx);
+        }
+        if let Some(at) = self.relayed.iter().position(|relayed| relayed.token == token) {
+            let relayed = self.relayed.swap_remove(at);
+            respond(cx, relayed.server, relayed.request.response(Status::REQUEST_TIMEOUT));
+        }
+    }
+
+    /// A 2xx of ours was never acknowledged (RFC 3261 §13.3.1.4).
+    pub fn handle_unacknowledged<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        self.hang_up_both(cx, Cause::PeerFailed);
+    }
+
+    /// Time has come to `cx.now`.
+    pub fn handle_timeout<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        if self.deadline.is_none_or(|deadline| cx.now.instant < deadline) {
+            return;
+        }
+        self.deadline = None;
+        if matches!(
+            self.phase,
+            Phase::Locating(_) | Phase::Opening(_) | Phase::Warning(_) | Phase::Ringing
+        ) {
+            self.abandon(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::NoAnswer);
+        }
+    }
+
+    /// The service stops: both sides are told.
+    pub fn shut_down<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        if self.near.asked.is_some() {
+            self.abandon(cx, Status::SERVICE_UNAVAILABLE, Cause::Shutdown);
+        } else {
+            self.hang_up_both(cx, Cause::Shutdown);
+        }
+    }
+
+    /// Decides where the call goes, and whether it may.
+    fn route<E: Entropy>(&mut self, cx: &mut Context<'_, E>, dialled: Dialled, owner: Owner) {
+        if let Owner::User(user) = &owner {
+            self.facts.callee = Some(Arc::clone(user));
+            if self.facts.class.is_some() {
+                self.facts.class = Some(NumberClass::Onnet);
+            }
+        }
+        let bindings = |aor: &Aor| {
+            let target = |binding: &Binding| Target {
+                uri: binding.uri().clone(),
+                flow: binding.flow,
+            };
+            cx.registrar.bindings(aor).iter().map(target).collect()
+        };
+        let plan = match routing::plan(&cx.settings.trunks, bindings, self.caller.kind(), &dialled, &owner) {
+            Ok(plan) => plan,
+            Err(refusal) => return self.refuse(cx, refusal.status, refusal.cause),
+        };
+        self.facts.trunk = plan.trunk().map(str::to_owned);
+        cx.emit(CallOutput::Media(MediaCommand::Open {
+            id: self.id,
+            caller: invite::media_address(cx, self.near.dialog.flow()),
+            callee: invite::media_address(cx, plan.targets[0].flow),
+        }));
+        self.phase = Phase::Opening(plan);
+    }
+
+    /// The ports are there: warn first if policy says so, else dial. Policy is asked on exactly the string that will
+    /// be dialled.
+    fn introduce<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
+        let decision = match &plan.number {
+            Some((_, class)) => policy::decide(
+                &cx.settings.policy,
+                policy::Facts {
+                    class: *class,
+                    caller: self.caller.kind(),
+                },
+            ),
+            None => Decision::Allow,
+        };
+        match decision {
+            Decision::Allow => self.dial(cx, plan),
+            Decision::Refuse { status, .. } => {
+                let status = Status::new(status).unwrap_or(Status::FORBIDDEN);
+                self.refuse(cx, status, Cause::Barred);
+            }
+            Decision::Warn { tone } => self.warn(cx, plan, tone),
+        }
+    }
+
+    fn warn<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan, tone: policy::Tone) {
+        let Some(media) = self.media else { return };
+        // Without an offer there is nothing to play a tone into before the answer.
+        let Some(offer) = &self.offer else {
+            return self.refuse(cx, Status::NOT_ACCEPTABLE_HERE, Cause::Barred);
+        };
+        let early = match offer.early_answer(media.caller, &mut self.near.origin) {
+            Ok(early) => early,
+            Err(fault) => return self.refuse_sdp(cx, fault),
+        };
+        let also = Some(self.near.dialog.flow().remote.ip());
+        let target = offer.target(also);
+        self.provisional(cx, Status::SESSION_PROGRESS, Some(early.body.clone()));
+        cx.emit(CallOutput::Media(MediaCommand::Aim {
+            id: self.id,
+            side: Side::Caller,
+            target,
+        }));
+        cx.emit(CallOutput::Media(MediaCommand::Play {
+            id: self.id,
+            side: Side::Caller,
+            tone: tone_of(tone),
+            codec: early.chosen.codec,
+        }));
+        self.early = Some(early);
+        self.facts.warned = Warned::Interrupted;
+        if let (Caller::User { user, .. }, Some((number, class))) = (&self.caller, &plan.number) {
+            cx.emit(CallOutput::Charge(ChargeNotice {
+                session: self.session,
+                jid: user.jid.clone(),
+                number: number.clone(),
+                class: *class,
+                at: cx.now.wall,
+            }));
+        }
+        info!(leg = "caller", "warning");
+        self.phase = Phase::Warning(plan);
+    }
+
+    /// Invites every target of the plan at once.
+    fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
+        let Some(media) = self.media else { return };
+        self.phase = Phase::Ringing;
+        for target in &plan.targets {
+            let (mut leg, mut request, impp) = invite::compose(cx, self, &plan, target);
+            self.facts.impp = impp;
+            let body = match (&self.offer, &self.early) {
+                (Some(offer), Some(early)) => Some(offer.offer_restricted(early.chosen, media.callee, &mut leg.origin)),
+                (Some(offer), None) => Some(offer.anchored(media.callee, &mut leg.origin)),
+                (None, _) => None,
+            };
+            if let Some(body) = body {
+                crate::core::dialog::set_sdp(&mut request.headers, &mut request.body, body);
+            }
+            let token = self.token();
+            leg.asking = Some(token);
+            cx.emit(CallOutput::Join(leg.dialog.id().clone()));
+            info!(leg = "callee", "inviting");
+            cx.emit(CallOutput::Send {
+                token,
+                flow: target.flow,
+                request,
+            });
+            self.far.push(FarLeg {
+                leg,
+                token,
+                state: FarState::Inviting,
+                failed: None,
+            });
+        }
+    }
+
+    /// A response to one of our INVITEs.
+    fn invited<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
+        let far = &mut self.far[index];
+        match (far.state, response.status) {
+            (FarState::Inviting, status) if !status.is_final() => self.progress(cx, index, response),
+            (FarState::Inviting, status) if status.is_success() => {
+                far.leg.dialog.learn(response);
+                far.leg.asking = None;
+                far.state = FarState::Answered;
+                self.answered(cx, index, response);
+            }
+            (FarState::Inviting | FarState::Cancelled, status) if status.is_final() && !status.is_success() => {
+                self.failed(cx, index, status);
+            }
+            // It crossed our CANCEL, or another one has won: acknowledge, and hang up.
+            (FarState::Cancelled, status) if status.is_success() => {
+                far.leg.dialog.learn(response);
+                self.dismiss(cx, index, response);
+            }
+            // A copy of a 2xx whose ACK waits for the caller's.
+            _ => {}
+        }
+    }
+
+    fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
+        if response.status == Status::TRYING {
+            return;
+        }
+        let far = &mut self.far[index];
+        far.leg.dialog.learn(response);
+        let body = self.early_media(cx, index, response);
+        // A second target's ringing tells the caller nothing new; its media does.
+        let status = if body.is_some() {
+            response.status
+        } else {
+            Status::RINGING
+        };
+        self.provisional_from(cx, status, body, Some(response));
+    }
+
+    /// Joins early media of a callee; the caller's description follows from the first one that speaks.
+    fn early_media<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) -> Option<Bytes> {
+        let (Some(media), Some(offer)) = (self.media, &self.offer) else {
+            return None;
+        };
+        if response.body.is_empty() || self.winner.is_some_and(|winner| winner != index) {
+            return None;
+        }
+        let rules = rules(cx);
+        let answer = Description::read(&response.body, &rules).ok()?;
+        let body = match &self.early {
+            Some(early) => {
+                answer.keeps_to(early.chosen).ok()?;
+                early.body.clone()
+            }
+            None => {
+                answer.answers(offer).ok()?;
+                answer.anchored(media.caller, &mut self.near.origin)
+            }
+        };
+        let far = self.far[index].leg.dialog.flow().remote.ip();
+        let near = self.near.dialog.flow().remote.ip();
+        self.aim(cx, Side::Callee, &answer, far);
+        let offer = self.offer.clone()?;
+        if self.early.is_none() {
+            self.aim(cx, Side::Caller, &offer, near);
+        }
+        Some(body)
+    }
+
+    /// A callee answered: the first one wins.
+    fn answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
+        if self.winner.is_some() || self.near.asked.is_none() {
+            return self.dismiss(cx, index, response);
+        }
+        self.winner = Some(index);
+        for other in 0..self.far.len() {
+            if other != index {
+                self.cancel(cx, other);
+            }
+        }
+        let Some(media) = self.media else { return };
+        let rules = rules(cx);
+        let description = match Description::read(&response.body, &rules) {
+            Ok(description) => description,
+            Err(fault) => return self.unfit(cx, index, response, fault),
+        };
+        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let far = &mut self.far[index];
+        let far_ip = far.leg.dialog.flow().remote.ip();
+        let body = match (&self.offer, &self.early) {
+            (Some(_), Some(early)) => description.keeps_to(early.chosen).map(|()| early.body.clone()),
+            (Some(offer), None) => description
+                .answers(offer)
+                .map(|()| description.anchored(media.caller, &mut self.near.origin)),
+            (None, _) => Ok(description.anchored(media.caller, &mut self.near.origin)),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(fault) => return self.unfit(cx, index, response, fault),
+        };
+        if let Some(offer) = self.offer.clone() {
+            let token = far.token;
+            let request = far.leg.acknowledge(seq, None);
+            cx.emit(CallOutput::Ack {
+                token,
+                flow: far.leg.dialog.flow(),
+                request,
+            });
+            let near_ip = self.near.dialog.flow().remote.ip();
+            self.aim(cx, Side::Caller, &offer, near_ip);
+        } else {
+            far.leg.unacknowledged = Some((far.token, seq));
+        }
+        self.aim(cx, Side::Callee, &description, far_ip);
+        if self.early.is_some() {
+            cx.emit(CallOutput::Media(MediaCommand::Stop {
+                id: self.id,
+                side: Side::Caller,
+            }));
+        }
+        self.facts.video &= description.video;
+        self.facts.answered = Some(cx.now.wall);
+        self.facts.status = Status::OK.code();
+        self.deadline = None;
+        info!(leg = "callee", "answered");
+        self.final_response(cx, Status::OK, Some(body), Some(response));
+        self.phase = Phase::Answering;
+        self.tell_busy(cx, true);
+    }
+
+    /// The answer cannot be used: the callee is acknowledged and hung up, the caller told.
+    fn unfit<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response, fault: SdpFault) {
+        debug!(leg = "callee", %fault, "answer refused");
+        self.dismiss(cx, index, response);
+        self.abandon(cx, Status::NOT_ACCEPTABLE_HERE, Cause::PeerFailed);
+    }
+
+    /// Acknowledges a 2xx that nobody wants, and hangs up.
+    fn dismiss<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
+        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let far = &mut self.far[index];
+        let token = far.token;
+        let request = far.leg.acknowledge(seq, None);
+        cx.emit(CallOutput::Ack {
+            token,
+            flow: far.leg.dialog.flow(),
+            request,
+        });
+        far.state = FarState::Gone;
+        let bye = far.leg.dialog.request(Method::Bye);
+        let (flow, id) = (far.leg.dialog.flow(), far.leg.dialog.id().clone());
+        cx.emit(CallOutput::Leave(id));
+        self.send(cx, flow, bye);
+    }
+
+    /// One target is out. When none is left, the caller hears the best of what came (RFC 3261 §16.7).
+    fn failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) {
+        let far = &mut self.far[index];
+        if far.state == FarState::Gone {
+            return;
+        }
+        far.state = FarState::Gone;
+        far.failed = Some(status);
+        cx.emit(CallOutput::Leave(far.leg.dialog.id().clone()));
+        debug!(leg = "callee", status = status.code(), "failed");
+        if self.near.asked.is_none() || self.winner.is_some() || !matches!(self.phase, Phase::Ringing) {
+            return;
+        }
+        if status.code() >= 600 {
+            for other in 0..self.far.len() {
+                self.cancel(cx, other);
+            }
+        } else if self.far.iter().any(|far| far.state == FarState::Inviting) {
+            return;
+        }
+        let best = self
+            .far
+            .iter()
+            .filter_map(|far| far.failed)
+            .min_by_key(|status| rank(*status));
+        let outcome = crate::core::cause::of_failure(best.unwrap_or(status), self.facts.trunk.is_some());
+        self.abandon(cx, outcome.status, outcome.cause);
+    }
+
+    /// Hangs up: whoever is not up yet is cancelled or refused, whoever is up gets BYE.
+    fn bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, server: ServerId, request: &Request) {
+        respond(cx, server, request.response(Status::OK));
+        let cause = match side {
+            _ if self.facts.answered.is_none() => Cause::Cancelled,
+            Side::Caller => Cause::CallerHungUp,
+            Side::Callee => Cause::CalleeHungUp,
+        };
+        self.settle_modification(cx);
+        if self.near.asked.is_some() {
+            // RFC 3261 §15.1.2: a BYE in an early dialog ends the INVITE as well.
+            return self.abandon(cx, Status::REQUEST_TERMINATED, cause);
+        }
+        match side {
+            Side::Caller => cx.emit(CallOutput::Leave(self.near.dialog.id().clone())),
+            Side::Callee => self.leave_far(cx),
+        }
+        self.end(cx, cause, Some(side.other()), Some(request));
+    }
+
+    /// Ends an established call on both sides.
+    fn hang_up_both<E: Entropy>(&mut self, cx: &mut Context<'_, E>, cause: Cause) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if self.near.asked.is_some() {
+            return self.abandon(cx, Status::SERVER_INTERNAL_ERROR, cause);
+        }
+        self.settle_modification(cx);
+        let bye = self.near.dialog.request(Method::Bye);
+        let flow = self.near.dialog.flow();
+        cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
+        self.send(cx, flow, bye);
+        self.end(cx, cause, Some(Side::Callee), None);
+    }
+
+    /// Ends an unanswered call: the caller gets `status`, callees that may still ring are cancelled.
+    fn abandon<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
+        for index in 0..self.far.len() {
+            self.cancel(cx, index);
+        }
+        self.facts.status = status.code();
+        self.final_response(cx, status, None, None);
+        cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
+        self.end(cx, cause, None, None);
+    }
+
+    /// Refuses before anybody was invited.
+    fn refuse<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
+        info!(leg = "caller", status = status.code(), "call refused");
+        self.abandon(cx, status, cause);
+    }
+
+    fn refuse_sdp<E: Entropy>(&mut self, cx: &mut Context<'_, E>, fault: SdpFault) {
+        debug!(leg = "caller", %fault, "offer refused");
+        let status = Status::new(fault.status()).unwrap_or(Status::NOT_ACCEPTABLE_HERE);
+        self.refuse(cx, status, Cause::PeerFailed);
+    }
+
+    /// The last step of every ending: the side that is still up gets BYE, ports go back, the record is made.
+    fn end<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        cause: Cause,
+        tell: Option<Side>,
+        because: Option<&Request>,
+    ) {
+        if self.recorded {
+            return;
+        }
+        self.recorded = true;
+        self.deadline = None;
+        if let Some(side) = tell {
+            let leg = match side {
+                Side::Caller => Some(&mut self.near),
+                Side::Callee => self.winner.map(|winner| {
+                    self.far[winner].state = FarState::Gone;
+                    &mut self.far[winner].leg
+                }),
+            };
+            if let Some(leg) = leg {
+                // A 2xx that still waits for its late answer is acknowledged first: a dialog ends by rule.
+                if let Some((token, seq)) = leg.unacknowledged {
+                    let request = leg.acknowledge(seq, None);
+                    cx.emit(CallOutput::Ack {
+                        token,
+                        flow: leg.dialog.flow(),
+                        request,
+                    });
+                }
+                let mut bye = leg.dialog.request(Method::Bye);
+                crate::core::cause::carry(because, &mut bye);
+                let (flow, id) = (leg.dialog.flow(), leg.dialog.id().clone());
+                cx.emit(CallOutput::Leave(id));
+                self.send(cx, flow, bye);
+            }
+        }
+        if self.media.is_some() || matches!(self.phase, Phase::Opening(_)) {
+            cx.emit(CallOutput::Media(MediaCommand::Close { id: self.id }));
+        }
+        if self.facts.answered.is_some() {
+            self.tell_busy(cx, false);
+        }
+        self.phase = Phase::Over;
+        let record = self.record(cx.now.wall, cause);
+        info!(
+            cause = ?record.cause,
+            status = record.status,
+            warned = ?record.warning,
+            impp = ?record.impp,
+            "call over"
+        );
+        cx.emit(CallOutput::Record(record));
+    }
+
+    fn record(&self, ended: Wall, cause: Cause) -> CallRecord {
+        let (caller, from) = self.caller.named(&self.invite);
+        let via = match &self.caller {
+            Caller::Trunk { name } => Some(name.clone()),
+            Caller::User { .. } => self.facts.trunk.clone(),
+        };
+        CallRecord {
+            session: self.session,
+            started: self.facts.started,
+            answered: self.facts.answered,
+            ended,
+            caller,
+            from,
+            callee: self.facts.callee.as_ref().map(|user| user.jid.clone()),
+            to: self.facts.to.clone(),
+            class: self.facts.class,
+            trunk: via,
+            cause,
+            status: self.facts.status,
+            warning: self.facts.warned,
+            impp: self.facts.impp,
+        }
+    }
+
+    fn tell_busy<E: Entropy>(&self, cx: &mut Context<'_, E>, up: bool) {
+        let caller = match &self.caller {
+            Caller::User { user, .. } => Some(user),
+            Caller::Trunk { .. } => None,
+        };
+        for user in caller.into_iter().chain(self.facts.callee.as_ref()) {
+            cx.emit(CallOutput::Busy {
+                jid: user.jid.clone(),
+                video: self.facts.video,
+                up,
+            });
+        }
+    }
+
+    fn cancel<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
+        let far = &mut self.far[index];
+        if far.state == FarState::Inviting {
+            far.state = FarState::Cancelled;
+            let elsewhere = self.winner.is_some();
+            cx.emit(CallOutput::Cancel {
+                token: far.token,
+                elsewhere,
+            });
+        }
+    }
+
+    fn leave_far<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        if let Some(winner) = self.winner {
+            self.far[winner].state = FarState::Gone;
+            cx.emit(CallOutput::Leave(self.far[winner].leg.dialog.id().clone()));
+        }
+    }
+
+    fn aim<E: Entropy>(&self, cx: &mut Context<'_, E>, side: Side, description: &Description, flow: std::net::IpAddr) {
+        let target = description.target(Some(flow));
+        cx.emit(CallOutput::Media(MediaCommand::Aim {
+            id: self.id,
+            side,
+            target,
+        }));
+    }
+
+    fn provisional<E: Entropy>(&self, cx: &mut Context<'_, E>, status: Status, body: Option<Bytes>) {
+        self.provisional_from(cx, status, body, None);
+    }
+
+    /// A provisional response to the caller, with what crosses from the callee's.
+    fn provisional_from<E: Entropy>(
+        &self,
+        cx: &mut Context<'_, E>,
+        status: Status,
+        body: Option<Bytes>,
+        far: Option<&Response>,
+    ) {
+        let Some(server) = self.near.asked else { return };
+        let response = invite::response(self, &self.invite, status, body, far);
+        cx.emit(CallOutput::Respond { server, response });
+    }
+
+    fn final_response<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        status: Status,
+        body: Option<Bytes>,
+        far: Option<&Response>,
+    ) {
+        let Some(server) = self.near.asked.take() else { return };
+        let response = invite::response(self, &self.invite, status, body, far);
+        cx.emit(CallOutput::Respond { server, response });
+    }
+
+    fn send<E: Entropy>(&mut self, cx: &mut Context<'_, E>, flow: Flow, request: Request) -> Token {
+        let token = self.token();
+        cx.emit(CallOutput::Send { token, flow, request });
+        token
+    }
+
+    fn token(&mut self) -> Token {
+        self.tokens += 1;
+        self.open += 1;
+        Token(self.tokens)
+    }
+
+    /// Whether a 2xx came for this token and waits for its ACK: another one is a copy.
+    fn is_waiting(&self, token: Token) -> bool {
+        let waits = |leg: &Leg| leg.unacknowledged.is_some_and(|(waiting, _)| waiting == token);
+        waits(&self.near) || self.far.iter().any(|far| waits(&far.leg))
+    }
+
+    fn leg_mut(&mut self, id: &DialogId) -> Option<&mut Leg> {
+        if self.near.dialog.id() == id {
+            return Some(&mut self.near);
+        }
+        self.far
+            .iter_mut()
+            .map(|far| &mut far.leg)
+            .find(|leg| leg.dialog.id() == id)
+    }
+
+    /// The leg of a side that is up.
+    fn side_mut(&mut self, side: Side) -> Option<&mut Leg> {
+        match side {
+            Side::Caller => Some(&mut self.near),
+            Side::Callee => self.winner.map(|winner| &mut self.far[winner].leg),
+        }
+    }
+}
+
+/// The record of a call that ended before it began.
+#[must_use]
+pub fn refused(
+    now: Wall,
+    session: SessionId,
+    caller: &Caller,
+    invite: &Request,
+    status: Status,
+    cause: Cause,
+) -> CallRecord {
+    let (jid, from) = caller.named(invite);
+    info!(session = %session, leg = "caller", status = status.code(), cause = ?cause, "call refused");
+    CallRecord {
+        session,
+        started: now,
+        answered: None,
+        ended: now,
+        caller: jid,
+        from,
+        callee: None,
+        to: invite.uri.to_string(),
+        class: None,
+        trunk: match caller {
+            Caller::Trunk { name } => Some(name.clone()),
+            Caller::User { .. } => None,
+        },
+        cause,
+        status: status.code(),
+        warning: Warned::None,
+        impp: Impp::Absent,
+    }
+}
+
+/// Queues an answer.
+fn respond<E: Entropy>(cx: &mut Context<'_, E>, server: ServerId, response: Response) {
+    cx.emit(CallOutput::Respond { server, response });
+}
+
+/// What media may not be sent to.
+fn rules<E>(cx: &Context<'_, E>) -> Rules {
+    Rules {
+        allow_networks: cx.settings.media_networks.clone(),
+        ours: cx
+            .settings
+            .listeners
+            .iter()
+            .map(|listener| listener.public.ip())
+            .collect(),
+    }
+}
+
+/// The session description of a message, if it has one.
+///
+/// A body of another type is refused with 415 and what we take (RFC 3261 §8.2.3).
+fn read_offer<E>(
+    cx: &Context<'_, E>,
+    request: &Request,
+    headers: &Headers,
+    body: &Bytes,
+) -> Result<Option<Description>, Box<Response>> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let is_sdp = headers
+        .opt::<ContentType>()
+        .ok()
+        .flatten()
+        .is_some_and(|kind| kind.is("application/sdp"));
+    if !is_sdp {
+        return Err(Box::new(invite::unsupported_media(request)));
+    }
+    Description::read(body, &rules(cx)).map(Some).map_err(|fault| {
+        let status = Status::new(fault.status()).unwrap_or(Status::NOT_ACCEPTABLE_HERE);
+        Box::new(request.response(status))
+    })
+}
+
+/// Which failure of several the caller hears: 6xx, then what the callee said, then timeouts (RFC 3261 §16.7).
+fn rank(status: Status) -> u16 {
+    match status.code() {
+        600..=699 => 0,
+        486 | 480 | 487 => 1,
+        code @ 400..=499 if code != 408 => 2,
+        408 => 4,
+        _ => 3,
+    }
+}
+
+/// What the record calls the callee: an AOR, a canonical number, or emergency digits.
+fn name_of(dialled: &Dialled) -> String {
+    match dialled {
+        Dialled::Number { tel, .. } => tel.to_string(),
+        Dialled::Emergency { digits } => digits.clone(),
+        Dialled::Name(aor) | Dialled::Extension(aor) => aor.to_string(),
+    }
+}
+
+fn class_of(dialled: &Dialled) -> Option<NumberClass> {
+    match dialled {
+        Dialled::Number { class, .. } => Some(*class),
+        Dialled::Emergency { .. } => Some(NumberClass::Emergency),
+        Dialled::Name(_) | Dialled::Extension(_) => None,
+    }
+}
+
+/// The policy's tone in the terms of the media engine.
+fn tone_of(tone: policy::Tone) -> Tone {
+    Tone {
+        frequency: tone.frequency_hz,
+        on: Duration::from_millis(tone.on_ms.into()),
+        off: Duration::from_millis(tone.off_ms.into()),
+        repetitions: u8::try_from(tone.repeat).unwrap_or(u8::MAX),
+        ..Tone::default()
+    }
+}

@@ -1,0 +1,109 @@
+//! What a call asks of the endpoint, and what it is told with each input.
+
+use std::collections::VecDeque;
+
+use cusax_common::core::bridge::ChargeNotice;
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::record::CallRecord;
+use cusax_common::core::sip::{Request, Response};
+use cusax_common::core::time::Now;
+use jid::BareJid;
+
+use crate::core::dialog::DialogId;
+use crate::core::flow::Flow;
+use crate::core::media::MediaCommand;
+use crate::core::registrar::Registrar;
+use crate::core::routing::Lookup;
+use crate::core::settings::Settings;
+use crate::core::transaction::ServerId;
+
+/// A request of ours within one call, so that its answers find their way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u32);
+
+/// What the endpoint does for a call.
+#[derive(Debug)]
+pub enum CallOutput {
+    /// Answer a request that came in.
+    Respond {
+        /// Which one.
+        server: ServerId,
+        /// With what.
+        response: Response,
+    },
+    /// Send a request in a transaction of its own.
+    Send {
+        /// Under which its responses come back.
+        token: Token,
+        /// Over which path.
+        flow: Flow,
+        /// Without Via.
+        request: Request,
+    },
+    /// Send an ACK for a 2xx, outside any transaction (RFC 3261 §13.2.2.4). The same token gives the same branch.
+    Ack {
+        /// The INVITE that is acknowledged.
+        token: Token,
+        /// Over which path.
+        flow: Flow,
+        /// Without Via.
+        request: Request,
+    },
+    /// Cancel an INVITE of ours.
+    Cancel {
+        /// Which one.
+        token: Token,
+        /// Somebody else answered, which the phone need not list as missed (RFC 3326 §2).
+        elsewhere: bool,
+    },
+    /// From now on requests of this dialog belong to this call.
+    Join(DialogId),
+    /// They no longer do.
+    Leave(DialogId),
+    /// For the media engine.
+    Media(MediaCommand),
+    /// Look up who holds an address.
+    Fetch(Lookup),
+    /// The caller is about to be charged.
+    Charge(ChargeNotice),
+    /// A call of this user is up, or no longer.
+    Busy {
+        /// Whose.
+        jid: BareJid,
+        /// With video.
+        video: bool,
+        /// Up or over.
+        up: bool,
+    },
+    /// The call is over: keep this.
+    Record(CallRecord),
+}
+
+/// What surrounds a call when it hears something.
+pub struct Context<'a, E> {
+    /// The time of the input.
+    pub now: Now,
+    /// For tags and identifiers.
+    pub entropy: &'a mut E,
+    /// What the operator decided.
+    pub settings: &'a Settings,
+    /// Who is registered where.
+    pub registrar: &'a Registrar,
+    /// Where the call puts what it asks for.
+    pub out: &'a mut VecDeque<CallOutput>,
+}
+
+impl<E: Entropy> Context<'_, E> {
+    /// Queues an output.
+    pub fn emit(&mut self, output: CallOutput) {
+        self.out.push_back(output);
+    }
+
+    /// A tag or identifier that a stranger cannot guess.
+    pub fn draw(&mut self) -> String {
+        self.entropy.token::<TAG_BYTES>()
+    }
+}
+
+/// Random bytes in a tag or Call-ID.
+const TAG_BYTES: usize = 12;

@@ -1,0 +1,262 @@
+//! Dialogs (RFC 3261 §12): who the two parties are, and the order of what they say.
+//!
+//! A dialog of ours always sends over the flow it was made on. The remote target and the route set are written into
+//! requests as the RFC asks, but no address in them is ever resolved or connected to: a Contact cannot steer us.
+//!
+//! # Invariants
+//! - The local sequence number only grows.
+//! - A request is accepted only with both tags, from the address of the flow, in order.
+
+use bytes::Bytes;
+use cusax_common::core::sip::typed::{
+    CSeq, CallId, Contact, ContentType, From, MaxForwards, NameAddr, RecordRoute, Route, To,
+};
+use cusax_common::core::sip::{HeaderError, Headers, Method, Request, Response, Uri};
+
+use crate::core::flow::Flow;
+
+/// The identity by which we find a dialog again: the Call-ID and our own tag, which nobody else can draw.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DialogId {
+    /// The Call-ID, byte for byte.
+    pub call_id: String,
+    /// Our tag.
+    pub local_tag: String,
+}
+
+/// One peer-to-peer relation with a phone or a trunk.
+#[derive(Debug)]
+pub struct Dialog {
+    id: DialogId,
+    flow: Flow,
+    /// How we name ourselves: From of our requests, To of theirs.
+    local: NameAddr,
+    /// How they are named, without the tag until it is known.
+    remote: NameAddr,
+    remote_tag: Option<String>,
+    local_seq: u32,
+    remote_seq: Option<u32>,
+    /// Where requests of this dialog are addressed (their Contact).
+    target: Uri,
+    /// In the order of our Route headers.
+    routes: Vec<NameAddr>,
+    /// Our own Contact.
+    contact: NameAddr,
+}
+
+/// Why a request does not belong where it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misplaced {
+    /// Wrong tag, wrong source: answered 481, and nothing changes.
+    NotOurs,
+    /// The sequence number went backwards: answered 500 (RFC 3261 §12.2.2).
+    OutOfOrder,
+    /// It cannot be read: answered 400.
+    Malformed,
+}
+
+impl Dialog {
+    /// The dialog that an INVITE from a peer begins (RFC 3261 §12.1.1). `local_tag` is ours, freshly drawn.
+    ///
+    /// # Errors
+    /// [`Misplaced::Malformed`] when From, To, Call-ID, CSeq or the one Contact cannot be read.
+    pub fn answering(request: &Request, flow: Flow, local_tag: String, contact: NameAddr) -> Result<Self, Misplaced> {
+        let malformed = |_| Misplaced::Malformed;
+        let From(mut remote) = request.headers.one().map_err(malformed)?;
+        let To(mut local) = request.headers.one().map_err(malformed)?;
+        let call_id = request.headers.one::<CallId>().map_err(malformed)?.as_str().to_owned();
+        let CSeq { seq, .. } = request.headers.one().map_err(malformed)?;
+        let remote_tag = remote.params.value("tag").map(str::to_owned);
+        remote.params.remove("tag");
+        local.params.remove("tag");
+        let target = sole_contact(&request.headers).ok_or(Misplaced::Malformed)?;
+        let routes = record_route(&request.headers).map_err(malformed)?;
+        Ok(Self {
+            id: DialogId { call_id, local_tag },
+            flow,
+            local,
+            remote,
+            remote_tag,
+            local_seq: 0,
+            remote_seq: Some(seq),
+            target,
+            routes,
+            contact,
+        })
+    }
+
+    /// The dialog that an INVITE of ours is about to begin.
+    #[must_use]
+    pub fn calling(
+        id: DialogId,
+        flow: Flow,
+        local: NameAddr,
+        remote: NameAddr,
+        target: Uri,
+        contact: NameAddr,
+    ) -> Self {
+        Self {
+            id,
+            flow,
+            local,
+            remote,
+            remote_tag: None,
+            local_seq: 0,
+            remote_seq: None,
+            target,
+            routes: Vec::new(),
+            contact,
+        }
+    }
+
+    /// By which we find this dialog.
+    #[must_use]
+    pub fn id(&self) -> &DialogId {
+        &self.id
+    }
+
+    /// Where this dialog's messages go.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    /// The Contact that we give.
+    #[must_use]
+    pub fn contact(&self) -> &NameAddr {
+        &self.contact
+    }
+
+    /// Learns from a response to our INVITE (RFC 3261 §12.1.2): the peer's tag, route set and target.
+    ///
+    /// The first response with a tag makes the early dialog; a 2xx makes it anew from what it says, since another
+    /// branch of a fork may have answered.
+    pub fn learn(&mut self, response: &Response) {
+        let Ok(To(to)) = response.headers.one::<To>() else {
+            return;
+        };
+        let Some(tag) = to.params.value("tag") else { return };
+        if self.remote_tag.is_some() && !response.status.is_success() {
+            return;
+        }
+        self.remote_tag = Some(tag.to_owned());
+        if let Some(target) = sole_contact(&response.headers) {
+            self.target = target;
+        }
+        if let Ok(mut routes) = record_route(&response.headers) {
+            routes.reverse();
+            self.routes = routes;
+        }
+    }
+
+    /// Takes a new target from a re-INVITE or its 2xx (RFC 3261 §12.2.1.2, §12.2.2).
+    pub fn refresh(&mut self, headers: &Headers) {
+        if let Some(target) = sole_contact(headers) {
+            self.target = target;
+        }
+    }
+
+    /// Judges a request that names this dialog; accepted ones move the sequence on.
+    ///
+    /// # Errors
+    /// [`Misplaced`] says how it is to be answered. An error changes nothing.
+    pub fn accept(&mut self, request: &Request, flow: Flow) -> Result<u32, Misplaced> {
+        let From(from) = request.headers.one().map_err(|_| Misplaced::Malformed)?;
+        let CSeq { seq, .. } = request.headers.one().map_err(|_| Misplaced::Malformed)?;
+        if from.params.value("tag") != self.remote_tag.as_deref() || flow.remote.ip() != self.flow.remote.ip() {
+            return Err(Misplaced::NotOurs);
+        }
+        // ACK repeats the number of its INVITE (RFC 3261 §13.2.2.4).
+        if matches!(request.method, Method::Ack | Method::Cancel) {
+            return Ok(seq);
+        }
+        if self.remote_seq.is_some_and(|last| seq <= last) {
+            return Err(Misplaced::OutOfOrder);
+        }
+        self.remote_seq = Some(seq);
+        Ok(seq)
+    }
+
+    /// The next request of this dialog, without Via and body (RFC 3261 §12.2.1.1).
+    #[must_use]
+    pub fn request(&mut self, method: Method) -> Request {
+        self.local_seq += 1;
+        self.compose(method, self.local_seq)
+    }
+
+    /// The ACK for a 2xx to the INVITE with this sequence number (RFC 3261 §13.2.2.4).
+    #[must_use]
+    pub fn ack(&self, seq: u32, body: Option<Bytes>) -> Request {
+        let mut ack = self.compose(Method::Ack, seq);
+        if let Some(body) = body {
+            set_sdp(&mut ack.headers, &mut ack.body, body);
+        }
+        ack
+    }
+
+    /// The number of the last request that we made.
+    #[must_use]
+    pub fn local_seq(&self) -> u32 {
+        self.local_seq
+    }
+
+    fn compose(&self, method: Method, seq: u32) -> Request {
+        let mut request = Request::new(method.clone(), self.target.clone());
+        let (mut from, mut to) = (self.local.clone(), self.remote.clone());
+        from.params.set("tag", Some(&self.id.local_tag));
+        if let Some(tag) = &self.remote_tag {
+            to.params.set("tag", Some(tag));
+        }
+        request.headers.put(&MaxForwards(MAX_FORWARDS));
+        for route in &self.routes {
+            request.headers.put(&Route(route.clone()));
+        }
+        request.headers.put(&From(from));
+        request.headers.put(&To(to));
+        request.headers.put(&CallId::new(&self.id.call_id));
+        request.headers.put(&CSeq {
+            seq,
+            method: method.clone(),
+        });
+        if has_contact(&method) {
+            request.headers.put(&Contact(self.contact.clone()));
+        }
+        request
+    }
+}
+
+/// Puts a session description into a message.
+pub fn set_sdp(headers: &mut Headers, body: &mut Bytes, sdp: Bytes) {
+    headers.replace(&ContentType::SDP);
+    *body = sdp;
+}
+
+/// The Max-Forwards of requests that begin here (RFC 3261 §8.1.1.6).
+const MAX_FORWARDS: u8 = 70;
+/// The longest route set that is kept; a peer that records more is not followed.
+const MAX_ROUTES: usize = 16;
+
+/// The target of a message that must have exactly one Contact.
+fn sole_contact(headers: &Headers) -> Option<Uri> {
+    match headers.list::<Contact>().ok()?.as_slice() {
+        [Contact(contact)] => Some(contact.uri.clone()),
+        _ => None,
+    }
+}
+
+fn record_route(headers: &Headers) -> Result<Vec<NameAddr>, HeaderError> {
+    let routes = headers.list::<RecordRoute>()?;
+    Ok(routes
+        .into_iter()
+        .map(|RecordRoute(route)| route)
+        .take(MAX_ROUTES)
+        .collect())
+}
+
+/// Which requests carry a Contact (RFC 3261 table 2, RFC 3311 §5.1).
+fn has_contact(method: &Method) -> bool {
+    matches!(
+        method,
+        Method::Invite | Method::Update | Method::Options | Method::Refer | Method::Subscribe
+    )
+}

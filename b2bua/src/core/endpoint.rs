@@ -1,0 +1,962 @@
+//! The whole SIP side as one machine: datagrams in, outputs out.
+//!
+//! It owns every transaction, binding and call, and hands each message to the one that it belongs to. It decides
+//! nothing about a call ([`call`](crate::core::call)) and nothing about proof ([`auth`](crate::core::auth)); it decides
+//! who is asked.
+//!
+//! # Use
+//! Call one `handle_*` method, then drain [`poll_output`](Endpoint::poll_output) until it gives `None`, then read
+//! [`poll_timeout`](Endpoint::poll_timeout).
+//!
+//! # Trust
+//! A request without a dialog gets past this file in two ways only: with a digest proof of a user of ours, or from the
+//! address of a configured trunk.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
+use cusax_common::core::dialplan::{self, Reject};
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::id::SessionId;
+use cusax_common::core::record::{CallRecord, Cause};
+use cusax_common::core::sip::typed::{
+    CallId, Credentials, From, MaxForwards, ProxyAuthenticate, Require, RetryAfter, To, Unsupported, Via,
+    WwwAuthenticate,
+};
+use cusax_common::core::sip::{HeaderName, Host, Message, Method, Request, Response, Status, Uri, Value};
+use cusax_common::core::time::Now;
+use cusax_common::core::user::{Aor, User};
+use jid::BareJid;
+use tracing::{Span, debug, info_span, trace};
+
+use crate::core::auth::{self, Authenticated, Authenticator, Header};
+use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
+use crate::core::cause;
+use crate::core::dialog::DialogId;
+use crate::core::flow::Flow;
+use crate::core::media::{MediaCommand, MediaEvent, MediaId};
+use crate::core::registrar::{self, Registrar};
+use crate::core::routing::Lookup;
+use crate::core::settings::Settings;
+use crate::core::transaction::{self, ClientId, Limits, ServerId, TransactionId, Transactions};
+
+/// The SIP side of the service.
+#[derive(Debug)]
+pub struct Endpoint<E> {
+    settings: Arc<Settings>,
+    entropy: E,
+    transactions: Transactions,
+    registrar: Registrar,
+    authenticator: Authenticator,
+    calls: HashMap<MediaId, Live>,
+    next_call: u64,
+    /// Deadlines of calls; an entry may be out of date, which the call notices.
+    deadlines: BTreeSet<(Instant, MediaId)>,
+    dialogs: HashMap<DialogId, MediaId>,
+    servers: HashMap<ServerId, MediaId>,
+    clients: HashMap<ClientId, (MediaId, Token)>,
+    tokens: HashMap<(MediaId, Token), ClientId>,
+    /// ACKs for 2xx, repeated for each copy of the 2xx until its transaction ends.
+    acks: HashMap<ClientId, (Flow, Bytes)>,
+    fetches: HashMap<FetchId, Fetching>,
+    next_fetch: u64,
+    /// Users with registered phones whose records are to be looked at again.
+    doubtful: VecDeque<BareJid>,
+    /// How many of them are being looked at.
+    doubted: usize,
+    busy: HashMap<BareJid, Busy>,
+    outputs: VecDeque<Output>,
+    call_outputs: VecDeque<CallOutput>,
+    counters: Arc<Counters>,
+    draining: bool,
+}
+
+/// What the shell does for the endpoint.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes.
+    Transmit {
+        /// Over which path.
+        flow: Flow,
+        /// One whole message.
+        bytes: Bytes,
+    },
+    /// For the media engine.
+    Media(MediaCommand),
+    /// Ask the user store; the answer comes back through [`Endpoint::handle_fetched`].
+    Fetch {
+        /// Under which the answer comes back.
+        id: FetchId,
+        /// What to ask.
+        query: Query,
+    },
+    /// For the xmpp-module.
+    Bridge(ToXmpp),
+    /// Keep the record of a call.
+    Record(CallRecord),
+    /// Keep this in the shared state.
+    Keep {
+        /// Where.
+        key: String,
+        /// What.
+        value: Bytes,
+        /// For how long.
+        ttl: Duration,
+    },
+    /// Forget it there.
+    Forget {
+        /// Where.
+        key: String,
+    },
+}
+
+/// Names a question to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FetchId(pub u64);
+
+/// A question to the user store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Who has a credential of this realm and username.
+    Login {
+        /// The protection domain.
+        realm: String,
+        /// The name that the phone gave.
+        username: String,
+    },
+    /// Who holds an address.
+    Owner(Lookup),
+    /// The user themselves, whose phones are registered.
+    Holder(BareJid),
+}
+
+/// What the network did, counted. Shared with whoever shows it.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Datagrams that came in, keep-alives included.
+    pub received: AtomicU64,
+    /// Keep-alives and other datagrams that are no message on purpose.
+    pub keepalives: AtomicU64,
+    /// Messages that could not be read.
+    pub malformed: AtomicU64,
+    /// Challenges sent.
+    pub challenged: AtomicU64,
+    /// Proofs that failed.
+    pub unproved: AtomicU64,
+    /// Requests that claimed an identity other than the proved one, or none that is ours.
+    pub forbidden: AtomicU64,
+    /// Requests for dialogs that do not exist, or from the wrong place.
+    pub misplaced: AtomicU64,
+    /// Requests refused because a table was full.
+    pub overloaded: AtomicU64,
+    /// Calls begun.
+    pub calls: AtomicU64,
+    /// Registrations accepted, refreshes included.
+    pub registered: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Live {
+    call: Call,
+    span: Span,
+    deadline: Option<Instant>,
+}
+
+/// Who waits for an answer of the store.
+#[derive(Debug)]
+enum Fetching {
+    Proof(Box<Unproved>),
+    Owner(MediaId),
+    Holder(BareJid),
+}
+
+/// A request whose credentials are to be judged.
+#[derive(Debug)]
+struct Unproved {
+    server: ServerId,
+    flow: Flow,
+    request: Request,
+    credentials: Credentials,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Busy {
+    audio: u32,
+    video: u32,
+}
+
+impl Busy {
+    fn activity(self) -> PhoneActivity {
+        match self {
+            Self { video: 1.., .. } => PhoneActivity::Video,
+            Self { audio: 1.., .. } => PhoneActivity::Audio,
+            Self { .. } => PhoneActivity::Idle,
+        }
+    }
+}
+
+impl<E: Entropy> Endpoint<E> {
+    /// A service with nobody registered and no call.
+    pub fn new(
+        settings: Arc<Settings>,
+        registrar: Registrar,
+        authenticator: Authenticator,
+        secret: &[u8; 32],
+        entropy: E,
+    ) -> Self {
+        Self {
+            settings,
+            entropy,
+            transactions: Transactions::new(Limits::default(), secret),
+            registrar,
+            authenticator,
+            calls: HashMap::new(),
+            next_call: 0,
+            deadlines: BTreeSet::new(),
+            dialogs: HashMap::new(),
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            tokens: HashMap::new(),
+            acks: HashMap::new(),
+            fetches: HashMap::new(),
+            next_fetch: 0,
+            doubtful: VecDeque::new(),
+            doubted: 0,
+            busy: HashMap::new(),
+            outputs: VecDeque::new(),
+            call_outputs: VecDeque::new(),
+            counters: Arc::default(),
+            draining: false,
+        }
+    }
+
+    /// What the network did.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// How many calls there are, ending ones included.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// How many bindings there are.
+    #[must_use]
+    pub fn bindings(&self) -> usize {
+        self.registrar.len()
+    }
+
+    /// One datagram.
+    pub fn handle_datagram(&mut self, now: Now, flow: Flow, bytes: Bytes) {
+        count(&self.counters.received);
+        if is_keepalive(&bytes) {
+            return count(&self.counters.keepalives);
+        }
+        match Message::parse(bytes) {
+            Ok(message) => self.transactions.handle_message(now.instant, flow, message),
+            Err(fault) => {
+                count(&self.counters.malformed);
+                trace!(kind = ?fault.kind, "malformed message");
+                if let (Some(status), Some(request)) = (fault.status, fault.reply_to)
+                    && request.method != Method::Ack
+                {
+                    self.respond_statelessly(flow, &request, status);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The store's answer; `Err` when it did not answer.
+    pub fn handle_fetched(&mut self, now: Now, id: FetchId, answer: Result<Option<Arc<User>>, ()>) {
+        match self.fetches.remove(&id) {
+            Some(Fetching::Proof(unproved)) => self.judge(now, *unproved, answer),
+            Some(Fetching::Owner(call)) => {
+                self.with_call(now, call, |call, cx| call.handle_fetched(cx, answer.ok()));
+            }
+            Some(Fetching::Holder(jid)) => {
+                self.doubted -= 1;
+                match answer {
+                    Ok(Some(user)) => self.registrar.keep_user(now, &user),
+                    Ok(None) => self.registrar.forget_user(now, &jid),
+                    // Asked again at the next change; until then they stay.
+                    Err(()) => {}
+                }
+                self.ask_doubtful();
+            }
+            None => {}
+        }
+        self.settle(now);
+    }
+
+    /// Something from the media engine.
+    pub fn handle_media(&mut self, now: Now, event: &MediaEvent) {
+        let id = match event {
+            MediaEvent::Opened { id, .. }
+            | MediaEvent::Refused { id, .. }
+            | MediaEvent::Played { id, .. }
+            | MediaEvent::Closed { id, .. } => *id,
+            MediaEvent::Failed => return,
+        };
+        if self.calls.contains_key(&id) {
+            self.with_call(now, id, |call, cx| call.handle_media(cx, event));
+        } else if let MediaEvent::Opened { .. } = event {
+            self.outputs.push_back(Output::Media(MediaCommand::Close { id }));
+        }
+        self.settle(now);
+    }
+
+    /// Something from the xmpp-module.
+    pub fn handle_bridge(&mut self, now: Now, message: ToB2bua) {
+        match message {
+            ToB2bua::Resync => {
+                let users = self.registrar.everybody();
+                self.outputs.push_back(Output::Bridge(ToXmpp::AllRegistered { users }));
+                for (jid, busy) in &self.busy {
+                    let activity = busy.activity();
+                    self.outputs.push_back(Output::Bridge(ToXmpp::Phone {
+                        jid: jid.clone(),
+                        activity,
+                    }));
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A binding that another process, or this one before a restart, kept in the shared state.
+    pub fn handle_restored(&mut self, now: Now, key: &str, value: &[u8]) {
+        self.registrar.restore(now, key, value);
+        self.settle(now);
+    }
+
+    /// The operator changed the configuration. Calls that are up stay as they are.
+    pub fn handle_settings(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// Users were changed, or bindings restored: everybody whose phone is registered is looked up again, a few at a
+    /// time. Phones of users who are no more are forgotten, and so are addresses that a user no longer holds.
+    pub fn handle_users_changed(&mut self, now: Now) {
+        self.doubtful = self.registrar.everybody().into_iter().map(|(jid, _)| jid).collect();
+        self.ask_doubtful();
+        self.settle(now);
+    }
+
+    /// Takes no new calls, and ends those there are.
+    pub fn drain(&mut self, now: Now) {
+        self.draining = true;
+        let calls: Vec<MediaId> = self.calls.keys().copied().collect();
+        for id in calls {
+            self.with_call(now, id, Call::shut_down);
+        }
+        self.settle(now);
+    }
+
+    /// Whether draining was asked for and nothing is left to end.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.calls.is_empty()
+    }
+
+    /// Time has come to `now`. Calling early does no harm.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.transactions.handle_timeout(now.instant);
+        self.registrar.handle_timeout(now);
+        while let Some(&(at, id)) = self.deadlines.first() {
+            if at > now.instant {
+                break;
+            }
+            self.deadlines.pop_first();
+            if let Some(live) = self.calls.get_mut(&id) {
+                live.deadline = None;
+                self.with_call(now, id, Call::handle_timeout);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let calls = self.deadlines.first().map(|&(at, _)| at);
+        [self.transactions.poll_timeout(), self.registrar.poll_timeout(), calls]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing for the shell to do, oldest first.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Carries the outputs of the parts to one another until all are still.
+    fn settle(&mut self, now: Now) {
+        while let Some(output) = self.transactions.poll_output() {
+            self.carry(now, output);
+        }
+        while let Some(output) = self.registrar.poll_output() {
+            self.outputs.push_back(match output {
+                registrar::Output::Changed { jid, aors } => Output::Bridge(ToXmpp::Registered { jid, aors }),
+                registrar::Output::Stored { key, value, ttl } => Output::Keep { key, value, ttl },
+                registrar::Output::Removed { key } => Output::Forget { key },
+            });
+        }
+    }
+
+    fn carry(&mut self, now: Now, output: transaction::Output) {
+        use transaction::Output as Tx;
+        match output {
+            Tx::Transmit { flow, bytes } => self.outputs.push_back(Output::Transmit { flow, bytes }),
+            Tx::Request { server, flow, request } => self.request(now, server, flow, request),
+            Tx::Refused { flow, request, why } => {
+                count(&self.counters.overloaded);
+                self.respond_statelessly(flow, &request, why.status());
+            }
+            Tx::Ack { flow, request, .. } => self.ack(now, flow, &request),
+            Tx::Cancelled { invite } => {
+                if let Some(&call) = self.servers.get(&invite) {
+                    self.with_call(now, call, |call, cx| call.handle_cancel(cx, invite));
+                }
+            }
+            Tx::Response { client, response } => self.response(now, client, &response),
+            Tx::Failed { client, .. } => {
+                if let Some(&(call, token)) = self.clients.get(&client) {
+                    self.with_call(now, call, |call, cx| call.handle_failed(cx, token));
+                }
+            }
+            Tx::Unacknowledged { server } => {
+                if let Some(&call) = self.servers.get(&server) {
+                    self.with_call(now, call, |call, cx| call.handle_unacknowledged(cx));
+                }
+            }
+            Tx::Ended {
+                id: TransactionId::Server(server),
+            } => {
+                self.servers.remove(&server);
+            }
+            Tx::Ended {
+                id: TransactionId::Client(client),
+            } => {
+                self.acks.remove(&client);
+                if let Some(key) = self.clients.remove(&client) {
+                    self.tokens.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// A new request: to its dialog if it names one, else by method.
+    fn request(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
+        if let Some(id) = dialog_id(&request) {
+            let Some(&call) = self.dialogs.get(&id) else {
+                // An invented To tag never gets past authentication by being "in a dialog".
+                count(&self.counters.misplaced);
+                return self.respond(
+                    now,
+                    server,
+                    request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
+                );
+            };
+            if request.method == Method::Invite {
+                self.servers.insert(server, call);
+            }
+            return self.with_call(now, call, |call, cx| {
+                call.handle_request(cx, &id, server, flow, &request)
+            });
+        }
+        if let Some(refusal) = self.unserved(&request) {
+            return self.respond(now, server, refusal);
+        }
+        match request.method {
+            Method::Options => self.respond(now, server, call::capabilities(&request)),
+            Method::Invite if self.settings.trunk_of(&flow).is_some() => {
+                let name = self
+                    .settings
+                    .trunk_of(&flow)
+                    .map(|trunk| trunk.name.clone())
+                    .unwrap_or_default();
+                self.invite(now, server, flow, request, Caller::Trunk { name });
+            }
+            Method::Register | Method::Invite => self.authenticate(now, server, flow, request),
+            Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify | Method::Refer => {
+                count(&self.counters.misplaced);
+                self.respond(
+                    now,
+                    server,
+                    request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
+                );
+            }
+            Method::Other(_) => self.respond(now, server, request.response(Status::NOT_IMPLEMENTED)),
+            _ => self.respond(now, server, call::not_allowed(&request)),
+        }
+    }
+
+    /// What every request outside a dialog is refused for (RFC 3261 §8.2).
+    fn unserved(&self, request: &Request) -> Option<Response> {
+        // A call may go to an emergency service, which is a URN (RFC 5031); the dial plan judges that.
+        if matches!(request.uri, Uri::Other(_)) && request.method != Method::Invite {
+            return Some(request.response(Status::UNSUPPORTED_URI_SCHEME));
+        }
+        // Nothing that a client may require is supported yet.
+        match request.headers.opt::<Require>() {
+            Ok(None) => {}
+            Ok(Some(Require(options))) => {
+                let mut response = request.response(Status::BAD_EXTENSION);
+                response.headers.put(&Unsupported(options));
+                return Some(response);
+            }
+            Err(_) => return Some(request.response(Status::BAD_REQUEST)),
+        }
+        let hops = request.headers.opt::<MaxForwards>();
+        match (hops, &request.method) {
+            (Err(_), _) => Some(request.response(Status::BAD_REQUEST)),
+            (Ok(Some(MaxForwards(0))), Method::Invite) => Some(request.response(Status::TOO_MANY_HOPS)),
+            _ => None,
+        }
+    }
+
+    /// Asks for proof, or has the proof that came judged.
+    fn authenticate(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
+        let realm = self.realm(&request);
+        match auth::credentials(&request, &realm, scheme(&request.method)) {
+            Ok(credentials) => {
+                let username = credentials.username().unwrap_or_default().to_owned();
+                let query = Query::Login { realm, username };
+                let waiting = Box::new(Unproved {
+                    server,
+                    flow,
+                    request,
+                    credentials,
+                });
+                if let Err(Fetching::Proof(unproved)) = self.fetch(query, Fetching::Proof(waiting)) {
+                    self.overloaded(now, server, &unproved.request);
+                }
+            }
+            Err(_) => self.challenge(now, server, flow, &request, false),
+        }
+    }
+
+    fn judge(&mut self, now: Now, unproved: Unproved, answer: Result<Option<Arc<User>>, ()>) {
+        let Unproved {
+            server,
+            flow,
+            request,
+            credentials,
+        } = unproved;
+        let Ok(user) = answer else {
+            return self.overloaded(now, server, &request);
+        };
+        let realm = self.realm(&request);
+        match self
+            .authenticator
+            .verify(now.wall, &request, flow.transport, &realm, &credentials, user.as_ref())
+        {
+            Ok(proof) => match request.method {
+                Method::Register => self.register(now, server, flow, &request, proof),
+                _ => self.call_by(now, server, flow, request, &proof),
+            },
+            Err(why) if why.is_stale() => self.challenge(now, server, flow, &request, true),
+            Err(why) => {
+                count(&self.counters.unproved);
+                debug!(?why, "proof refused");
+                self.challenge(now, server, flow, &request, false);
+            }
+        }
+    }
+
+    fn register(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, proof: Authenticated) {
+        let response = self.registrar.handle_register(now, flow, request, proof);
+        if response.status.is_success() {
+            count(&self.counters.registered);
+        }
+        self.respond(now, server, response);
+    }
+
+    /// A proved user calls: under an address of their own, or not at all.
+    fn call_by(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, proof: &Authenticated) {
+        let user = Arc::clone(proof.user());
+        let aor = match request.headers.one::<From>() {
+            Ok(From(from)) => aor_of(&from.uri),
+            Err(_) => None,
+        };
+        let own = aor.filter(|aor| user.aors.contains(aor));
+        // An anonymous From (RFC 3323 §4.1.1.3) says nothing that could be wrong.
+        let anonymous = request
+            .headers
+            .one::<From>()
+            .is_ok_and(|From(from)| crate::core::identity::is_anonymous(&from));
+        let aor = match (own, anonymous, user.aors.first()) {
+            (Some(aor), _, _) => aor,
+            (None, true, Some(first)) => first.clone(),
+            _ => {
+                count(&self.counters.forbidden);
+                return self.respond(now, server, request.response(Status::FORBIDDEN));
+            }
+        };
+        self.invite(now, server, flow, request, Caller::User { user, aor });
+    }
+
+    /// Begins a call for a caller who was proved.
+    fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
+        if self.draining || self.calls.len() >= self.settings.max_calls {
+            return self.overloaded(now, server, &request);
+        }
+        let ours = |host: &str, port| self.settings.is_local(host, port);
+        let dialled = match dialplan::dial(&request.uri.to_string(), &self.settings.plan, ours) {
+            Ok(dialled) => dialled,
+            Err(reject) => return self.undiallable(now, server, &request, &caller, reject),
+        };
+        let session = SessionId::draw(&mut self.entropy);
+        let span = info_span!("call", session = %session);
+        self.next_call += 1;
+        let id = MediaId(self.next_call);
+        count(&self.counters.calls);
+        self.servers.insert(server, id);
+        let entered = span.clone().entered();
+        let mut cx = Context {
+            now,
+            entropy: &mut self.entropy,
+            settings: &self.settings,
+            registrar: &self.registrar,
+            out: &mut self.call_outputs,
+        };
+        match Call::begin(&mut cx, id, session, caller, dialled, server, flow, request) {
+            Ok(call) => {
+                self.calls.insert(
+                    id,
+                    Live {
+                        call,
+                        span,
+                        deadline: None,
+                    },
+                );
+                self.after_call(now, id);
+            }
+            Err(response) => self.respond(now, server, *response),
+        }
+        drop(entered);
+    }
+
+    /// What was dialled is no address: the caller is told why, and a record is kept.
+    fn undiallable(&mut self, now: Now, server: ServerId, request: &Request, caller: &Caller, reject: Reject) {
+        debug!(%reject, "dialled text refused");
+        let status = Status::new(reject.status()).unwrap_or(Status::ADDRESS_INCOMPLETE);
+        let mut response = request.response(status);
+        // RFC 3261 §20.43: 399 is for people to read.
+        let host = self.settings.domains.first().map_or("invalid", String::as_str);
+        let warning = Value::cleaned(&format!("399 {host} \"{reject}\""));
+        response.headers.push(HeaderName::WARNING, warning);
+        self.respond(now, server, response);
+        let session = SessionId::draw(&mut self.entropy);
+        let record = call::refused(now.wall, session, caller, request, status, Cause::BadNumber);
+        self.outputs.push_back(Output::Record(record));
+    }
+
+    fn ack(&mut self, now: Now, flow: Flow, request: &Request) {
+        let Some(id) = dialog_id(request) else { return };
+        match self.dialogs.get(&id) {
+            Some(&call) => self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request)),
+            None => count(&self.counters.misplaced),
+        }
+    }
+
+    fn response(&mut self, now: Now, client: ClientId, response: &Response) {
+        // A copy of a 2xx: its ACK was lost.
+        if response.status.is_success()
+            && let Some((flow, bytes)) = self.acks.get(&client)
+        {
+            return self.outputs.push_back(Output::Transmit {
+                flow: *flow,
+                bytes: bytes.clone(),
+            });
+        }
+        if let Some(&(call, token)) = self.clients.get(&client) {
+            self.with_call(now, call, |call, cx| call.handle_response(cx, token, response));
+        }
+    }
+
+    /// Lets a call hear something, and does what it asks for.
+    fn with_call(&mut self, now: Now, id: MediaId, hear: impl FnOnce(&mut Call, &mut Context<'_, E>)) {
+        let Some(live) = self.calls.get_mut(&id) else { return };
+        let entered = live.span.clone().entered();
+        let mut cx = Context {
+            now,
+            entropy: &mut self.entropy,
+            settings: &self.settings,
+            registrar: &self.registrar,
+            out: &mut self.call_outputs,
+        };
+        hear(&mut live.call, &mut cx);
+        self.after_call(now, id);
+        drop(entered);
+    }
+
+    fn after_call(&mut self, now: Now, id: MediaId) {
+        while let Some(output) = self.call_outputs.pop_front() {
+            self.carry_call(now, id, output);
+        }
+        let Some(live) = self.calls.get_mut(&id) else { return };
+        if live.call.is_over() {
+            if let Some(at) = live.deadline {
+                self.deadlines.remove(&(at, id));
+            }
+            self.calls.remove(&id);
+            return;
+        }
+        let deadline = live.call.poll_timeout();
+        if live.deadline != deadline {
+            if let Some(at) = live.deadline {
+                self.deadlines.remove(&(at, id));
+            }
+            if let Some(at) = deadline {
+                self.deadlines.insert((at, id));
+            }
+            live.deadline = deadline;
+        }
+    }
+
+    fn carry_call(&mut self, now: Now, id: MediaId, output: CallOutput) {
+        match output {
+            CallOutput::Respond { server, response } => self.respond(now, server, response),
+            CallOutput::Send {
+                token,
+                flow,
+                mut request,
+            } => {
+                self.add_via(flow, &mut request);
+                let client = self.transactions.send(now.instant, flow, request);
+                self.clients.insert(client, (id, token));
+                self.tokens.insert((id, token), client);
+            }
+            CallOutput::Ack {
+                token,
+                flow,
+                mut request,
+            } => {
+                self.add_via(flow, &mut request);
+                let bytes = request.to_bytes();
+                if let Some(&client) = self.tokens.get(&(id, token)) {
+                    self.acks.insert(client, (flow, bytes.clone()));
+                }
+                self.outputs.push_back(Output::Transmit { flow, bytes });
+            }
+            CallOutput::Cancel { token, elsewhere } => {
+                if let Some(&client) = self.tokens.get(&(id, token)) {
+                    let reason = elsewhere.then(cause::answered_elsewhere);
+                    self.transactions.cancel(now.instant, client, reason);
+                }
+            }
+            CallOutput::Join(dialog) => {
+                self.dialogs.insert(dialog, id);
+            }
+            CallOutput::Leave(dialog) => {
+                self.dialogs.remove(&dialog);
+            }
+            CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
+            CallOutput::Fetch(lookup) => {
+                if self.fetch(Query::Owner(lookup), Fetching::Owner(id)).is_err() {
+                    self.with_call(now, id, |call, cx| call.handle_fetched(cx, None));
+                }
+            }
+            CallOutput::Charge(notice) => self.outputs.push_back(Output::Bridge(ToXmpp::Charge(notice))),
+            CallOutput::Busy { jid, video, up } => self.tell_busy(jid, video, up),
+            CallOutput::Record(record) => self.outputs.push_back(Output::Record(record)),
+        }
+    }
+
+    /// Tells what a user's phones are doing, when that changed.
+    fn tell_busy(&mut self, jid: BareJid, video: bool, up: bool) {
+        let busy = self.busy.entry(jid.clone()).or_default();
+        let before = busy.activity();
+        let calls = if video { &mut busy.video } else { &mut busy.audio };
+        *calls = if up {
+            calls.saturating_add(1)
+        } else {
+            calls.saturating_sub(1)
+        };
+        let activity = busy.activity();
+        if activity == PhoneActivity::Idle {
+            self.busy.remove(&jid);
+        }
+        if activity != before {
+            self.outputs.push_back(Output::Bridge(ToXmpp::Phone { jid, activity }));
+        }
+    }
+
+    fn ask_doubtful(&mut self) {
+        while self.doubted < MAX_DOUBTED
+            && let Some(jid) = self.doubtful.pop_front()
+        {
+            if self.fetch(Query::Holder(jid.clone()), Fetching::Holder(jid)).is_err() {
+                return;
+            }
+            self.doubted += 1;
+        }
+    }
+
+    fn fetch(&mut self, query: Query, waiting: Fetching) -> Result<(), Fetching> {
+        if self.fetches.len() >= MAX_FETCHES {
+            return Err(waiting);
+        }
+        self.next_fetch += 1;
+        let id = FetchId(self.next_fetch);
+        self.fetches.insert(id, waiting);
+        self.outputs.push_back(Output::Fetch { id, query });
+        Ok(())
+    }
+
+    fn challenge(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, stale: bool) {
+        count(&self.counters.challenged);
+        let (realm, algorithms) = (self.realm(request), self.algorithms(flow));
+        let scheme = scheme(&request.method);
+        let mut response = request.response(match scheme {
+            Header::Authorization => Status::UNAUTHORIZED,
+            Header::ProxyAuthorization => Status::PROXY_AUTHENTICATION_REQUIRED,
+        });
+        let entropy = &mut self.entropy;
+        for challenge in self
+            .authenticator
+            .challenge(now.wall, entropy, &realm, flow.transport, &algorithms, stale)
+        {
+            match scheme {
+                Header::Authorization => response.headers.put(&WwwAuthenticate(challenge)),
+                Header::ProxyAuthorization => response.headers.put(&ProxyAuthenticate(challenge)),
+            }
+        }
+        self.tag(&mut response);
+        // Sent once: nobody who has proved nothing makes us repeat ourselves.
+        let _ = self.transactions.respond_once(server, &response);
+    }
+
+    fn overloaded(&mut self, now: Now, server: ServerId, request: &Request) {
+        count(&self.counters.overloaded);
+        let mut response = request.response(Status::SERVICE_UNAVAILABLE);
+        response.headers.put(&RetryAfter::new(RETRY_SECONDS));
+        self.respond(now, server, response);
+    }
+
+    /// Answers in a transaction; every response but 100 gets a To tag (RFC 3261 §8.2.6.2).
+    fn respond(&mut self, now: Now, server: ServerId, mut response: Response) {
+        self.tag(&mut response);
+        // A final response was sent before: the first one stands.
+        let _ = self.transactions.respond(now.instant, server, &response);
+    }
+
+    /// Answers outside any transaction; each copy of the request gets the same tag.
+    fn respond_statelessly(&mut self, flow: Flow, request: &Request, status: Status) {
+        let mut response = request.response(status);
+        if let Ok(mut to) = response.headers.one::<To>()
+            && to.tag().is_none()
+        {
+            to.set_tag(&self.transactions.tag(request));
+            response.headers.replace(&to);
+        }
+        self.transactions.reply(flow, &response);
+    }
+
+    fn tag(&mut self, response: &mut Response) {
+        if response.status == Status::TRYING {
+            return;
+        }
+        if let Ok(To(mut to)) = response.headers.one::<To>()
+            && to.params.value("tag").is_none()
+        {
+            to.params.set("tag", Some(&self.entropy.token::<TAG_BYTES>()));
+            response.headers.replace(&To(to));
+        }
+    }
+
+    fn add_via(&mut self, flow: Flow, request: &mut Request) {
+        let public = self
+            .settings
+            .listener(flow.listener)
+            .map_or(flow.remote, |listener| listener.public);
+        let branch = format!("{BRANCH_COOKIE}{}", self.entropy.token::<TAG_BYTES>());
+        let host = Host::from(public.ip());
+        let via = Via::new(flow.transport.as_str(), host, Some(public.port()), &branch);
+        request.headers.insert_first(&via);
+    }
+
+    /// The realm to be proved: the domain that the request speaks for, if it is ours.
+    fn realm(&self, request: &Request) -> String {
+        let spoken_for = match request.method {
+            Method::Register => request.headers.one::<To>().ok().map(|To(to)| to.uri),
+            _ => request.headers.one::<From>().ok().map(|From(from)| from.uri),
+        };
+        spoken_for
+            .and_then(|uri| aor_of(&uri))
+            .and_then(|aor| {
+                self.settings
+                    .domains
+                    .iter()
+                    .find(|domain| domain.as_str() == aor.domain())
+            })
+            .or(self.settings.domains.first())
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn algorithms(&self, flow: Flow) -> Vec<cusax_common::core::user::Algorithm> {
+        self.settings
+            .listener(flow.listener)
+            .map(|listener| listener.algorithms.clone())
+            .unwrap_or_default()
+    }
+}
+
+/// The AOR that a URI names, if it names one.
+#[must_use]
+pub fn aor_of(uri: &Uri) -> Option<Aor> {
+    match uri {
+        Uri::Sip(sip) => Aor::new(&sip.user_decoded()?, &sip.host.to_string()).ok(),
+        Uri::Tel(_) | Uri::Other(_) => None,
+    }
+}
+
+/// The dialog that a request says it belongs to: it has a To tag.
+fn dialog_id(request: &Request) -> Option<DialogId> {
+    let To(to) = request.headers.one().ok()?;
+    let call_id = request.headers.one::<CallId>().ok()?.as_str().to_owned();
+    Some(DialogId {
+        call_id,
+        local_tag: to.tag()?.to_owned(),
+    })
+}
+
+/// REGISTER is challenged as by a registrar, calls as by a proxy (RFC 3261 §22.2, §22.3).
+fn scheme(method: &Method) -> Header {
+    if *method == Method::Register {
+        Header::Authorization
+    } else {
+        Header::ProxyAuthorization
+    }
+}
+
+/// Empty datagrams, CRLFs (RFC 5626 §3.5.1) and STUN (first two bits zero) keep a NAT open and say nothing.
+fn is_keepalive(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) || bytes[0] < 2
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// RFC 3261 §8.1.1.7.
+const BRANCH_COOKIE: &str = "z9hG4bK";
+/// Random bytes in a tag or branch.
+const TAG_BYTES: usize = 12;
+/// The most questions that wait for the store.
+const MAX_FETCHES: usize = 4096;
+/// The most users that are looked at again at one time, so that calls find the store free.
+const MAX_DOUBTED: usize = 32;
+/// What a caller is told when we are full.
+const RETRY_SECONDS: u32 = 5;

@@ -1,0 +1,62 @@
+//! Where a message came from and where its answer goes.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// How messages travel; the protocol of a Via (RFC 3261 §20.42, RFC 7118 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams: the only transport that loses and repeats messages.
+    Udp,
+    /// A plain stream.
+    Tcp,
+    /// A stream under TLS.
+    Tls,
+    /// WebSocket.
+    Ws,
+    /// WebSocket under TLS.
+    Wss,
+}
+
+impl Transport {
+    /// Whether the transport itself repeats what is lost (RFC 3261 §17).
+    #[must_use]
+    pub fn reliable(self) -> bool {
+        self != Self::Udp
+    }
+
+    /// The word in a Via.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One of our own sockets, numbered by the shell that opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u16);
+
+/// One path to a peer: which of our sockets, and the peer's address as the network shows it.
+///
+/// For a stream this names the connection: answers and requests go where the peer came from (RFC 5626).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flow {
+    /// Our socket, or the socket that accepted the connection.
+    pub listener: ListenerId,
+    /// How messages travel on it.
+    pub transport: Transport,
+    /// The peer, from the packet or the connection; never from a header.
+    pub remote: SocketAddr,
+}

@@ -1,0 +1,16 @@
+//! Everything that can be decided without touching the world.
+
+pub mod auth;
+pub mod call;
+pub mod cause;
+pub mod deadline;
+pub mod dialog;
+pub mod endpoint;
+pub mod flow;
+pub mod headers;
+pub mod identity;
+pub mod media;
+pub mod registrar;
+pub mod routing;
+pub mod settings;
+pub mod transaction;

@@ -1,0 +1,219 @@
+//! One phone at one address: what is known of it, and its form in the shared state.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cusax_common::core::entropy::hex;
+use cusax_common::core::sip::typed::{Contact, TypedHeader as _};
+use cusax_common::core::sip::{SipUri, Uri};
+use cusax_common::core::time::{Now, Wall};
+use cusax_common::core::user::Aor;
+use jid::BareJid;
+use ring::digest::{SHA256, digest};
+
+use crate::core::flow::{Flow, ListenerId, Transport};
+
+/// A phone that is reachable under an AOR until it expires.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// What the phone said, without `expires` and display name. Its host is never looked up: requests go to `flow`.
+    pub contact: Contact,
+    /// How the REGISTER came, and the way that requests to the phone take (RFC 5626 §5.3).
+    pub flow: Flow,
+    /// What the phone says to be. For people only.
+    pub user_agent: Option<String>,
+    /// When it registered last.
+    pub registered: Wall,
+    pub(super) expires: Instant,
+    pub(super) call_id: String,
+    pub(super) sequence: u32,
+    /// Whether it was written since it was stored.
+    pub(super) dirty: bool,
+}
+
+impl Binding {
+    /// The address to put into the Request-URI.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.contact.uri
+    }
+
+    /// The preference in thousandths (RFC 3261 §20.10).
+    #[must_use]
+    pub fn q(&self) -> u16 {
+        self.contact.q().unwrap_or(FULL_PREFERENCE)
+    }
+
+    /// The phone's own name, which outlives its address (RFC 5626 §4.1).
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        self.contact.params.value(INSTANCE)
+    }
+
+    /// The time that is left, in whole seconds, at least one for a binding that lives.
+    #[must_use]
+    pub fn remaining(&self, now: Instant) -> u32 {
+        let left = self.expires.saturating_duration_since(now);
+        u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a contact names this phone: by address, or by instance and flow number, so that a phone that comes back
+    /// with another port takes its own place again (RFC 5626 §6).
+    pub(super) fn is_for(&self, contact: &Contact) -> bool {
+        let same_instance = self.instance().is_some()
+            && self.instance() == contact.params.value(INSTANCE)
+            && self.contact.params.value(FLOW_NUMBER) == contact.params.value(FLOW_NUMBER);
+        same_instance || self.contact.uri.same_as(&contact.uri)
+    }
+
+    /// The key of this binding in the shared state.
+    pub(super) fn key(&self, aor: &Aor) -> String {
+        let mark = |text: &str| hex(&digest(&SHA256, text.as_bytes()).as_ref()[..KEY_BYTES]);
+        let phone = match self.instance() {
+            Some(instance) => format!(
+                "{instance} {}",
+                self.contact.params.value(FLOW_NUMBER).unwrap_or_default()
+            ),
+            None => self.contact.uri.to_string(),
+        };
+        format!("{STATE_PREFIX}{}/{}", mark(aor.as_str()), mark(&phone))
+    }
+
+    /// The value of this binding in the shared state, and how long it is good.
+    pub(super) fn record(&self, now: Now, aor: &Aor, jid: &BareJid, place: u8) -> (Bytes, Duration) {
+        let ttl = self.expires.saturating_duration_since(now.instant);
+        let mut contact = String::new();
+        self.contact.write(&mut contact);
+        let record = Record {
+            version: VERSION,
+            jid: jid.clone(),
+            aor: aor.clone(),
+            place,
+            contact,
+            call_id: self.call_id.clone(),
+            sequence: self.sequence,
+            registered: self.registered,
+            expires: now.wall.after(ttl),
+            user_agent: self.user_agent.clone(),
+            listener: self.flow.listener.0,
+            transport: self.flow.transport.as_str().to_owned(),
+            remote: self.flow.remote,
+        };
+        let value = serde_json::to_vec(&record).expect("texts and numbers can always be written as JSON");
+        (Bytes::from(value), ttl)
+    }
+}
+
+/// A binding out of the shared state, checked.
+pub(super) struct Restored {
+    pub(super) jid: BareJid,
+    pub(super) aor: Aor,
+    pub(super) place: u8,
+    pub(super) binding: Binding,
+}
+
+impl Restored {
+    /// Reads a value that anybody may have written. None if it is not one of ours, not sound, or over.
+    pub(super) fn read(now: Now, key: &str, value: &[u8], longest: Duration) -> Option<Self> {
+        let record: Record = serde_json::from_slice(value).ok()?;
+        if record.version != VERSION || record.transport != Transport::Udp.as_str() {
+            // A connection does not outlive the process that accepted it.
+            return None;
+        }
+        let contact = accepted(&Contact::parse(&record.contact).ok()?).ok()?;
+        let left = record.expires.since(now.wall);
+        let sound = left > Duration::ZERO
+            && left <= longest
+            && record.call_id.len() <= MAX_CALL_ID
+            && record.registered <= now.wall
+            && record.remote.port() != 0
+            && record
+                .user_agent
+                .as_ref()
+                .is_none_or(|agent| agent.len() <= MAX_USER_AGENT);
+        let binding = Binding {
+            contact,
+            flow: Flow {
+                listener: ListenerId(record.listener),
+                transport: Transport::Udp,
+                remote: record.remote,
+            },
+            user_agent: record.user_agent,
+            registered: record.registered,
+            expires: now.instant + left,
+            call_id: record.call_id,
+            sequence: record.sequence,
+            dirty: false,
+        };
+        let restored = Self {
+            jid: record.jid,
+            aor: record.aor,
+            place: record.place,
+            binding,
+        };
+        (sound && restored.binding.key(&restored.aor) == key).then_some(restored)
+    }
+}
+
+/// Takes a contact as it is to be kept.
+///
+/// # Errors
+/// It is no SIP address, carries headers that would go into every request to it, or is too long.
+pub(super) fn accepted(contact: &Contact) -> Result<Contact, Unacceptable> {
+    let Uri::Sip(SipUri {
+        headers: None,
+        password: None,
+        ..
+    }) = &contact.uri
+    else {
+        return Err(Unacceptable);
+    };
+    let mut kept = contact.clone();
+    kept.display = None;
+    kept.params.remove("expires");
+    let mut text = String::new();
+    kept.write(&mut text);
+    if text.len() > MAX_CONTACT {
+        Err(Unacceptable)
+    } else {
+        Ok(kept)
+    }
+}
+
+/// The contact is none that we keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unacceptable;
+
+/// The form of a binding in the shared state.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    version: u32,
+    jid: BareJid,
+    aor: Aor,
+    place: u8,
+    contact: String,
+    call_id: String,
+    sequence: u32,
+    registered: Wall,
+    expires: Wall,
+    user_agent: Option<String>,
+    listener: u16,
+    transport: String,
+    remote: SocketAddr,
+}
+
+/// Keys of bindings in the shared state begin so.
+pub const STATE_PREFIX: &str = "binding/";
+/// The longest contact, in bytes.
+pub const MAX_CONTACT: usize = 1024;
+/// The longest Call-ID of a REGISTER, in bytes.
+pub const MAX_CALL_ID: usize = 512;
+/// How much of a User-Agent is kept, in bytes.
+pub const MAX_USER_AGENT: usize = 256;
+const FULL_PREFERENCE: u16 = 1000;
+const INSTANCE: &str = "+sip.instance";
+const FLOW_NUMBER: &str = "reg-id";
+const VERSION: u32 = 1;
+const KEY_BYTES: usize = 16;

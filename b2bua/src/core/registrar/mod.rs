@@ -1,0 +1,499 @@
+//! Where users' phones are: bindings of addresses of record to contacts (RFC 3261 §10.3).
+//!
+//! # Use
+//! Call one `handle_*` or other method with `now`, then drain [`poll_output`](Registrar::poll_output), then read
+//! [`poll_timeout`](Registrar::poll_timeout). Time never goes backwards.
+//!
+//! # Trust
+//! Only a proof opens the registrar, and only for the addresses that the user of the proof holds. What a contact says
+//! about hosts and ports is kept and given back to the phone, but requests go to the flow that the REGISTER came by.
+//!
+//! # Left out
+//! - Path (RFC 3327): ignored. GRUU (RFC 5627). `reg-id` only tells flows of one instance apart.
+//! - The To tag of responses: whoever answers sets it, as everywhere.
+//!
+//! # Invariants
+//! - A REGISTER is carried out whole or not at all.
+//! - An address has at most as many bindings as [`Settings`] say, and so has the whole.
+//! - `Changed` comes when and only when the set of a user's registered addresses has changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cusax_common::core::sip::typed::{CSeq, CallId, Contact, ContactList, Expires, From, MinExpires, NameAddr, To};
+use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
+use cusax_common::core::time::Now;
+use cusax_common::core::user::{Aor, User};
+use jid::BareJid;
+
+use crate::core::auth::Authenticated;
+use crate::core::deadline::Deadlines;
+use crate::core::flow::Flow;
+
+mod binding;
+mod date;
+
+pub use binding::{Binding, MAX_CALL_ID, MAX_CONTACT, MAX_USER_AGENT, STATE_PREFIX};
+use binding::{Restored, accepted};
+
+/// What an operator decides about registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The most bindings of one address; one more is refused with 403.
+    pub max_contacts: usize,
+    /// The most bindings of all; one more is refused with 503.
+    pub max_bindings: usize,
+    /// What is asked for less than this is refused with 423. At most one hour counts (RFC 3261 §10.3 item 7).
+    pub min_expires: Duration,
+    /// What is granted to whoever asks for nothing.
+    pub default_expires: Duration,
+    /// The most that is granted.
+    pub max_expires: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_contacts: 5,
+            max_bindings: 200_000,
+            min_expires: Duration::from_secs(60),
+            default_expires: Duration::from_secs(3600),
+            max_expires: Duration::from_secs(7200),
+        }
+    }
+}
+
+/// What is to be done, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A phone came to or went from one of a user's addresses.
+    Changed {
+        /// Whose.
+        jid: BareJid,
+        /// Every address at which a phone is registered now, in the order of the user record.
+        aors: Vec<Aor>,
+    },
+    /// A binding is to be kept in the shared state, for [`Registrar::restore`].
+    Stored {
+        /// Begins with [`STATE_PREFIX`].
+        key: String,
+        /// The binding.
+        value: Bytes,
+        /// How long it is good.
+        ttl: Duration,
+    },
+    /// A binding is to be removed from the shared state.
+    Removed {
+        /// As in `Stored`.
+        key: String,
+    },
+}
+
+/// All bindings.
+#[derive(Debug, Default)]
+pub struct Registrar {
+    settings: Settings,
+    registrations: HashMap<Aor, Registration>,
+    /// The registered addresses of each user, by their place in the user record.
+    users: BTreeMap<BareJid, BTreeSet<(u8, Aor)>>,
+    /// Addresses with a binding by a connection.
+    flows: HashMap<Flow, BTreeSet<Aor>>,
+    total: usize,
+    deadlines: Deadlines<Aor>,
+    outputs: VecDeque<Output>,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Registration {
+    jid: BareJid,
+    /// Where the address stands in the user record.
+    place: u8,
+    /// The preferred one first. Never empty.
+    bindings: Vec<Binding>,
+}
+
+impl Registrar {
+    /// A registrar without bindings.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            ..Self::default()
+        }
+    }
+
+    /// New settings, for the next request.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Carries out a REGISTER for the user of the proof, and gives the answer.
+    ///
+    /// The caller has seen to it that the Request-URI is one of our domains and that nothing is required that we do not
+    /// support (RFC 3261 §10.3 items 1 and 2).
+    pub fn handle_register(&mut self, now: Now, flow: Flow, request: &Request, proof: Authenticated) -> Response {
+        match self.register(now, flow, request, &proof) {
+            Ok(aor) => self.listing(now, request, &aor),
+            Err(refusal) => {
+                let mut response = request.response(refusal.status());
+                if let Refusal::TooBrief = refusal {
+                    response.headers.put(&MinExpires(seconds(self.settings.min_expires)));
+                }
+                response
+            }
+        }
+    }
+
+    /// The phones of an address, the preferred one first.
+    #[must_use]
+    pub fn bindings(&self, aor: &Aor) -> &[Binding] {
+        self.registrations
+            .get(aor)
+            .map_or(&[], |registration| &registration.bindings)
+    }
+
+    /// The addresses at which a user's phones are registered, in the order of the user record.
+    #[must_use]
+    pub fn registered(&self, jid: &BareJid) -> Vec<Aor> {
+        self.users.get(jid).map(in_order).unwrap_or_default()
+    }
+
+    /// Every user with a registered phone, and their addresses.
+    #[must_use]
+    pub fn everybody(&self) -> Vec<(BareJid, Vec<Aor>)> {
+        self.users
+            .iter()
+            .map(|(jid, aors)| (jid.clone(), in_order(aors)))
+            .collect()
+    }
+
+    /// How many bindings there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.total
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// How many values out of the shared state were no bindings of ours.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Takes a binding out of the shared state, where anybody may have written. What is not sound is dropped and
+    /// counted; what is known here is newer and stays.
+    ///
+    /// Whether the user still holds the address is not known here: see [`keep_user`](Self::keep_user).
+    pub fn restore(&mut self, now: Now, key: &str, value: &[u8]) {
+        let Some(restored) = Restored::read(now, key, value, self.settings.max_expires) else {
+            self.dropped += 1;
+            return;
+        };
+        let Restored {
+            jid,
+            aor,
+            place,
+            binding,
+        } = restored;
+        let current = self.registrations.get(&aor);
+        let fits = self.total < self.settings.max_bindings
+            && current.is_none_or(|known| {
+                known.jid == jid
+                    && known.bindings.len() < self.settings.max_contacts
+                    && !known.bindings.iter().any(|one| one.is_for(&binding.contact))
+            });
+        if !fits {
+            self.dropped += 1;
+            return;
+        }
+        let mut bindings = current.map(|known| known.bindings.clone()).unwrap_or_default();
+        bindings.push(binding);
+        self.commit(now, &aor, &jid, place, bindings);
+    }
+
+    /// A user was removed: their phones are no longer reachable.
+    pub fn forget_user(&mut self, now: Now, jid: &BareJid) {
+        for aor in self.registered(jid) {
+            self.commit(now, &aor, jid, 0, Vec::new());
+        }
+    }
+
+    /// A user's record is this now: phones at addresses that they no longer hold are no longer reachable.
+    pub fn keep_user(&mut self, now: Now, user: &User) {
+        for aor in self.registered(&user.jid) {
+            if !user.aors.contains(&aor) {
+                self.commit(now, &aor, &user.jid, 0, Vec::new());
+            }
+        }
+    }
+
+    /// A connection is closed: phones that registered by it cannot be reached until they come again (RFC 5626 §5.3).
+    pub fn handle_flow_closed(&mut self, now: Now, flow: Flow) {
+        for aor in self.flows.remove(&flow).unwrap_or_default() {
+            self.retain(now, &aor, |binding| binding.flow != flow);
+        }
+    }
+
+    /// Tells that time has come to `now`. Calling early does no harm.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some(aor) = self.deadlines.pop_due(now.instant) {
+            self.retain(now, &aor, |binding| binding.expires > now.instant);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    fn register(&mut self, now: Now, flow: Flow, request: &Request, proof: &Authenticated) -> Result<Aor, Refusal> {
+        let malformed = |_| Refusal::Malformed;
+        let to = request.headers.one::<To>().map_err(malformed)?;
+        let from = request.headers.one::<From>().map_err(malformed)?;
+        let aor = aor_of(&to).filter(|aor| proof.holds(aor)).ok_or(Refusal::NotTheirs)?;
+        // Nobody registers for somebody else, not even in name.
+        aor_of(&from).filter(|aor| proof.holds(aor)).ok_or(Refusal::NotTheirs)?;
+        let call_id = request.headers.one::<CallId>().map_err(malformed)?;
+        let sequence = request.headers.one::<CSeq>().map_err(malformed)?.seq;
+        if call_id.as_str().len() > MAX_CALL_ID {
+            return Err(Refusal::Malformed);
+        }
+        let expires = request
+            .headers
+            .opt::<Expires>()
+            .map_err(malformed)?
+            .map(|Expires(seconds)| seconds);
+        let list = request.headers.opt::<ContactList>().map_err(malformed)?;
+
+        let jid = &proof.user().jid;
+        // What a former owner of the address left behind does not count.
+        let current = self.registrations.get(&aor).filter(|known| known.jid == *jid);
+        let mut bindings: Vec<Binding> = current.map(|known| known.bindings.clone()).unwrap_or_default();
+        bindings.retain(|binding| binding.expires > now.instant);
+        let in_order = |binding: &Binding| binding.call_id != call_id.as_str() || binding.sequence < sequence;
+        match list {
+            None => {}
+            Some(ContactList::Star) => {
+                if expires != Some(0) {
+                    return Err(Refusal::Malformed);
+                }
+                if !bindings.iter().all(in_order) {
+                    return Err(Refusal::OutOfOrder);
+                }
+                bindings.clear();
+            }
+            Some(ContactList::List(contacts)) => {
+                if contacts.len() > 2 * self.settings.max_contacts {
+                    return Err(Refusal::TooMany);
+                }
+                for contact in contacts {
+                    let granted = self.granted(contact.expires().or(expires))?;
+                    let contact = accepted(&contact).map_err(|_| Refusal::Malformed)?;
+                    let known = bindings.iter().position(|binding| binding.is_for(&contact));
+                    if let Some(at) = known {
+                        // One that this very request has set may be named twice.
+                        if !bindings[at].dirty && !in_order(&bindings[at]) {
+                            return Err(Refusal::OutOfOrder);
+                        }
+                        bindings.remove(at);
+                    }
+                    if !granted.is_zero() {
+                        bindings.push(Binding {
+                            contact,
+                            flow,
+                            user_agent: user_agent(request),
+                            registered: now.wall,
+                            expires: now.instant + granted,
+                            call_id: call_id.as_str().to_owned(),
+                            sequence,
+                            dirty: true,
+                        });
+                    }
+                }
+                if bindings.len() > self.settings.max_contacts {
+                    return Err(Refusal::TooMany);
+                }
+            }
+        }
+        let before = self.registrations.get(&aor).map_or(0, |known| known.bindings.len());
+        if bindings.len() > before && self.total - before + bindings.len() > self.settings.max_bindings {
+            return Err(Refusal::Full);
+        }
+        let place = proof.user().aors.iter().position(|held| *held == aor);
+        let place = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX);
+        self.commit(now, &aor, jid, place, bindings);
+        Ok(aor)
+    }
+
+    /// What is granted to somebody who asks for so many seconds, or for nothing.
+    fn granted(&self, asked: Option<u32>) -> Result<Duration, Refusal> {
+        let Some(asked) = asked else {
+            return Ok(self.settings.default_expires);
+        };
+        let asked = Duration::from_secs(asked.into());
+        if !asked.is_zero() && asked < HOUR && asked < self.settings.min_expires {
+            return Err(Refusal::TooBrief);
+        }
+        Ok(asked.min(self.settings.max_expires))
+    }
+
+    fn listing(&self, now: Now, request: &Request, aor: &Aor) -> Response {
+        let mut response = request.response(Status::OK);
+        for binding in self.bindings(aor) {
+            let mut contact = binding.contact.clone();
+            contact
+                .params
+                .set("expires", Some(&binding.remaining(now.instant).to_string()));
+            response.headers.put::<Contact>(&contact);
+        }
+        response
+            .headers
+            .push(HeaderName::DATE, Value::cleaned(&date::date(now.wall)));
+        response
+    }
+
+    fn retain(&mut self, now: Now, aor: &Aor, keep: impl Fn(&Binding) -> bool) {
+        if let Some(known) = self.registrations.get(aor) {
+            let (jid, place) = (known.jid.clone(), known.place);
+            let bindings = known.bindings.iter().filter(|binding| keep(binding)).cloned().collect();
+            self.commit(now, aor, &jid, place, bindings);
+        }
+    }
+
+    /// Puts these bindings in the place of all that the address had, and tells who must know.
+    fn commit(&mut self, now: Now, aor: &Aor, jid: &BareJid, place: u8, mut bindings: Vec<Binding>) {
+        bindings.sort_by_key(|binding| (std::cmp::Reverse(binding.q()), std::cmp::Reverse(binding.registered)));
+        let keys: Vec<String> = bindings.iter().map(|binding| binding.key(aor)).collect();
+        let before = self.registrations.remove(aor);
+        for old in before.iter().flat_map(|before| &before.bindings) {
+            let key = old.key(aor);
+            if !keys.contains(&key) {
+                self.outputs.push_back(Output::Removed { key });
+            }
+            if let Some(aors) = self.flows.get_mut(&old.flow) {
+                aors.remove(aor);
+                if aors.is_empty() {
+                    self.flows.remove(&old.flow);
+                }
+            }
+            self.total -= 1;
+        }
+        for (binding, key) in bindings.iter_mut().zip(keys) {
+            if std::mem::take(&mut binding.dirty) {
+                let (value, ttl) = binding.record(now, aor, jid, place);
+                self.outputs.push_back(Output::Stored { key, value, ttl });
+            }
+            if binding.flow.transport.reliable() {
+                self.flows.entry(binding.flow).or_default().insert(aor.clone());
+            }
+            self.total += 1;
+        }
+        self.deadlines
+            .set(aor.clone(), bindings.iter().map(|binding| binding.expires).min());
+
+        let former = before.map(|before| (before.jid, before.place));
+        let present = (!bindings.is_empty()).then(|| (jid.clone(), place));
+        if let Some((jid, place)) = &present {
+            self.registrations.insert(
+                aor.clone(),
+                Registration {
+                    jid: jid.clone(),
+                    place: *place,
+                    bindings,
+                },
+            );
+        }
+        if former == present {
+            return;
+        }
+        for (jid, place) in former.iter() {
+            if let Some(aors) = self.users.get_mut(jid) {
+                aors.remove(&(*place, aor.clone()));
+                if aors.is_empty() {
+                    self.users.remove(jid);
+                }
+            }
+        }
+        for (jid, place) in present.iter() {
+            self.users.entry(jid.clone()).or_default().insert((*place, aor.clone()));
+        }
+        let (former, present) = (former.map(|(jid, _)| jid), present.map(|(jid, _)| jid));
+        if former == present {
+            // Another place in the record of the same user is another order, not another set.
+            return;
+        }
+        for jid in [former, present].into_iter().flatten() {
+            let aors = self.registered(&jid);
+            self.outputs.push_back(Output::Changed { jid, aors });
+        }
+    }
+}
+
+/// Why a REGISTER was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// A header cannot be read, a contact is none that we keep, or `*` stands with anything but `Expires: 0`.
+    Malformed,
+    /// The address, or the one who says to be asking, is not the user's.
+    NotTheirs,
+    /// A later request of the same call was carried out before.
+    OutOfOrder,
+    /// The address would have too many bindings.
+    TooMany,
+    /// We would have too many bindings.
+    Full,
+    /// The interval asked for is too short.
+    TooBrief,
+}
+
+impl Refusal {
+    fn status(self) -> Status {
+        match self {
+            Self::Malformed => Status::BAD_REQUEST,
+            Self::NotTheirs | Self::TooMany => Status::FORBIDDEN,
+            Self::OutOfOrder => Status::SERVER_INTERNAL_ERROR,
+            Self::Full => Status::SERVICE_UNAVAILABLE,
+            Self::TooBrief => Status::INTERVAL_TOO_BRIEF,
+        }
+    }
+}
+
+/// The canonical form of an address: no parameters, no port, no escapes that need not be (RFC 3261 §10.3 item 5).
+fn aor_of(address: &NameAddr) -> Option<Aor> {
+    let Uri::Sip(uri) = &address.uri else { return None };
+    Aor::new(&uri.user_decoded()?, &uri.host.to_string()).ok()
+}
+
+fn user_agent(request: &Request) -> Option<String> {
+    let text = request.headers.get(&HeaderName::USER_AGENT)?.to_text().into_owned();
+    let end = text.floor_char_boundary(MAX_USER_AGENT);
+    Some(text[..end].to_owned()).filter(|text| !text.is_empty())
+}
+
+fn in_order(aors: &BTreeSet<(u8, Aor)>) -> Vec<Aor> {
+    aors.iter().map(|(_, aor)| aor.clone()).collect()
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Below this, and only below this, an interval may be refused as too brief (RFC 3261 §10.3 item 7).
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

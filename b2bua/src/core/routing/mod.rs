@@ -1,0 +1,246 @@
+//! Where a call goes: from what was dialled and who dialled it to the targets to invite, or a refusal.
+//!
+//! Pure: what has to be looked up is told as data ([`Lookup`]), and the answer comes back as an argument ([`Owner`]).
+//!
+//! # What stays true
+//! - A number that a user of ours holds never goes to a trunk.
+//! - A trunk reaches users of ours by their numbers, and nothing else: no call crosses from trunk to trunk.
+//! - What goes to a trunk is the canonical number and nothing that the caller wrote. Emergency digits go as dialled.
+//! - A caller from outside cannot tell a user without a phone from one who does not exist.
+//!
+//! # What it leaves out
+//! One trunk is chosen for a call; when it fails, the next one is not tried.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cusax_common::core::dialplan::Dialled;
+use cusax_common::core::policy::{CallerKind, NumberClass};
+use cusax_common::core::record::Cause;
+use cusax_common::core::sip::{Host, SipUri, Status, Uri};
+use cusax_common::core::tel::Tel;
+use cusax_common::core::user::{Aor, User};
+
+use crate::core::flow::{Flow, ListenerId, Transport};
+
+/// A carrier, known by its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Its name in records and logs.
+    pub name: String,
+    /// Where its calls come from and ours go to.
+    pub address: SocketAddr,
+    /// The domain that it wants to see; its address where it has none.
+    pub realm: Option<String>,
+    /// Our socket toward it.
+    pub listener: ListenerId,
+    /// The beginnings of the numbers, without `+`, that go this way. Empty: every number.
+    pub prefixes: Vec<String>,
+    /// Whether it may learn the JIDs of our users.
+    pub impp: bool,
+    /// Whether emergency calls go this way.
+    pub emergency: bool,
+}
+
+/// What the store must be asked before a call can be routed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Who holds this address of record?
+    ByAor(Aor),
+    /// Who holds this number?
+    ByNumber(Tel),
+}
+
+/// The question that what was dialled poses; none for an emergency call, which waits for no store.
+#[must_use]
+pub fn lookup(dialled: &Dialled) -> Option<Lookup> {
+    match dialled {
+        Dialled::Number { tel, .. } => Some(Lookup::ByNumber(tel.clone())),
+        Dialled::Name(aor) | Dialled::Extension(aor) => Some(Lookup::ByAor(aor.clone())),
+        Dialled::Emergency { .. } => None,
+    }
+}
+
+/// The answer to a [`Lookup`].
+#[derive(Clone, Debug)]
+pub enum Owner {
+    /// This user of ours.
+    User(Arc<User>),
+    /// Nobody.
+    Nobody,
+}
+
+/// Something to invite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// For the request line.
+    pub uri: Uri,
+    /// The way to it.
+    pub flow: Flow,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// For the To header: the called user's address, or the number at the trunk.
+    pub to: Uri,
+    /// What to invite, all at once. Never empty, at most [`MAX_TARGETS`].
+    pub targets: Vec<Target>,
+    /// The canonical number that will be dialled and its class, for policy. None for a call to an address of record,
+    /// and none for an emergency call, which no policy may touch.
+    pub number: Option<(Tel, NumberClass)>,
+    /// The name of the trunk; none where the call stays with us.
+    pub trunk: Option<String>,
+    /// Whether the trunk may learn JIDs.
+    pub trunk_impp: bool,
+    /// Whether this is an emergency call.
+    pub emergency: bool,
+}
+
+impl Plan {
+    /// The name of the trunk; none where the call stays with us.
+    #[must_use]
+    pub fn trunk(&self) -> Option<&str> {
+        self.trunk.as_deref()
+    }
+}
+
+/// Why there is nothing to invite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Toward the caller.
+    pub status: Status,
+    /// For the record.
+    pub cause: Cause,
+}
+
+/// Decides where a call goes. `bindings` gives the phones registered at an address of record, the preferred one first.
+///
+/// # Errors
+/// [`Refusal`] when there is nothing that this caller may reach.
+pub fn plan(
+    trunks: &[Trunk],
+    mut bindings: impl FnMut(&Aor) -> Vec<Target>,
+    caller: CallerKind,
+    dialled: &Dialled,
+    owner: &Owner,
+) -> Result<Plan, Refusal> {
+    match (dialled, owner, caller) {
+        (Dialled::Emergency { digits }, _, CallerKind::User) => {
+            let trunk = trunks.iter().find(|trunk| trunk.emergency).ok_or(NO_WAY_OUT)?;
+            Ok(out(trunk, digits, None))
+        }
+        (Dialled::Number { tel, .. }, Owner::User(user), _) => {
+            let targets = user.aors.iter().flat_map(&mut bindings).collect();
+            let home = user.aors.first().ok_or(ABSENT)?;
+            stay(home, targets, Some((tel.clone(), NumberClass::Onnet)))
+        }
+        (Dialled::Name(aor) | Dialled::Extension(aor), Owner::User(_), CallerKind::User) => {
+            stay(aor, bindings(aor), None)
+        }
+        (Dialled::Number { tel, class }, Owner::Nobody, CallerKind::User) => {
+            let trunk = trunk_for(trunks, tel).ok_or(NO_WAY_OUT)?;
+            Ok(out(trunk, tel.as_str(), Some((tel.clone(), *class))))
+        }
+        (Dialled::Name(_), Owner::Nobody, CallerKind::User) => Err(NOBODY),
+        (Dialled::Extension(_), Owner::Nobody, CallerKind::User) => Err(NO_NUMBER),
+        (_, _, CallerKind::Trunk) => Err(ABSENT),
+    }
+}
+
+/// The trunk with the longest beginning of the number; among equals the first.
+fn trunk_for<'a>(trunks: &'a [Trunk], tel: &Tel) -> Option<&'a Trunk> {
+    let fit = |trunk: &Trunk| match &trunk.prefixes[..] {
+        [] => Some(0),
+        prefixes => prefixes
+            .iter()
+            .filter(|prefix| tel.digits().starts_with(*prefix))
+            .map(String::len)
+            .max(),
+    };
+    let mut best: Option<(usize, &Trunk)> = None;
+    for trunk in trunks {
+        if let Some(length) = fit(trunk)
+            && best.is_none_or(|(longest, _)| length > longest)
+        {
+            best = Some((length, trunk));
+        }
+    }
+    best.map(|(_, trunk)| trunk)
+}
+
+fn out(trunk: &Trunk, digits: &str, number: Option<(Tel, NumberClass)>) -> Plan {
+    let named = trunk.realm.as_deref().and_then(|realm| realm.parse::<Host>().ok());
+    let port = named.is_none().then_some(trunk.address.port());
+    let mut uri = SipUri::new(digits, named.unwrap_or_else(|| Host::from(trunk.address.ip())));
+    uri.port = port;
+    uri.params.set("user", Some("phone"));
+    let flow = Flow {
+        listener: trunk.listener,
+        transport: Transport::Udp,
+        remote: trunk.address,
+    };
+    Plan {
+        to: Uri::Sip(uri.clone()),
+        targets: vec![Target {
+            uri: Uri::Sip(uri),
+            flow,
+        }],
+        emergency: number.is_none(),
+        number,
+        trunk: Some(trunk.name.clone()),
+        trunk_impp: trunk.impp,
+    }
+}
+
+fn stay(home: &Aor, phones: Vec<Target>, number: Option<(Tel, NumberClass)>) -> Result<Plan, Refusal> {
+    let mut targets: Vec<Target> = Vec::new();
+    for phone in phones {
+        // One phone may be registered under several addresses of its user: it rings once.
+        if targets.len() < MAX_TARGETS
+            && !targets
+                .iter()
+                .any(|t| t.flow == phone.flow && t.uri.same_as(&phone.uri))
+        {
+            targets.push(phone);
+        }
+    }
+    let to = home.as_str().parse().map_err(|_| ABSENT)?;
+    if targets.is_empty() {
+        return Err(ABSENT);
+    }
+    Ok(Plan {
+        to,
+        targets,
+        number,
+        trunk: None,
+        trunk_impp: false,
+        emergency: false,
+    })
+}
+
+/// The most phones that ring for one call.
+pub const MAX_TARGETS: usize = 16;
+/// Nobody of that name. Callers from outside get [`ABSENT`] instead.
+const NOBODY: Refusal = Refusal {
+    status: Status::NOT_FOUND,
+    cause: Cause::Unreachable,
+};
+/// Digits that are neither a number nor anybody's address.
+const NO_NUMBER: Refusal = Refusal {
+    status: Status::ADDRESS_INCOMPLETE,
+    cause: Cause::BadNumber,
+};
+/// Nobody can be rung now.
+const ABSENT: Refusal = Refusal {
+    status: Status::TEMPORARILY_UNAVAILABLE,
+    cause: Cause::Unreachable,
+};
+/// No trunk carries that.
+const NO_WAY_OUT: Refusal = Refusal {
+    status: Status::SERVICE_UNAVAILABLE,
+    cause: Cause::Unreachable,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+use std::net::SocketAddr;
+
+use cusax_common::core::user::Flags;
+
+use super::*;
+
+#[test]
+fn every_kind_of_call_finds_its_way() {
+    use CallerKind::{Trunk as Outside, User as Inside};
+    let number = |text: &str, class| Dialled::Number {
+        tel: text.parse().unwrap(),
+        class,
+    };
+    let name = |text: &str| Dialled::Name(text.parse().unwrap());
+    let alice = || {
+        Owner::User(Arc::new(user(
+            "alice",
+            &["sip:alice@ours.test", "sip:a2@ours.test"],
+            "+4930901820",
+        )))
+    };
+    let carol = || Owner::User(Arc::new(user("carol", &["sip:carol@ours.test"], "+4930901821")));
+    let away = (480, Cause::Unreachable);
+    let rows: Vec<(&str, CallerKind, Dialled, Owner, Expected)> = vec![
+        (
+            "an address of ours rings its phones, not those of the user's other addresses",
+            Inside,
+            name("sip:alice@ours.test"),
+            alice(),
+            Ok((
+                "sip:alice@ours.test",
+                vec!["sip:p1@192.0.2.1", "sip:p2@192.0.2.2"],
+                None,
+            )),
+        ),
+        (
+            "a number of ours rings every phone of its owner once and is on-net",
+            Inside,
+            number("+4930901820", NumberClass::National),
+            alice(),
+            Ok((
+                "sip:alice@ours.test",
+                vec!["sip:p1@192.0.2.1", "sip:p2@192.0.2.2"],
+                None,
+            )),
+        ),
+        (
+            "a user without a phone is away",
+            Inside,
+            name("sip:carol@ours.test"),
+            carol(),
+            Err(away),
+        ),
+        (
+            "a number whose owner is away does not go to a trunk",
+            Inside,
+            number("+4930901821", NumberClass::National),
+            carol(),
+            Err(away),
+        ),
+        (
+            "a name that nobody has",
+            Inside,
+            name("sip:x@ours.test"),
+            Owner::Nobody,
+            Err((404, Cause::Unreachable)),
+        ),
+        (
+            "digits that nobody has",
+            Inside,
+            Dialled::Extension("sip:1900@ours.test".parse().unwrap()),
+            Owner::Nobody,
+            Err((484, Cause::BadNumber)),
+        ),
+        (
+            "another number goes to the first trunk that takes it",
+            Inside,
+            number("+4940123456", NumberClass::National),
+            Owner::Nobody,
+            Ok((
+                "sip:+4940123456@carrier.test;user=phone",
+                vec!["sip:+4940123456@carrier.test;user=phone"],
+                Some("a"),
+            )),
+        ),
+        (
+            "the longest beginning wins",
+            Inside,
+            number("+442079460000", NumberClass::Intl),
+            Owner::Nobody,
+            Ok((
+                "sip:+442079460000@198.51.100.2:5062;user=phone",
+                vec!["sip:+442079460000@198.51.100.2:5062;user=phone"],
+                Some("b"),
+            )),
+        ),
+        (
+            "an emergency call goes as dialled by the first trunk for it",
+            Inside,
+            Dialled::Emergency { digits: "112".into() },
+            Owner::Nobody,
+            Ok((
+                "sip:112@198.51.100.2:5062;user=phone",
+                vec!["sip:112@198.51.100.2:5062;user=phone"],
+                Some("b"),
+            )),
+        ),
+        (
+            "a trunk reaches the owner of a number",
+            Outside,
+            number("+4930901820", NumberClass::National),
+            alice(),
+            Ok((
+                "sip:alice@ours.test",
+                vec!["sip:p1@192.0.2.1", "sip:p2@192.0.2.2"],
+                None,
+            )),
+        ),
+        (
+            "a trunk learns of nobody that they are away",
+            Outside,
+            number("+4930901821", NumberClass::National),
+            carol(),
+            Err(away),
+        ),
+        (
+            "a trunk does not reach a trunk, and hears the same",
+            Outside,
+            number("+4940123456", NumberClass::National),
+            Owner::Nobody,
+            Err(away),
+        ),
+        (
+            "a trunk does not reach names",
+            Outside,
+            name("sip:alice@ours.test"),
+            alice(),
+            Err(away),
+        ),
+        (
+            "a trunk does not learn which names are there",
+            Outside,
+            name("sip:x@ours.test"),
+            Owner::Nobody,
+            Err(away),
+        ),
+        (
+            "a trunk makes no emergency calls",
+            Outside,
+            Dialled::Emergency { digits: "112".into() },
+            Owner::Nobody,
+            Err(away),
+        ),
+    ];
+    for (what, caller, dialled, owner, expected) in rows {
+        let found = plan(&trunks(), phones, caller, &dialled, &owner);
+        if let (Ok(plan), Owner::User(_)) = (&found, &owner) {
+            assert!(
+                plan.number
+                    .as_ref()
+                    .is_none_or(|(_, class)| *class == NumberClass::Onnet),
+                "{what}"
+            );
+        }
+        if let Ok(plan) = &found {
+            assert_eq!(plan.emergency, matches!(dialled, Dialled::Emergency { .. }), "{what}");
+        }
+        let found = found.map(|plan| {
+            let targets: Vec<_> = plan.targets.iter().map(|target| target.uri.to_string()).collect();
+            (plan.to.to_string(), targets, plan.trunk)
+        });
+        let expected = expected
+            .map(|(to, targets, trunk): (&str, Vec<&str>, Option<&str>)| {
+                (
+                    to.to_owned(),
+                    targets.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+                    trunk.map(str::to_owned),
+                )
+            })
+            .map_err(|(status, cause)| Refusal {
+                status: Status::new(status).unwrap(),
+                cause,
+            });
+        assert_eq!(found, expected, "{what}");
+    }
+}
+
+#[test]
+fn without_a_trunk_there_is_no_way_out() {
+    let dialled = Dialled::Number {
+        tel: "+4940123456".parse().unwrap(),
+        class: NumberClass::National,
+    };
+    assert_eq!(
+        plan(&[], phones, CallerKind::User, &dialled, &Owner::Nobody).unwrap_err(),
+        NO_WAY_OUT
+    );
+    assert!(lookup(&Dialled::Emergency { digits: "112".into() }).is_none());
+}
+
+type Expected = Result<(&'static str, Vec<&'static str>, Option<&'static str>), (u16, Cause)>;
+
+fn trunks() -> Vec<Trunk> {
+    let trunk = |name: &str, address: &str, prefixes: &[&str], emergency| Trunk {
+        name: name.into(),
+        address: address.parse().unwrap(),
+        realm: (name == "a").then(|| "carrier.test".into()),
+        listener: ListenerId(0),
+        prefixes: prefixes.iter().map(|&prefix| prefix.into()).collect(),
+        impp: false,
+        emergency,
+    };
+    vec![
+        trunk("a", "198.51.100.1:5060", &[], false),
+        trunk("b", "198.51.100.2:5062", &["44", "1"], true),
+        trunk("c", "198.51.100.3:5060", &["44"], true),
+    ]
+}
+
+/// Alice has two phones; the first is registered under both of her addresses.
+fn phones(aor: &Aor) -> Vec<Target> {
+    let phone = |uri: &str, remote: &str| Target {
+        uri: uri.parse().unwrap(),
+        flow: Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            remote: remote.parse::<SocketAddr>().unwrap(),
+        },
+    };
+    match aor.as_str() {
+        "sip:alice@ours.test" => vec![
+            phone("sip:p1@192.0.2.1", "192.0.2.1:5060"),
+            phone("sip:p2@192.0.2.2", "192.0.2.2:5060"),
+        ],
+        "sip:a2@ours.test" => vec![phone("sip:p1@192.0.2.1", "192.0.2.1:5060")],
+        _ => Vec::new(),
+    }
+}
+
+fn user(name: &str, aors: &[&str], number: &str) -> User {
+    User {
+        jid: format!("{name}@chat.test").parse().unwrap(),
+        name: name.into(),
+        aors: aors.iter().map(|aor| aor.parse().unwrap()).collect(),
+        numbers: vec![number.parse().unwrap()],
+        credentials: Vec::new(),
+        flags: Flags::default(),
+        language: "en".into(),
+    }
+}

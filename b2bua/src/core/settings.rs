@@ -1,0 +1,78 @@
+//! What an operator decides about SIP, in the form that the cores read.
+//!
+//! The shell makes one from the configuration at start and at each reload; a reload takes effect for the next request
+//! and leaves calls that are up as they are.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use cusax_common::core::dialplan::HomePlan;
+use cusax_common::core::policy::Policy;
+use cusax_common::core::user::Algorithm;
+use ipnet::IpNet;
+
+use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::routing::Trunk;
+
+/// Everything a request is judged by, apart from users.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The SIP domains that are ours, lower-case. The first is the realm of challenges to strangers.
+    pub domains: Vec<String>,
+    /// The sockets, in the order of their [`ListenerId`].
+    pub listeners: Vec<Listener>,
+    /// The ways out, in the order to try.
+    pub trunks: Vec<Trunk>,
+    /// How dialled digits are read.
+    pub plan: HomePlan,
+    /// What may be called and what must be told first.
+    pub policy: Policy,
+    /// How long a callee may ring.
+    pub ring_timeout: Duration,
+    /// The most calls at one time; one more gets 503.
+    pub max_calls: usize,
+    /// Networks that media may go to although they are loopback or otherwise suspect.
+    pub media_networks: Vec<IpNet>,
+}
+
+/// One socket that SIP comes in by.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// What it is bound to.
+    pub local: SocketAddr,
+    /// What peers are told, in Via and Contact.
+    pub public: SocketAddr,
+    /// What the relay binds for peers of this socket.
+    pub media: IpAddr,
+    /// Where they are told to send media.
+    pub media_public: IpAddr,
+    /// How messages travel.
+    pub transport: Transport,
+    /// Digest algorithms to offer, the preferred one first.
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl Settings {
+    /// The listener that a flow came in by.
+    #[must_use]
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(usize::from(id.0))
+    }
+
+    /// Whether this SIP domain is ours. A listener's own address counts, since phones without DNS use it.
+    #[must_use]
+    pub fn is_local(&self, host: &str, port: Option<u16>) -> bool {
+        self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
+            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| {
+                self.listeners.iter().any(|listener| {
+                    listener.public.ip() == ip && port.is_none_or(|port| port == listener.public.port())
+                })
+            })
+    }
+
+    /// The trunk that sends from this address, if the flow came from one.
+    #[must_use]
+    pub fn trunk_of(&self, flow: &Flow) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.address == flow.remote)
+    }
+}

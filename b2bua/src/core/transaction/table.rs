@@ -1,0 +1,813 @@
+//! Every live transaction: finds the one a message belongs to, sends for it, and hands on what the layer above must see.
+//!
+//! # Use
+//! Call one `handle_*`, [`send`](Transactions::send), [`respond`](Transactions::respond) or
+//! [`cancel`](Transactions::cancel), then drain [`poll_output`](Transactions::poll_output), then read
+//! [`poll_timeout`](Transactions::poll_timeout). Instants never go backwards.
+//!
+//! # What the layer above must do
+//! - Answer every [`Output::Request`], and answer an INVITE that was [`Output::Cancelled`] with 487.
+//! - Acknowledge every 2xx to INVITE that it is handed, copies included (RFC 3261 §13.2.2.4).
+//! - Challenge strangers by [`respond_once`](Transactions::respond_once), which keeps nothing and repeats nothing: a
+//!   source that proved nothing must not make us send more than it sent (RFC 3261 §8.2.7).
+//!
+//! # Invariants
+//! - There are never more transactions than [`Limits`] allow.
+//! - `Ended` is the last output of a transaction and comes exactly once; after it no key, timer or byte of it is left.
+//! - A response goes out on the flow that its request came by.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use cusax_common::core::entropy::hex;
+use cusax_common::core::sip::typed::{CSeq, To, Via};
+use cusax_common::core::sip::{HeaderName, Message, Method, Request, Response, Status, Value};
+use ring::hmac;
+
+use super::answer::{Answer, AnswerOutput};
+use super::client::NonInviteClient;
+use super::invite_client::InviteClient;
+use super::invite_server::InviteServer;
+use super::key::{AnswerKey, Answered, ClientKey, Incoming, RequestKey, ServerKey};
+use super::output::{ClientId, Counters, Failure, Limits, Output, Refusal, ServerId, TransactionId};
+use super::server::NonInviteServer;
+use super::{Class, ClientOutput, Late, Outcome, ServerOutput};
+use crate::core::deadline::Deadlines;
+use crate::core::flow::Flow;
+
+/// The table of all live transactions.
+#[derive(Debug)]
+pub struct Transactions {
+    limits: Limits,
+    tag_key: hmac::Key,
+    next_id: u64,
+    clients: HashMap<ClientId, Client>,
+    client_keys: HashMap<ClientKey, ClientId>,
+    client_flows: BTreeSet<(Flow, ClientId)>,
+    servers: HashMap<ServerId, Server>,
+    server_keys: HashMap<ServerKey, ServerId>,
+    /// Requests outside dialogs, by content, to tell merged ones (§8.2.2.2).
+    ongoing: HashMap<RequestKey, ServerId>,
+    /// INVITEs that were answered with 2xx, by what their ACK repeats.
+    answered: HashMap<AnswerKey, ServerId>,
+    deadlines: Deadlines<TransactionId>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+}
+
+impl Transactions {
+    /// An empty table. `secret` makes the tags of [`tag`](Self::tag) unpredictable.
+    #[must_use]
+    pub fn new(limits: Limits, secret: &[u8; 32]) -> Self {
+        Self {
+            limits,
+            tag_key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            next_id: 0,
+            clients: HashMap::new(),
+            client_keys: HashMap::new(),
+            client_flows: BTreeSet::new(),
+            servers: HashMap::new(),
+            server_keys: HashMap::new(),
+            ongoing: HashMap::new(),
+            answered: HashMap::new(),
+            deadlines: Deadlines::default(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a message from the network.
+    pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        match message {
+            Message::Request(request) => self.handle_request(now, flow, request),
+            Message::Response(response) => self.handle_response(now, flow, response),
+        }
+    }
+
+    /// Sends a request of ours, whose topmost Via is ours and carries a branch that nobody can guess.
+    ///
+    /// A request that cannot be sent is told by [`Output::Failed`], like every other end. ACK to a 2xx is no
+    /// transaction: see [`send_ack`](Self::send_ack).
+    pub fn send(&mut self, now: Instant, flow: Flow, request: Request) -> ClientId {
+        let id = ClientId(self.draw_id());
+        let refusal = match Answered::expected(&request) {
+            _ if self.clients.len() >= self.limits.clients => Some(Failure::Full),
+            Some(expected) if !self.client_keys.contains_key(&expected.client) => {
+                self.start_client(now, id, flow, request, expected, Owner::Above);
+                None
+            }
+            _ => Some(Failure::Unsendable),
+        };
+        if let Some(why) = refusal {
+            self.outputs.push_back(Output::Failed { client: id, why });
+            self.outputs.push_back(Output::Ended {
+                id: TransactionId::Client(id),
+            });
+        }
+        id
+    }
+
+    /// Sends the ACK to a 2xx, which the layer above made (RFC 3261 §13.2.2.4). To be called again for each copy.
+    pub fn send_ack(&mut self, flow: Flow, ack: &Request) {
+        self.outputs.push_back(Output::Transmit {
+            flow,
+            bytes: ack.to_bytes(),
+        });
+    }
+
+    /// Cancels an INVITE of ours as soon as a provisional response allows it (RFC 3261 §9.1).
+    ///
+    /// `reason` becomes the Reason header (RFC 3326) of the CANCEL. Nothing happens if a final response came before: a
+    /// 2xx that crosses the CANCEL is delivered, and is to be acknowledged and ended by BYE.
+    pub fn cancel(&mut self, now: Instant, client: ClientId, reason: Option<Value>) {
+        if let Some(entry) = self.clients.get_mut(&client)
+            && let ClientMachine::Invite(machine) = &mut entry.machine
+        {
+            machine.cancel(now);
+            entry.reason = reason;
+            self.run_client(now, client, None);
+        }
+    }
+
+    /// Answers a request. A 2xx to INVITE is repeated until its ACK comes.
+    ///
+    /// # Errors
+    /// [`Late`] if a final response was sent before, or the transaction is forgotten; nothing is sent.
+    pub fn respond(&mut self, now: Instant, server: ServerId, response: &Response) -> Result<(), Late> {
+        let entry = self.servers.get_mut(&server).ok_or(Late)?;
+        let class = Class::of(response.status.code());
+        match &mut entry.machine {
+            ServerMachine::Invite(machine) => machine.respond(now, class)?,
+            ServerMachine::Other(machine) => machine.respond(now, class)?,
+        }
+        entry.last = response.to_bytes();
+        if matches!(entry.machine, ServerMachine::Invite(_)) {
+            let tag = response
+                .headers
+                .one::<To>()
+                .ok()
+                .and_then(|to| to.tag().map(Box::<str>::from));
+            if let Some(tag) = tag {
+                if class == Class::Success && entry.answer.is_none() {
+                    let key = AnswerKey {
+                        invite: entry.content.clone(),
+                        to_tag: tag.clone(),
+                    };
+                    entry.answer = Some((Answer::new(now), key.clone()));
+                    self.answered.insert(key, server);
+                }
+                entry.to_tag = Some(tag);
+            }
+        }
+        self.run_server(server, None);
+        Ok(())
+    }
+
+    /// Sends one final response and forgets the transaction: each copy of the request is a new request (§8.2.7).
+    ///
+    /// # Errors
+    /// [`Late`] as for [`respond`](Self::respond).
+    pub fn respond_once(&mut self, server: ServerId, response: &Response) -> Result<(), Late> {
+        let entry = self.servers.get(&server).filter(|entry| entry.is_open()).ok_or(Late)?;
+        self.outputs.push_back(Output::Transmit {
+            flow: entry.flow,
+            bytes: response.to_bytes(),
+        });
+        self.forget_server(server);
+        Ok(())
+    }
+
+    /// Sends a response outside every transaction, for what was [`Output::Refused`].
+    pub fn reply(&mut self, flow: Flow, response: &Response) {
+        self.outputs.push_back(Output::Transmit {
+            flow,
+            bytes: response.to_bytes(),
+        });
+    }
+
+    /// Stops the copies of a 2xx whose dialog ended before its ACK came.
+    pub fn settle(&mut self, server: ServerId) {
+        if let Some((answer, _)) = self.servers.get_mut(&server).and_then(|entry| entry.answer.as_mut()) {
+            answer.settle();
+            self.arm_server(server);
+        }
+    }
+
+    /// Tells that nothing more can be sent by this flow: its connection is closed, or sending failed.
+    ///
+    /// Requests of ours that wait for an answer fail. Those of others keep their state (RFC 6026 §7.1).
+    pub fn handle_transport_failure(&mut self, now: Instant, flow: Flow) {
+        let all = (flow, ClientId(0))..=(flow, ClientId(u64::MAX));
+        let ids: Vec<ClientId> = self.client_flows.range(all).map(|&(_, id)| id).collect();
+        for id in ids {
+            match self.clients.get_mut(&id).map(|entry| &mut entry.machine) {
+                Some(ClientMachine::Invite(machine)) => machine.handle_transport_failure(),
+                Some(ClientMachine::Other(machine)) => machine.handle_transport_failure(),
+                None => {}
+            }
+            self.run_client(now, id, None);
+        }
+    }
+
+    /// Tells that time has come to `now`. Calling early does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        // Whatever is armed anew is armed after `now`, so this ends.
+        while let Some(id) = self.deadlines.pop_due(now) {
+            match id {
+                TransactionId::Client(id) => {
+                    match self.clients.get_mut(&id).map(|entry| &mut entry.machine) {
+                        Some(ClientMachine::Invite(machine)) => machine.handle_timeout(now),
+                        Some(ClientMachine::Other(machine)) => machine.handle_timeout(now),
+                        None => {}
+                    }
+                    self.run_client(now, id, None);
+                }
+                TransactionId::Server(id) => {
+                    if let Some(entry) = self.servers.get_mut(&id) {
+                        // The copies first: their end and that of the transaction fall on the same instant.
+                        if let Some((answer, _)) = &mut entry.answer {
+                            answer.handle_timeout(now);
+                        }
+                        match &mut entry.machine {
+                            ServerMachine::Invite(machine) => machine.handle_timeout(now),
+                            ServerMachine::Other(machine) => machine.handle_timeout(now),
+                        }
+                    }
+                    self.run_server(id, None);
+                }
+            }
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// A To tag for answers to this request: the same for every copy, not to be guessed by others (§8.2.7, §19.3).
+    #[must_use]
+    pub fn tag(&self, request: &Request) -> String {
+        let sequence = request.headers.one::<CSeq>().map(|cseq| cseq.seq).unwrap_or_default();
+        let mut context = hmac::Context::with_key(&self.tag_key);
+        for name in [HeaderName::CALL_ID, HeaderName::FROM] {
+            let value = request.headers.get(&name);
+            let value = value.as_ref().map_or(&[][..], |value| value.as_bytes());
+            // The length keeps one field from running into the next.
+            context.update(&value.len().to_be_bytes());
+            context.update(value);
+        }
+        context.update(&sequence.to_be_bytes());
+        hex(&context.sign().as_ref()[..TAG_BYTES])
+    }
+
+    /// How many transactions live, as (clients, servers).
+    #[must_use]
+    pub fn live(&self) -> (usize, usize) {
+        (self.clients.len(), self.servers.len())
+    }
+
+    /// What strangers and lost packets caused so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn handle_request(&mut self, now: Instant, flow: Flow, mut request: Request) {
+        let mut incoming = match Incoming::read(&request) {
+            Ok(incoming) => incoming,
+            Err(why) => {
+                if let Ok(via) = request.headers.first::<Via>() {
+                    stamp(&mut request, via, flow);
+                }
+                // An ACK is never answered (§17.2.1).
+                if request.method == Method::Ack {
+                    self.counters.stray_acks += 1;
+                } else {
+                    self.refuse(flow, request, Refusal::Unmatchable(why));
+                }
+                return;
+            }
+        };
+        stamp(&mut request, incoming.via.clone(), flow);
+        if request.method == Method::Ack {
+            return self.handle_ack(now, flow, request, incoming);
+        }
+        if let Some(&id) = self.server_keys.get(&incoming.server) {
+            self.counters.copies += 1;
+            match self.servers.get_mut(&id).map(|entry| &mut entry.machine) {
+                Some(ServerMachine::Invite(machine)) => machine.handle_copy(),
+                Some(ServerMachine::Other(machine)) => machine.handle_copy(),
+                None => {}
+            }
+            return self.run_server(id, None);
+        }
+        if request.method == Method::Cancel {
+            return self.handle_cancel(now, flow, request, incoming);
+        }
+        if incoming.to_tag.is_none() && self.ongoing.contains_key(&incoming.request) {
+            self.counters.merged += 1;
+            let response = self.tagged(&request, Status::LOOP_DETECTED, None);
+            return self.reply(flow, &response);
+        }
+        if self.servers.len() >= self.limits.servers {
+            return self.refuse(flow, request, Refusal::Full);
+        }
+        let outside_dialog = incoming.to_tag.take().is_none();
+        let id = self.start_server(now, flow, &request, incoming, outside_dialog);
+        self.outputs.push_back(Output::Request {
+            server: id,
+            flow,
+            request,
+        });
+    }
+
+    fn handle_ack(&mut self, now: Instant, flow: Flow, request: Request, incoming: Incoming) {
+        // By branch: the ACK to a non-2xx, or that of a client that keeps its branch for a 2xx as well.
+        if let Some(&id) = self.server_keys.get(&incoming.server.of_invite())
+            && let Some(entry) = self.servers.get_mut(&id)
+            && let ServerMachine::Invite(machine) = &mut entry.machine
+        {
+            machine.handle_ack(now);
+            return self.run_server(id, Some((flow, request)));
+        }
+        // By dialog: the ACK to a 2xx is a request of its own (§13.2.2.4).
+        let invite = incoming.to_tag.and_then(|to_tag| {
+            let key = AnswerKey {
+                invite: incoming.request.of_invite(),
+                to_tag,
+            };
+            self.answered.get(&key).copied()
+        });
+        match invite {
+            Some(id) => self.settle(id),
+            None => self.counters.stray_acks += 1,
+        }
+        self.outputs.push_back(Output::Ack { invite, flow, request });
+    }
+
+    fn handle_cancel(&mut self, now: Instant, flow: Flow, request: Request, incoming: Incoming) {
+        if self.servers.len() >= self.limits.servers {
+            return self.refuse(flow, request, Refusal::Full);
+        }
+        let invite = self
+            .server_keys
+            .get(&incoming.server.of_invite())
+            .copied()
+            .filter(|id| {
+                // A branch alone must not let a stranger end somebody else's call.
+                self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow))
+            });
+        let Some(invite) = invite else {
+            self.counters.stray_cancels += 1;
+            let response = self.tagged(&request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
+            return self.reply(flow, &response);
+        };
+        let id = self.start_server(now, flow, &request, incoming, false);
+        // The answers to both have the same tag where that is still possible (§9.2).
+        let tag = self.servers.get(&invite).and_then(|entry| entry.to_tag.clone());
+        let response = self.tagged(&request, Status::OK, tag.as_deref());
+        self.respond(now, id, &response)
+            .unwrap_or_else(|Late| debug_assert!(false, "a new transaction is open"));
+        if let Some(entry) = self.servers.get_mut(&invite)
+            && entry.is_open()
+            && !std::mem::replace(&mut entry.cancelled, true)
+        {
+            self.outputs.push_back(Output::Cancelled { invite });
+        }
+    }
+
+    fn handle_response(&mut self, now: Instant, flow: Flow, response: Response) {
+        let client = Answered::read(&response).and_then(|answered| {
+            let id = *self.client_keys.get(&answered.client)?;
+            let entry = self.clients.get(&id)?;
+            // §18.1.2: the Via must be the one that we wrote. A stream delivers only what its own peer says.
+            let ours = entry.sent_by == answered.sent_by;
+            let by_its_way = entry.flow == flow || !flow.transport.reliable() && entry.flow.transport == flow.transport;
+            (ours && by_its_way).then_some(id)
+        });
+        let Some(id) = client else {
+            self.counters.stray_responses += 1;
+            return;
+        };
+        let class = Class::of(response.status.code());
+        match self.clients.get_mut(&id).map(|entry| &mut entry.machine) {
+            Some(ClientMachine::Invite(machine)) => machine.handle_response(now, class),
+            Some(ClientMachine::Other(machine)) => machine.handle_response(now, class),
+            None => {}
+        }
+        self.run_client(now, id, Some(response));
+    }
+
+    fn start_client(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        flow: Flow,
+        mut request: Request,
+        expected: Answered,
+        owner: Owner,
+    ) {
+        let reliable = flow.transport.reliable();
+        let bytes = request.to_bytes();
+        let (machine, pattern) = if request.method == Method::Invite {
+            request.body = Bytes::new();
+            (
+                ClientMachine::Invite(InviteClient::new(now, reliable)),
+                Some(Box::new(request)),
+            )
+        } else {
+            (ClientMachine::Other(NonInviteClient::new(now, reliable)), None)
+        };
+        self.client_keys.insert(expected.client.clone(), id);
+        self.client_flows.insert((flow, id));
+        let entry = Client {
+            machine,
+            flow,
+            key: expected.client,
+            sent_by: expected.sent_by,
+            owner,
+            bytes,
+            pattern,
+            ack: Bytes::new(),
+            reason: None,
+        };
+        self.clients.insert(id, entry);
+        self.run_client(now, id, None);
+    }
+
+    fn start_server(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: &Request,
+        incoming: Incoming,
+        outside_dialog: bool,
+    ) -> ServerId {
+        let id = ServerId(self.draw_id());
+        let reliable = flow.transport.reliable();
+        let machine = if request.method == Method::Invite {
+            ServerMachine::Invite(InviteServer::new(now, reliable))
+        } else {
+            ServerMachine::Other(NonInviteServer::new(now, reliable))
+        };
+        self.server_keys.insert(incoming.server.clone(), id);
+        if outside_dialog {
+            self.ongoing.insert(incoming.request.clone(), id);
+        }
+        let entry = Server {
+            machine,
+            flow,
+            key: incoming.server,
+            content: incoming.request,
+            to_tag: None,
+            last: Bytes::new(),
+            cancelled: false,
+            answer: None,
+        };
+        self.servers.insert(id, entry);
+        self.arm_server(id);
+        id
+    }
+
+    /// Carries out what a client machine wants. `response` is the one that it was just given.
+    fn run_client(&mut self, now: Instant, id: ClientId, mut response: Option<Response>) {
+        while let Some(entry) = self.clients.get_mut(&id) {
+            let flow = entry.flow;
+            match entry.machine.poll_output() {
+                Some(ClientOutput::Transmit) => {
+                    self.outputs.push_back(Output::Transmit {
+                        flow,
+                        bytes: entry.bytes.clone(),
+                    });
+                }
+                Some(ClientOutput::Deliver) => {
+                    let Some(response) = response.take() else { continue };
+                    if response.status.is_final() {
+                        // Nothing of the request is sent again.
+                        entry.bytes = Bytes::new();
+                        entry.pattern = None;
+                    }
+                    if entry.owner == Owner::Above {
+                        self.outputs.push_back(Output::Response { client: id, response });
+                    }
+                }
+                Some(ClientOutput::Acknowledge) => {
+                    if let (Some(pattern), Some(response)) = (&entry.pattern, &response) {
+                        entry.ack = acknowledge(pattern, response).to_bytes();
+                        self.outputs.push_back(Output::Transmit {
+                            flow,
+                            bytes: entry.ack.clone(),
+                        });
+                    }
+                }
+                Some(ClientOutput::AcknowledgeAgain) => {
+                    self.outputs.push_back(Output::Transmit {
+                        flow,
+                        bytes: entry.ack.clone(),
+                    });
+                }
+                Some(ClientOutput::Cancel) => {
+                    if let Some(pattern) = &entry.pattern {
+                        let cancel = cancel_of(pattern, entry.reason.take());
+                        self.start_cancel(now, flow, cancel);
+                    }
+                }
+                Some(ClientOutput::Ended(outcome)) => {
+                    if entry.owner == Owner::Above {
+                        let why = match outcome {
+                            Outcome::Answered => None,
+                            Outcome::TimedOut => Some(Failure::TimedOut),
+                            Outcome::TransportFailed => Some(Failure::Transport),
+                        };
+                        self.outputs.extend(why.map(|why| Output::Failed { client: id, why }));
+                        self.outputs.push_back(Output::Ended {
+                            id: TransactionId::Client(id),
+                        });
+                    }
+                    self.forget_client(id);
+                }
+                None => {
+                    let at = entry.machine.poll_timeout();
+                    return self.deadlines.set(TransactionId::Client(id), at);
+                }
+            }
+        }
+    }
+
+    fn start_cancel(&mut self, now: Instant, flow: Flow, cancel: Request) {
+        if let Some(expected) = Answered::expected(&cancel)
+            && !self.client_keys.contains_key(&expected.client)
+        {
+            let id = ClientId(self.draw_id());
+            self.start_client(now, id, flow, cancel, expected, Owner::Table);
+        }
+    }
+
+    /// Carries out what a server machine wants. `ack` is the one that it was just given.
+    fn run_server(&mut self, id: ServerId, mut ack: Option<(Flow, Request)>) {
+        while let Some(entry) = self.servers.get_mut(&id) {
+            let flow = entry.flow;
+            if let Some(output) = entry.answer.as_mut().and_then(|(answer, _)| answer.poll_output()) {
+                self.outputs.push_back(match output {
+                    AnswerOutput::Transmit => Output::Transmit {
+                        flow,
+                        bytes: entry.last.clone(),
+                    },
+                    AnswerOutput::Failed => Output::Unacknowledged { server: id },
+                });
+                continue;
+            }
+            match entry.machine.poll_output() {
+                Some(ServerOutput::Transmit) => {
+                    self.outputs.push_back(Output::Transmit {
+                        flow,
+                        bytes: entry.last.clone(),
+                    });
+                }
+                Some(ServerOutput::Acknowledged) => {
+                    if let Some((answer, _)) = &mut entry.answer {
+                        answer.settle();
+                    }
+                    if let Some((flow, request)) = ack.take() {
+                        self.outputs.push_back(Output::Ack {
+                            invite: Some(id),
+                            flow,
+                            request,
+                        });
+                    }
+                }
+                Some(ServerOutput::Ended(outcome)) => {
+                    if outcome == Outcome::TimedOut && matches!(entry.machine, ServerMachine::Invite(_)) {
+                        self.outputs.push_back(Output::Unacknowledged { server: id });
+                    }
+                    self.forget_server(id);
+                }
+                None => return self.arm_server(id),
+            }
+        }
+    }
+
+    fn arm_server(&mut self, id: ServerId) {
+        if let Some(entry) = self.servers.get(&id) {
+            let answer = entry.answer.as_ref().and_then(|(answer, _)| answer.poll_timeout());
+            let at = [answer.map(|(at, _)| at), entry.machine.poll_timeout()]
+                .into_iter()
+                .flatten()
+                .min();
+            self.deadlines.set(TransactionId::Server(id), at);
+        }
+    }
+
+    fn forget_client(&mut self, id: ClientId) {
+        self.deadlines.set(TransactionId::Client(id), None);
+        if let Some(entry) = self.clients.remove(&id) {
+            self.client_keys.remove(&entry.key);
+            self.client_flows.remove(&(entry.flow, id));
+        }
+    }
+
+    fn forget_server(&mut self, id: ServerId) {
+        self.deadlines.set(TransactionId::Server(id), None);
+        let Some(entry) = self.servers.remove(&id) else { return };
+        self.server_keys.remove(&entry.key);
+        if self.ongoing.get(&entry.content) == Some(&id) {
+            self.ongoing.remove(&entry.content);
+        }
+        if let Some((_, key)) = &entry.answer
+            && self.answered.get(key) == Some(&id)
+        {
+            self.answered.remove(key);
+        }
+        if entry.key.method() != &Method::Cancel {
+            self.outputs.push_back(Output::Ended {
+                id: TransactionId::Server(id),
+            });
+        }
+    }
+
+    fn refuse(&mut self, flow: Flow, request: Request, why: Refusal) {
+        self.counters.refused += 1;
+        self.outputs.push_back(Output::Refused { flow, request, why });
+    }
+
+    /// A response whose To has a tag: the given one, that of the request, or [`tag`](Self::tag).
+    fn tagged(&self, request: &Request, status: Status, tag: Option<&str>) -> Response {
+        let mut response = request.response(status);
+        if let Ok(mut to) = response.headers.one::<To>()
+            && to.tag().is_none()
+        {
+            to.set_tag(&tag.map_or_else(|| self.tag(request), str::to_owned));
+            response.headers.replace(&to);
+        }
+        response
+    }
+
+    fn draw_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+#[derive(Debug)]
+struct Client {
+    machine: ClientMachine,
+    flow: Flow,
+    key: ClientKey,
+    sent_by: Box<str>,
+    owner: Owner,
+    /// The request, until its final response.
+    bytes: Bytes,
+    /// What ACK and CANCEL of an INVITE are made of, until its final response.
+    pattern: Option<Box<Request>>,
+    /// The ACK to a non-2xx.
+    ack: Bytes,
+    /// The Reason of a CANCEL that is still to be sent.
+    reason: Option<Value>,
+}
+
+/// Who wants to hear of a request of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Above,
+    /// Nobody: it is a CANCEL, whose effect shows on its INVITE.
+    Table,
+}
+
+#[derive(Debug)]
+enum ClientMachine {
+    Invite(InviteClient),
+    Other(NonInviteClient),
+}
+
+impl ClientMachine {
+    fn poll_output(&mut self) -> Option<ClientOutput> {
+        match self {
+            Self::Invite(machine) => machine.poll_output(),
+            Self::Other(machine) => machine.poll_output(),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Invite(machine) => machine.poll_timeout(),
+            Self::Other(machine) => machine.poll_timeout(),
+        }
+        .map(|(at, _)| at)
+    }
+}
+
+#[derive(Debug)]
+struct Server {
+    machine: ServerMachine,
+    flow: Flow,
+    key: ServerKey,
+    content: RequestKey,
+    /// The tag of our last response to an INVITE.
+    to_tag: Option<Box<str>>,
+    /// Our last response.
+    last: Bytes,
+    /// Whether the layer above was told of a CANCEL.
+    cancelled: bool,
+    answer: Option<(Answer, AnswerKey)>,
+}
+
+impl Server {
+    fn is_open(&self) -> bool {
+        match &self.machine {
+            ServerMachine::Invite(machine) => machine.is_open(),
+            ServerMachine::Other(machine) => machine.is_open(),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum ServerMachine {
+    Invite(InviteServer),
+    Other(NonInviteServer),
+}
+
+impl ServerMachine {
+    fn poll_output(&mut self) -> Option<ServerOutput> {
+        match self {
+            Self::Invite(machine) => machine.poll_output(),
+            Self::Other(machine) => machine.poll_output(),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Invite(machine) => machine.poll_timeout(),
+            Self::Other(machine) => machine.poll_timeout(),
+        }
+        .map(|(at, _)| at)
+    }
+}
+
+/// Notes in the topmost Via where the request really came from (§18.2.1, RFC 3581 §4).
+fn stamp(request: &mut Request, mut via: Via, flow: Flow) {
+    let before = via.clone();
+    via.stamp(flow.remote.ip().to_canonical(), flow.remote.port());
+    if via != before && request.headers.remove_top::<Via>().is_ok() {
+        request.headers.insert_first(&via);
+    }
+}
+
+/// Whether both messages can have come from one peer. A datagram may come through another port of the same NAT.
+fn same_peer(a: Flow, b: Flow) -> bool {
+    if a.transport.reliable() || b.transport.reliable() {
+        a == b
+    } else {
+        a.remote.ip() == b.remote.ip()
+    }
+}
+
+/// The ACK to a non-2xx response (§17.1.1.3).
+fn acknowledge(invite: &Request, response: &Response) -> Request {
+    let mut ack = follow_up(invite, Method::Ack);
+    ack.headers.copy(&HeaderName::TO, &response.headers);
+    ack
+}
+
+/// The CANCEL of an INVITE (§9.1).
+fn cancel_of(invite: &Request, reason: Option<Value>) -> Request {
+    let mut cancel = follow_up(invite, Method::Cancel);
+    cancel.headers.copy(&HeaderName::TO, &invite.headers);
+    if let Some(reason) = reason {
+        cancel.headers.push(HeaderName::REASON, reason);
+    }
+    cancel
+}
+
+/// What ACK and CANCEL have in common: the one topmost Via, Route, From, Call-ID, the number of the CSeq.
+fn follow_up(invite: &Request, method: Method) -> Request {
+    let mut request = Request::new(method.clone(), invite.uri.clone());
+    if let Ok(via) = invite.headers.first::<Via>() {
+        request.headers.put(&via);
+    }
+    for name in [
+        &HeaderName::MAX_FORWARDS,
+        &HeaderName::ROUTE,
+        &HeaderName::FROM,
+        &HeaderName::CALL_ID,
+    ] {
+        request.headers.copy(name, &invite.headers);
+    }
+    if let Ok(cseq) = invite.headers.one::<CSeq>() {
+        request.headers.put(&CSeq::new(cseq.seq, method));
+    }
+    request
+}
+
+/// Tags need at least 32 bits (§19.3); ours have more.
+const TAG_BYTES: usize = 10;
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

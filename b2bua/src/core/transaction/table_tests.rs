@@ -1,0 +1,882 @@
+//! The table under simulated time: each test is a short story between us and one or two peers.
+
+#![expect(clippy::disallowed_methods, reason = "an arbitrary origin of simulated time")]
+
+use std::time::Duration;
+
+use cusax_common::core::entropy::{Entropy as _, Seeded};
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::flow::{ListenerId, Transport};
+
+fn flow(transport: Transport, remote: &str) -> Flow {
+    Flow {
+        listener: ListenerId(0),
+        transport,
+        remote: remote.parse().unwrap(),
+    }
+}
+
+fn udp() -> Flow {
+    flow(Transport::Udp, "192.0.2.7:5070")
+}
+
+/// A request as a peer sends it: `method branch from_tag to_tag cseq`.
+fn request(method: &str, branch: &str, to_tag: &str, cseq: u32) -> Request {
+    let to_tag = if to_tag.is_empty() {
+        String::new()
+    } else {
+        format!(";tag={to_tag}")
+    };
+    let text = format!(
+        "{method} sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7:5070;rport;branch={branch}\r\n\
+         Max-Forwards: 70\r\nRoute: <sip:out.example.com;lr>\r\nFrom: <sip:alice@example.com>;tag=a\r\n\
+         To: <sip:bob@example.com>{to_tag}\r\nCall-ID: call\r\nCSeq: {cseq} {}\r\nContent-Length: 0\r\n\r\n",
+        if method == "ACK" && to_tag.is_empty() {
+            "ACK"
+        } else {
+            method
+        },
+    );
+    match Message::parse(Bytes::from(text)) {
+        Ok(Message::Request(request)) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reply(request: &Request, code: u16, tag: &str) -> Response {
+    let mut response = request.response(Status::new(code).unwrap());
+    let mut to = response.headers.one::<To>().unwrap();
+    to.set_tag(tag);
+    response.headers.replace(&to);
+    response
+}
+
+struct World {
+    table: Transactions,
+    epoch: Instant,
+    now: Instant,
+    /// (milliseconds, what)
+    seen: Vec<(u64, String)>,
+    server: Option<ServerId>,
+    client: Option<ClientId>,
+    sent: Vec<(Flow, Message)>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::limited(Limits::default())
+    }
+
+    fn limited(limits: Limits) -> Self {
+        let epoch = Instant::now();
+        Self {
+            table: Transactions::new(limits, &[7; 32]),
+            epoch,
+            now: epoch,
+            seen: Vec::new(),
+            server: None,
+            client: None,
+            sent: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, flow: Flow, message: impl Into<Message>) {
+        self.table.handle_message(self.now, flow, message.into());
+        self.drain();
+    }
+
+    fn send(&mut self, flow: Flow, request: Request) -> ClientId {
+        let id = self.table.send(self.now, flow, request);
+        self.client = Some(id);
+        self.drain();
+        id
+    }
+
+    fn respond(&mut self, response: &Response) -> Result<(), Late> {
+        let result = self
+            .table
+            .respond(self.now, self.server.expect("a request came"), response);
+        self.drain();
+        result
+    }
+
+    fn drain(&mut self) {
+        let ms = (self.now - self.epoch).as_millis() as u64;
+        while let Some(output) = self.table.poll_output() {
+            let what = match output {
+                Output::Transmit { flow, bytes } => {
+                    let message = Message::parse(bytes).expect("what we send can be read");
+                    let what = match &message {
+                        Message::Request(request) => format!("send {}", request.method),
+                        Message::Response(response) => {
+                            format!("send {} {}", response.status, response.cseq().unwrap().method)
+                        }
+                    };
+                    self.sent.push((flow, message));
+                    what
+                }
+                Output::Request { server, request, .. } => {
+                    self.server = Some(server);
+                    format!("request {}", request.method)
+                }
+                Output::Ack { invite, .. } => format!("ack {}", if invite.is_some() { "ours" } else { "stray" }),
+                Output::Cancelled { .. } => "cancelled".into(),
+                Output::Response { response, .. } => format!("response {}", response.status),
+                Output::Failed { why, .. } => format!("failed {why:?}"),
+                Output::Unacknowledged { .. } => "unacknowledged".into(),
+                Output::Ended { .. } => "ended".into(),
+                Output::Refused { why, .. } => format!("refused {}", why.status()),
+            };
+            self.seen.push((ms, what));
+        }
+    }
+
+    /// Lets time pass, waking at each deadline.
+    fn until(&mut self, ms: u64) {
+        let end = self.epoch + Duration::from_millis(ms);
+        while let Some(at) = self.table.poll_timeout().filter(|&at| at <= end) {
+            self.now = at;
+            self.table.handle_timeout(at);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    fn expect(&mut self, name: &str, rows: &[(u64, &str)]) {
+        let seen: Vec<_> = self.seen.iter().map(|(ms, what)| (*ms, what.as_str())).collect();
+        assert_eq!(seen, rows, "{name}");
+        self.seen.clear();
+    }
+
+    fn last_request(&self) -> Request {
+        self.sent
+            .iter()
+            .rev()
+            .find_map(|(_, message)| match message {
+                Message::Request(request) => Some(request.clone()),
+                Message::Response(_) => None,
+            })
+            .expect("a request was sent")
+    }
+
+    fn last_response(&self) -> (Flow, Response) {
+        self.sent
+            .iter()
+            .rev()
+            .find_map(|(flow, message)| match message {
+                Message::Response(response) => Some((*flow, response.clone())),
+                Message::Request(_) => None,
+            })
+            .expect("a response was sent")
+    }
+
+    /// Nothing is left of transactions that ended.
+    fn assert_empty(&self) {
+        let table = &self.table;
+        assert_eq!(table.live(), (0, 0));
+        assert!(table.client_keys.is_empty() && table.client_flows.is_empty() && table.server_keys.is_empty());
+        assert!(table.ongoing.is_empty() && table.answered.is_empty() && table.deadlines.is_empty());
+    }
+}
+
+#[test]
+fn an_invite_is_answered_repeated_and_acknowledged() {
+    let mut world = World::new();
+    let invite = request("INVITE", "z9hG4bK1", "", 1);
+    world.take(udp(), invite.clone());
+    world.take(udp(), invite.clone());
+    world.expect("a copy is absorbed, nothing is sent unasked", &[(0, "request INVITE")]);
+    assert_eq!(world.table.counters().copies, 1);
+
+    let stamped = invite.clone();
+    world.respond(&reply(&stamped, 180, "b")).unwrap();
+    world.until(100);
+    world.take(udp(), invite.clone());
+    world.respond(&reply(&stamped, 200, "b")).unwrap();
+    world.until(700);
+    world.take(udp(), invite);
+    world.expect(
+        "a copy brings the 180 again; the 200 goes out again by T1, not by copies",
+        &[
+            (0, "send 180 INVITE"),
+            (100, "send 180 INVITE"),
+            (100, "send 200 INVITE"),
+            (600, "send 200 INVITE"),
+        ],
+    );
+    assert_eq!(world.table.answered.len(), 1);
+    world.take(udp(), request("ACK", "z9hG4bK2", "b", 1));
+    world.until(5000);
+    world.take(udp(), request("ACK", "z9hG4bK2", "b", 1));
+    world.until(40_000);
+    world.expect(
+        "every ACK is handed on; the first stops the copies; timer L ends it",
+        &[(700, "ack ours"), (5000, "ack ours"), (32_100, "ended")],
+    );
+    world.take(udp(), request("ACK", "z9hG4bK2", "b", 1));
+    world.expect("afterwards the ACK belongs to nothing", &[(40_000, "ack stray")]);
+    world.assert_empty();
+}
+
+#[test]
+fn a_2xx_without_ack_is_told() {
+    for transport in [Transport::Udp, Transport::Tls] {
+        let mut world = World::new();
+        let invite = request("INVITE", "z9hG4bK1", "", 1);
+        world.take(flow(transport, "192.0.2.7:5070"), invite.clone());
+        world.respond(&reply(&invite, 200, "b")).unwrap();
+        // Wrong tag, number and method: other dialogs, other requests.
+        world.take(udp(), request("ACK", "z9hG4bK2", "c", 1));
+        world.take(udp(), request("ACK", "z9hG4bK2", "b", 2));
+        world.until(60_000);
+        let copies = world.seen.iter().filter(|(_, what)| what == "send 200 INVITE").count();
+        assert_eq!(copies, 11, "{transport}: the copies do not depend on the transport");
+        assert_eq!(world.seen.iter().filter(|(_, what)| what == "ack stray").count(), 2);
+        let end: Vec<_> = world
+            .seen
+            .iter()
+            .rev()
+            .take(2)
+            .map(|(ms, what)| (*ms, what.as_str()))
+            .collect();
+        assert_eq!(end, [(32_000, "ended"), (32_000, "unacknowledged")]);
+        world.assert_empty();
+    }
+}
+
+#[test]
+fn a_settled_answer_is_silent() {
+    let mut world = World::new();
+    let invite = request("INVITE", "z9hG4bK1", "", 1);
+    world.take(udp(), invite.clone());
+    world.respond(&reply(&invite, 200, "b")).unwrap();
+    world.table.settle(world.server.unwrap());
+    world.until(60_000);
+    world.expect(
+        "no copies",
+        &[(0, "request INVITE"), (0, "send 200 INVITE"), (32_000, "ended")],
+    );
+}
+
+#[test]
+fn a_failure_is_repeated_until_its_ack() {
+    let mut world = World::new();
+    let invite = request("INVITE", "z9hG4bK1", "", 1);
+    world.take(udp(), invite.clone());
+    world.respond(&reply(&invite, 486, "b")).unwrap();
+    world.until(600);
+    world.take(udp(), request("ACK", "z9hG4bK1", "b", 1));
+    assert_eq!(world.respond(&reply(&invite, 200, "b")), Err(Late));
+    world.until(60_000);
+    world.expect(
+        "the ACK by branch is absorbed",
+        &[
+            (0, "request INVITE"),
+            (0, "send 486 INVITE"),
+            (500, "send 486 INVITE"),
+            (5600, "ended"),
+        ],
+    );
+    assert_eq!(world.respond(&reply(&invite, 486, "b")), Err(Late), "it is forgotten");
+    world.assert_empty();
+}
+
+#[test]
+fn a_challenge_is_sent_once_and_forgotten() {
+    let mut world = World::new();
+    let invite = request("INVITE", "z9hG4bK1", "", 1);
+    for _ in 0..2 {
+        world.take(udp(), invite.clone());
+        let response = reply(&invite, 401, &world.table.tag(&invite));
+        world.table.respond_once(world.server.unwrap(), &response).unwrap();
+        assert_eq!(world.table.respond_once(world.server.unwrap(), &response), Err(Late));
+        world.drain();
+        let (_, response) = world.last_response();
+        assert_eq!(
+            response.headers.one::<To>().unwrap().tag(),
+            Some(&*world.table.tag(&invite))
+        );
+    }
+    world.take(udp(), request("ACK", "z9hG4bK1", "b", 1));
+    world.until(60_000);
+    let round = [(0, "request INVITE"), (0, "send 401 INVITE"), (0, "ended")];
+    world.expect(
+        "one answer for each copy",
+        &[&round[..], &round[..], &[(0, "ack stray")]].concat(),
+    );
+    world.assert_empty();
+}
+
+#[test]
+fn cancel_at_every_moment() {
+    let invite = request("INVITE", "z9hG4bK1", "", 1);
+    let cancel = request("CANCEL", "z9hG4bK1", "", 1);
+
+    let mut world = World::new();
+    world.take(udp(), cancel.clone());
+    world.expect("before its INVITE", &[(0, "send 481 CANCEL")]);
+    world.assert_empty();
+
+    world.take(udp(), invite.clone());
+    world.respond(&reply(&invite, 180, "b")).unwrap();
+    let invite_id = world.server;
+    world.until(50);
+    world.take(udp(), cancel.clone());
+    world.take(udp(), cancel.clone());
+    assert_eq!(
+        world.last_response().1.headers.one::<To>().unwrap().tag(),
+        Some("b"),
+        "one tag for both (§9.2)"
+    );
+    world.server = invite_id;
+    world.respond(&reply(&invite, 487, "b")).unwrap();
+    world.take(udp(), request("ACK", "z9hG4bK1", "b", 1));
+    world.until(100_000);
+    world.expect(
+        "while it rings: told once, copies are answered again",
+        &[
+            (0, "request INVITE"),
+            (0, "send 180 INVITE"),
+            (50, "send 200 CANCEL"),
+            (50, "cancelled"),
+            (50, "send 200 CANCEL"),
+            (50, "send 487 INVITE"),
+            (5050, "ended"),
+        ],
+    );
+    world.assert_empty();
+
+    for (code, name) in [(200, "after a 2xx"), (486, "after a failure")] {
+        let mut world = World::new();
+        world.take(udp(), invite.clone());
+        world.respond(&reply(&invite, code, "b")).unwrap();
+        world.take(udp(), cancel.clone());
+        let code = format!("send {code} INVITE");
+        world.expect(name, &[(0, "request INVITE"), (0, &code), (0, "send 200 CANCEL")]);
+        world.until(100_000);
+        world.assert_empty();
+    }
+
+    let mut world = World::new();
+    world.take(udp(), invite);
+    world.take(flow(Transport::Udp, "192.0.2.66:5070"), cancel.clone());
+    world.take(flow(Transport::Tls, "192.0.2.7:5070"), cancel);
+    world.take(udp(), request("CANCEL", "z9hG4bK2", "", 1));
+    let stray = (0, "send 481 CANCEL");
+    world.expect(
+        "from a stranger, by another way, of another branch",
+        &[(0, "request INVITE"), stray, stray, stray],
+    );
+    assert_eq!(world.table.counters().stray_cancels, 3);
+}
+
+#[test]
+fn a_cancel_is_told_once_even_where_its_transaction_ends_at_once() {
+    let mut world = World::new();
+    let tcp = flow(Transport::Tcp, "192.0.2.7:5070");
+    world.take(tcp, request("INVITE", "z9hG4bK1", "", 1));
+    world.take(tcp, request("CANCEL", "z9hG4bK1", "", 1));
+    world.take(tcp, request("CANCEL", "z9hG4bK1", "", 1));
+    world.expect(
+        "over TCP a second CANCEL is a new request",
+        &[
+            (0, "request INVITE"),
+            (0, "send 200 CANCEL"),
+            (0, "cancelled"),
+            (0, "send 200 CANCEL"),
+        ],
+    );
+}
+
+#[test]
+fn merged_requests_are_refused() {
+    let mut world = World::new();
+    world.take(udp(), request("INVITE", "z9hG4bK1", "", 1));
+    world.take(
+        flow(Transport::Udp, "192.0.2.8:5060"),
+        request("INVITE", "z9hG4bK2", "", 1),
+    );
+    world.take(udp(), request("OPTIONS", "z9hG4bK3", "", 1));
+    world.take(udp(), request("INVITE", "z9hG4bK4", "", 2));
+    world.take(udp(), request("INVITE", "z9hG4bK5", "b", 2));
+    world.expect(
+        "same call, tag, number and method by another branch; all else is a request of its own",
+        &[
+            (0, "request INVITE"),
+            (0, "send 482 INVITE"),
+            (0, "request OPTIONS"),
+            (0, "request INVITE"),
+            (0, "request INVITE"),
+        ],
+    );
+    assert_eq!(world.last_response().0.remote.to_string(), "192.0.2.8:5060");
+    assert!(world.last_response().1.headers.one::<To>().unwrap().tag().is_some());
+    assert_eq!(world.table.counters().merged, 1);
+}
+
+#[test]
+fn vias_name_the_true_source() {
+    let mut world = World::new();
+    let source = flow(Transport::Udp, "203.0.113.9:40000");
+    world
+        .table
+        .handle_message(world.now, source, request("OPTIONS", "z9hG4bK1", "", 1).into());
+    let Some(Output::Request {
+        server, flow, request, ..
+    }) = world.table.poll_output()
+    else {
+        panic!("no request")
+    };
+    let via = request.headers.first::<Via>().unwrap();
+    assert_eq!(
+        (via.received(), via.rport()),
+        (Some(source.remote.ip()), Some(Some(40_000)))
+    );
+    assert_eq!(flow, source);
+    world
+        .table
+        .respond(world.now, server, &reply(&request, 200, "b"))
+        .unwrap();
+    world.drain();
+    let (to, response) = world.last_response();
+    assert_eq!(
+        (to, response.headers.first::<Via>().unwrap()),
+        (source, via),
+        "answered where it came from"
+    );
+}
+
+#[test]
+fn a_branch_is_not_enough() {
+    let mut world = World::new();
+    world.take(udp(), request("OPTIONS", "z9hG4bK1", "", 1));
+    let mut other = request("OPTIONS", "z9hG4bK1", "", 2);
+    let via = Via::new("UDP", "192.0.2.99".parse().unwrap(), None, "z9hG4bK1");
+    other.headers.replace(&via);
+    world.take(udp(), other);
+    world.take(udp(), request("MESSAGE", "z9hG4bK1", "", 3));
+    world.expect(
+        "another sent-by, another method",
+        &[(0, "request OPTIONS"), (0, "request OPTIONS"), (0, "request MESSAGE")],
+    );
+}
+
+#[test]
+fn what_cannot_be_matched_is_refused() {
+    let mut world = World::new();
+    world.take(udp(), request("OPTIONS", "1", "", 1));
+    world.take(udp(), request("OPTIONS", "z9hG4bK", "", 1));
+    world.take(udp(), request("OPTIONS", &format!("z9hG4bK{}", "x".repeat(600)), "", 1));
+    world.take(udp(), request("OPTIONS", "z9hG4bK1", &"t".repeat(600), 1));
+    world.take(udp(), request("ACK", "1", "", 1));
+    world.expect("400, but never to an ACK", &[(0, "refused 400"); 4]);
+    assert_eq!(
+        (world.table.counters().refused, world.table.counters().stray_acks),
+        (4, 1)
+    );
+    world.assert_empty();
+}
+
+#[test]
+fn the_table_is_bounded() {
+    let mut world = World::limited(Limits { clients: 1, servers: 1 });
+    world.take(udp(), request("OPTIONS", "z9hG4bK1", "", 1));
+    world.take(udp(), request("OPTIONS", "z9hG4bK2", "", 2));
+    world.take(udp(), request("CANCEL", "z9hG4bK2", "", 2));
+    world.take(udp(), request("OPTIONS", "z9hG4bK1", "", 1));
+    world.expect(
+        "servers",
+        &[(0, "request OPTIONS"), (0, "refused 503"), (0, "refused 503")],
+    );
+    world.send(udp(), request("OPTIONS", "z9hG4bKa", "", 1));
+    world.send(udp(), request("OPTIONS", "z9hG4bKb", "", 1));
+    world.expect("clients", &[(0, "send OPTIONS"), (0, "failed Full"), (0, "ended")]);
+    assert_eq!(world.table.live(), (1, 1));
+}
+
+#[test]
+fn a_request_of_ours_must_be_fit_to_be_sent() {
+    let mut world = World::new();
+    world.send(udp(), request("OPTIONS", "z9hG4bKa", "", 1));
+    world.send(udp(), request("OPTIONS", "z9hG4bKa", "", 1));
+    world.send(udp(), request("OPTIONS", "a", "", 1));
+    let unsendable = [(0, "failed Unsendable"), (0, "ended")];
+    world.expect(
+        "branch in use, no branch",
+        &[&[(0, "send OPTIONS")], &unsendable[..], &unsendable[..]].concat(),
+    );
+}
+
+#[test]
+fn our_invite_is_acknowledged_or_delivered() {
+    let mut world = World::new();
+    let invite = request("INVITE", "z9hG4bKa", "", 7);
+    world.send(udp(), invite.clone());
+    world.until(600);
+    world.take(udp(), reply(&invite, 180, "b"));
+    world.take(udp(), reply(&invite, 486, "b"));
+    let ack = world.last_request();
+    assert_eq!(ack.method, Method::Ack);
+    assert_eq!(ack.uri, invite.uri);
+    assert_eq!(
+        ack.headers.list::<Via>().unwrap(),
+        invite.headers.list::<Via>().unwrap()
+    );
+    assert_eq!(ack.headers.one::<To>().unwrap().tag(), Some("b"));
+    assert_eq!(ack.headers.one::<CSeq>().unwrap(), CSeq::new(7, Method::Ack));
+    for name in [
+        &HeaderName::FROM,
+        &HeaderName::CALL_ID,
+        &HeaderName::ROUTE,
+        &HeaderName::MAX_FORWARDS,
+    ] {
+        assert_eq!(ack.headers.get(name), invite.headers.get(name), "{name}");
+    }
+    world.until(1000);
+    world.take(udp(), reply(&invite, 486, "b"));
+    world.until(60_000);
+    world.expect(
+        "a failure is delivered once and acknowledged each time",
+        &[
+            (0, "send INVITE"),
+            (500, "send INVITE"),
+            (600, "response 180"),
+            (600, "send ACK"),
+            (600, "response 486"),
+            (1000, "send ACK"),
+            (32_600, "ended"),
+        ],
+    );
+    world.assert_empty();
+
+    let mut world = World::new();
+    world.send(udp(), invite.clone());
+    for (ms, tag) in [(100, "b"), (600, "b"), (700, "c")] {
+        world.until(ms);
+        world.take(udp(), reply(&invite, 200, tag));
+    }
+    let mut ack = request("ACK", "z9hG4bKb", "b", 7);
+    ack.headers.replace(&CSeq::new(7, Method::Ack));
+    world.table.send_ack(udp(), &ack);
+    world.drain();
+    world.until(60_000);
+    world.expect(
+        "copies and forks of a 2xx are delivered",
+        &[
+            (0, "send INVITE"),
+            (100, "response 200"),
+            (600, "response 200"),
+            (700, "response 200"),
+            (700, "send ACK"),
+            (32_100, "ended"),
+        ],
+    );
+    world.take(udp(), reply(&invite, 200, "b"));
+    assert_eq!(world.table.counters().stray_responses, 1);
+    world.assert_empty();
+}
+
+#[test]
+fn our_cancel_waits_and_races() {
+    let mut world = World::new();
+    let invite = request("INVITE", "z9hG4bKa", "", 7);
+    let id = world.send(udp(), invite.clone());
+    world
+        .table
+        .cancel(world.now, id, Some(Value::of_static("SIP;cause=200")));
+    world.until(100);
+    world.take(udp(), reply(&invite, 100, "b"));
+    let cancel = world.last_request();
+    assert_eq!(cancel.method, Method::Cancel);
+    assert_eq!(cancel.uri, invite.uri);
+    assert_eq!(
+        cancel.headers.list::<Via>().unwrap(),
+        invite.headers.list::<Via>().unwrap()
+    );
+    assert_eq!(cancel.headers.one::<CSeq>().unwrap(), CSeq::new(7, Method::Cancel));
+    assert_eq!(cancel.headers.get(&HeaderName::REASON).unwrap(), *"SIP;cause=200");
+    for name in [
+        &HeaderName::TO,
+        &HeaderName::FROM,
+        &HeaderName::CALL_ID,
+        &HeaderName::ROUTE,
+    ] {
+        assert_eq!(cancel.headers.get(name), invite.headers.get(name), "{name}");
+    }
+    world.until(650);
+    world.take(udp(), reply(&cancel, 200, "b"));
+    world.take(udp(), reply(&invite, 487, "b"));
+    world.until(60_000);
+    world.expect(
+        "after the first provisional, repeated like any request; its own answer is nobody's business",
+        &[
+            (0, "send INVITE"),
+            (100, "response 100"),
+            (100, "send CANCEL"),
+            (600, "send CANCEL"),
+            (650, "send ACK"),
+            (650, "response 487"),
+            (32_650, "ended"),
+        ],
+    );
+    world.assert_empty();
+
+    let mut world = World::new();
+    let id = world.send(udp(), invite.clone());
+    world.take(udp(), reply(&invite, 180, "b"));
+    world.table.cancel(world.now, id, None);
+    world.take(udp(), reply(&invite, 200, "b"));
+    world.expect(
+        "a 2xx that crosses is delivered",
+        &[
+            (0, "send INVITE"),
+            (0, "response 180"),
+            (0, "send CANCEL"),
+            (0, "response 200"),
+        ],
+    );
+    world.until(100_000);
+    world.expect(
+        "and the CANCEL goes on until it is answered or given up",
+        &[500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]
+            .map(|ms| (ms, "send CANCEL"))
+            .into_iter()
+            .chain([(32_000, "ended")])
+            .collect::<Vec<_>>(),
+    );
+    world.assert_empty();
+}
+
+#[test]
+fn responses_of_others_are_strays() {
+    let invite = request("INVITE", "z9hG4bKa", "", 7);
+    let mut two_vias = reply(&invite, 200, "b");
+    two_vias
+        .headers
+        .put(&Via::new("UDP", "192.0.2.99".parse().unwrap(), None, "z9hG4bKx"));
+    let mut other_sent_by = reply(&invite, 200, "b");
+    other_sent_by
+        .headers
+        .replace(&Via::new("UDP", "192.0.2.99".parse().unwrap(), None, "z9hG4bKa"));
+    let other_branch = reply(&request("INVITE", "z9hG4bKb", "", 7), 200, "b");
+    let other_method = reply(&request("BYE", "z9hG4bKa", "", 7), 200, "b");
+    let right = reply(&invite, 200, "b");
+    let tls = flow(Transport::Tls, "192.0.2.7:5070");
+    let rows = [
+        ("two Vias", udp(), udp(), two_vias),
+        ("another sent-by", udp(), udp(), other_sent_by),
+        ("another branch", udp(), udp(), other_branch),
+        ("another method", udp(), udp(), other_method),
+        ("another transport", udp(), tls, right.clone()),
+        (
+            "another connection",
+            tls,
+            flow(Transport::Tls, "192.0.2.7:5071"),
+            right.clone(),
+        ),
+    ];
+    for (name, sent, came, response) in rows {
+        let mut world = World::new();
+        world.send(sent, invite.clone());
+        world.take(came, response);
+        world.expect(name, &[(0, "send INVITE")]);
+        assert_eq!(world.table.counters().stray_responses, 1, "{name}");
+    }
+    let mut world = World::new();
+    world.send(udp(), invite);
+    world.take(flow(Transport::Udp, "192.0.2.8:5060"), right);
+    world.expect(
+        "a host with several addresses answers",
+        &[(0, "send INVITE"), (0, "response 200")],
+    );
+}
+
+#[test]
+fn a_closed_flow_fails_what_waits_on_it() {
+    let mut world = World::new();
+    let (a, b) = (flow(Transport::Tcp, "192.0.2.7:1"), flow(Transport::Tcp, "192.0.2.7:2"));
+    world.send(a, request("OPTIONS", "z9hG4bKa", "", 1));
+    world.send(a, request("INVITE", "z9hG4bKb", "", 1));
+    world.send(b, request("OPTIONS", "z9hG4bKc", "", 1));
+    world.seen.clear();
+    world.table.handle_transport_failure(world.now, a);
+    world.drain();
+    let failed = [(0, "failed Transport"), (0, "ended")];
+    world.expect("only its own", &[failed, failed].concat());
+    assert_eq!(world.table.live(), (1, 0));
+    world.until(32_000);
+    world.expect("the other times out", &[(32_000, "failed TimedOut"), (32_000, "ended")]);
+    world.assert_empty();
+}
+
+/// One step of a random run.
+#[derive(Clone, Debug)]
+enum Op {
+    Request {
+        method: usize,
+        branch: u8,
+        to: bool,
+        sequence: u32,
+        flow: u8,
+    },
+    Respond {
+        server: u8,
+        code: usize,
+        once: bool,
+    },
+    Send {
+        method: usize,
+        branch: u8,
+        flow: u8,
+    },
+    Response {
+        method: usize,
+        branch: u8,
+        code: usize,
+        flow: u8,
+    },
+    Cancel {
+        client: u8,
+    },
+    Settle {
+        server: u8,
+    },
+    Fail {
+        flow: u8,
+    },
+    Elapse {
+        ms: u32,
+    },
+}
+
+const METHODS: [&str; 5] = ["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS"];
+const CODES: [u16; 5] = [100, 180, 200, 404, 600];
+
+fn op() -> impl Strategy<Value = Op> {
+    let (method, code, branch, flow) = (0..METHODS.len(), 0..CODES.len(), 0..4_u8, 0..3_u8);
+    prop_oneof![
+        (method.clone(), branch.clone(), any::<bool>(), 1..3_u32, flow.clone()).prop_map(
+            |(method, branch, to, sequence, flow)| Op::Request {
+                method,
+                branch,
+                to,
+                sequence,
+                flow
+            }
+        ),
+        (any::<u8>(), code.clone(), any::<bool>()).prop_map(|(server, code, once)| Op::Respond {
+            server,
+            code,
+            once: once && server % 4 == 0
+        }),
+        (method.clone(), branch.clone(), flow.clone()).prop_map(|(method, branch, flow)| Op::Send {
+            method,
+            branch,
+            flow
+        }),
+        (method, branch, code, flow.clone()).prop_map(|(method, branch, code, flow)| Op::Response {
+            method,
+            branch,
+            code,
+            flow
+        }),
+        any::<u8>().prop_map(|client| Op::Cancel { client }),
+        any::<u8>().prop_map(|server| Op::Settle { server }),
+        flow.prop_map(|flow| Op::Fail { flow }),
+        (0..40_000_u32).prop_map(|ms| Op::Elapse { ms }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: no panic, no growth beyond the limits, each transaction ends at most once,
+    /// and once all is over nothing is left.
+    #[test]
+    fn any_sequence_leaves_nothing_behind(ops in prop::collection::vec(op(), 1..60)) {
+        let limits = Limits { clients: 6, servers: 6 };
+        let mut table = Transactions::new(limits, &Seeded::new(1).bytes());
+        let mut now = Instant::now();
+        let flows = [
+            udp(),
+            flow(Transport::Udp, "192.0.2.8:5060"),
+            flow(Transport::Tcp, "192.0.2.7:5070"),
+        ];
+        let message = |method: usize, branch: u8, to: bool, sequence: u32| {
+            request(METHODS[method], &format!("z9hG4bK{branch}"), if to { "b" } else { "" }, sequence)
+        };
+        let (mut servers, mut clients) = (Vec::new(), Vec::new());
+        let mut ended = std::collections::HashSet::new();
+        for op in ops {
+            match op {
+                Op::Request { method, branch, to, sequence, flow } => {
+                    let request = message(method, branch, to, sequence);
+                    table.handle_message(now, flows[usize::from(flow)], request.into());
+                }
+                Op::Respond { server, code, once } => {
+                    if let Some((id, request)) = servers.get(usize::from(server) % servers.len().max(1)) {
+                        let response = reply(request, CODES[code], "b");
+                        let _ = if once && CODES[code] >= 200 {
+                            table.respond_once(*id, &response)
+                        } else {
+                            table.respond(now, *id, &response)
+                        };
+                    }
+                }
+                Op::Send { method, branch, flow } => {
+                    clients.push(table.send(now, flows[usize::from(flow)], message(method, branch, false, 1)));
+                }
+                Op::Response { method, branch, code, flow } => {
+                    let response = reply(&message(method, branch, false, 1), CODES[code], "b");
+                    table.handle_message(now, flows[usize::from(flow)], response.into());
+                }
+                Op::Cancel { client } => {
+                    if let Some(&id) = clients.get(usize::from(client) % clients.len().max(1)) {
+                        table.cancel(now, id, None);
+                    }
+                }
+                Op::Settle { server } => {
+                    if let Some(&(id, _)) = servers.get(usize::from(server) % servers.len().max(1)) {
+                        table.settle(id);
+                    }
+                }
+                Op::Fail { flow } => table.handle_transport_failure(now, flows[usize::from(flow)]),
+                Op::Elapse { ms } => {
+                    now += Duration::from_millis(ms.into());
+                    table.handle_timeout(now);
+                }
+            }
+            while let Some(output) = table.poll_output() {
+                match output {
+                    Output::Request { server, request, .. } => servers.push((server, request)),
+                    Output::Ended { id } => prop_assert!(ended.insert(id), "{id:?} ended twice"),
+                    Output::Response { client, .. } | Output::Failed { client, .. } => {
+                        prop_assert!(!ended.contains(&TransactionId::Client(client)), "output after the end");
+                    }
+                    _ => {}
+                }
+            }
+            let (live_clients, live_servers) = table.live();
+            prop_assert!(live_clients <= 2 * limits.clients && live_servers <= limits.servers);
+            prop_assert!(table.poll_timeout().is_none_or(|at| at > now), "a timer that is due stays armed");
+        }
+        // What waits for the layer above is answered; all else ends by itself.
+        for (id, request) in &servers {
+            let _ = table.respond(now, *id, &reply(request, 500, "b"));
+        }
+        for _ in 0..20 {
+            now += Duration::from_secs(60);
+            table.handle_timeout(now);
+        }
+        while let Some(output) = table.poll_output() {
+            if let Output::Ended { id } = output {
+                prop_assert!(ended.insert(id), "{id:?} ended twice");
+            }
+        }
+        prop_assert_eq!(table.live(), (0, 0));
+        prop_assert!(table.client_keys.is_empty() && table.client_flows.is_empty() && table.server_keys.is_empty());
+        prop_assert!(table.ongoing.is_empty() && table.answered.is_empty() && table.deadlines.is_empty());
+    }
+}

@@ -1,0 +1,293 @@
+//! The loop: sockets, stores, media engine and bridge on one side, the endpoint on the other. It decides nothing.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the shell starts the tasks that wait for stores and sockets"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cusax_common::core::bridge::{ToB2bua, ToXmpp};
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::record::CallRecord;
+use cusax_common::core::store::{SharedState, StoreError, UserStore};
+use cusax_common::core::user::User;
+use cusax_common::io::clock;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{error, info, warn};
+
+use crate::core::endpoint::{Endpoint, FetchId, Output, Query};
+use crate::core::media::MediaEvent;
+use crate::core::registrar;
+use crate::core::routing::Lookup;
+use crate::core::settings::Settings;
+use crate::io::relay::Relay;
+use crate::io::transport::udp::UdpListener;
+use crate::io::transport::{INBOX, Received};
+
+/// What the loop joins together.
+pub struct Shell<E, U, S> {
+    /// The SIP side.
+    pub endpoint: Endpoint<E>,
+    /// In the order of their identifiers.
+    pub listeners: Vec<UdpListener>,
+    /// The media engine.
+    pub relay: Relay,
+    /// What it says.
+    pub media: mpsc::Receiver<MediaEvent>,
+    /// Users, near at hand.
+    pub users: Arc<U>,
+    /// Where bindings outlive a restart.
+    pub state: Arc<S>,
+    /// To the xmpp-module.
+    pub to_xmpp: mpsc::Sender<ToXmpp>,
+    /// From it.
+    pub from_xmpp: mpsc::Receiver<ToB2bua>,
+    /// From the operator.
+    pub control: mpsc::Receiver<Control>,
+}
+
+/// What the operator may ask of a running loop.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// A new configuration.
+    Settings(Arc<Settings>),
+    /// Users were changed.
+    UsersChanged,
+    /// End every call and return.
+    Stop,
+}
+
+/// Runs until [`Control::Stop`] and until what was up has ended, or the time for that is over.
+pub async fn drive<E, U, S>(shell: Shell<E, U, S>)
+where
+    E: Entropy,
+    U: UserStore + 'static,
+    S: SharedState + 'static,
+{
+    let Shell {
+        mut endpoint,
+        listeners,
+        relay,
+        mut media,
+        users,
+        state,
+        to_xmpp,
+        mut from_xmpp,
+        mut control,
+    } = shell;
+    let (inbox, mut received) = mpsc::channel::<Received>(INBOX);
+    for listener in &listeners {
+        tokio::spawn(listener.clone().receive(inbox.clone()));
+    }
+    drop(inbox);
+    let (answers, mut answered) = mpsc::channel(ANSWERS);
+    let records = spawn_recorder(Arc::clone(&users));
+    let keeper = spawn_keeper(Arc::clone(&state));
+    restore(&mut endpoint, &*state).await;
+    endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
+
+    let mut unsaid = false;
+    let mut stop_by = None;
+    loop {
+        while let Some(output) = endpoint.poll_output() {
+            match output {
+                Output::Transmit { flow, bytes } => {
+                    if let Some(listener) = listeners.get(usize::from(flow.listener.0)) {
+                        listener.send(flow.remote, &bytes);
+                    }
+                }
+                Output::Media(command) => relay.submit(command),
+                Output::Fetch { id, query } => {
+                    tokio::spawn(fetch(Arc::clone(&users), id, query, answers.clone()));
+                }
+                Output::Bridge(message) => unsaid |= to_xmpp.try_send(message).is_err(),
+                Output::Record(record) => records.keep(record),
+                Output::Keep { key, value, ttl } => keeper.send(Kept::Put { key, value, ttl }),
+                Output::Forget { key } => keeper.send(Kept::Remove { key }),
+            }
+        }
+        if endpoint.is_drained() {
+            break;
+        }
+        // Every bridge message states the whole truth, so saying all again makes up for any that found no room.
+        if unsaid && to_xmpp.capacity() > to_xmpp.max_capacity() / 2 {
+            unsaid = false;
+            endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
+            continue;
+        }
+        let wake = [endpoint.poll_timeout().map(Instant::from_std), stop_by]
+            .into_iter()
+            .flatten()
+            .min();
+        let sleep = async {
+            match wake {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(Received { flow, bytes }) = received.recv() => endpoint.handle_datagram(clock::now(), flow, bytes),
+            Some((id, answer)) = answered.recv() => endpoint.handle_fetched(clock::now(), id, answer),
+            Some(event) = media.recv() => endpoint.handle_media(clock::now(), &event),
+            Some(message) = from_xmpp.recv() => endpoint.handle_bridge(clock::now(), message),
+            asked = control.recv(), if stop_by.is_none() => match asked {
+                Some(Control::Settings(settings)) => endpoint.handle_settings(settings),
+                Some(Control::UsersChanged) => endpoint.handle_users_changed(clock::now()),
+                Some(Control::Stop) | None => {
+                    info!(calls = endpoint.calls(), "ending calls");
+                    stop_by = Some(Instant::now() + DRAIN);
+                    endpoint.drain(clock::now());
+                }
+            },
+            () = sleep => {
+                if stop_by.is_some_and(|at| at <= Instant::now()) {
+                    warn!(calls = endpoint.calls(), "calls did not end in time");
+                    break;
+                }
+                endpoint.handle_timeout(clock::now());
+            }
+        }
+    }
+    relay.shutdown();
+    records.finish().await;
+    keeper.finish().await;
+}
+
+/// Answers that may wait for the loop: as many as questions the endpoint asks at most, so no sender ever waits.
+const ANSWERS: usize = 4096;
+/// How long ending calls may take once the service stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long the store may take for one user before the caller is told 503.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// Records and bindings that may wait for their store.
+const BACKLOG: usize = 16_384;
+/// How often a write is tried again, and how long it waits before.
+const RETRIES: u32 = 10;
+/// First pause between tries; it doubles.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long the last writes may take when the service stops.
+const FINISH: Duration = Duration::from_secs(3);
+
+type Answer = (FetchId, Result<Option<Arc<User>>, ()>);
+
+async fn fetch<U: UserStore>(users: Arc<U>, id: FetchId, query: Query, answers: mpsc::Sender<Answer>) {
+    let ask = async {
+        match &query {
+            Query::Login { realm, username } => users.by_login(realm, username).await,
+            Query::Owner(Lookup::ByAor(aor)) => users.by_aor(aor).await,
+            Query::Owner(Lookup::ByNumber(number)) => users.by_number(number).await,
+            Query::Holder(jid) => users.by_jid(jid).await,
+        }
+    };
+    let answer = match timeout(FETCH_TIMEOUT, ask).await {
+        Ok(Ok(user)) => Ok(user.map(Arc::new)),
+        Ok(Err(error)) => {
+            warn!(dependency = "user-store", %error, "a user could not be read");
+            Err(())
+        }
+        Err(_) => {
+            warn!(dependency = "user-store", "no answer in time");
+            Err(())
+        }
+    };
+    // The loop is gone only when the service stops.
+    let _ = answers.send((id, answer)).await;
+}
+
+/// Reads the bindings of an earlier run; without them phones are back at their next refresh.
+async fn restore<E: Entropy, S: SharedState>(endpoint: &mut Endpoint<E>, state: &S) {
+    match state.scan(registrar::STATE_PREFIX).await {
+        Ok(entries) => {
+            for (key, value) in entries {
+                endpoint.handle_restored(clock::now(), &key, &value);
+            }
+        }
+        Err(error) => warn!(dependency = "state", %error, "bindings of an earlier run could not be read"),
+    }
+    endpoint.handle_users_changed(clock::now());
+}
+
+/// Writes in the background, in order, and tries again.
+struct Writer<T> {
+    queue: mpsc::Sender<T>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl<T> Writer<T> {
+    async fn finish(self) {
+        drop(self.queue);
+        if timeout(FINISH, self.task).await.is_err() {
+            error!("the last writes did not end in time");
+        }
+    }
+}
+
+impl Writer<CallRecord> {
+    /// A record for which there is no room goes into the log whole: it is the bill.
+    fn keep(&self, record: CallRecord) {
+        if let Err(mpsc::error::TrySendError::Full(record) | mpsc::error::TrySendError::Closed(record)) =
+            self.queue.try_send(record)
+        {
+            error!(session = %record.session, cause = ?record.cause, started = record.started.0, "record not stored");
+        }
+    }
+}
+
+impl Writer<Kept> {
+    fn send(&self, kept: Kept) {
+        if self.queue.try_send(kept).is_err() {
+            warn!(dependency = "state", "a binding was not kept");
+        }
+    }
+}
+
+enum Kept {
+    Put { key: String, value: Bytes, ttl: Duration },
+    Remove { key: String },
+}
+
+fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>) -> Writer<CallRecord> {
+    let (queue, mut records) = mpsc::channel::<CallRecord>(BACKLOG);
+    let task = tokio::spawn(async move {
+        while let Some(record) = records.recv().await {
+            let written = retry(|| users.record(&record)).await;
+            if let Err(error) = written {
+                error!(session = %record.session, cause = ?record.cause, %error, "record not stored");
+            }
+        }
+    });
+    Writer { queue, task }
+}
+
+fn spawn_keeper<S: SharedState + 'static>(state: Arc<S>) -> Writer<Kept> {
+    let (queue, mut kept) = mpsc::channel::<Kept>(BACKLOG);
+    let task = tokio::spawn(async move {
+        while let Some(kept) = kept.recv().await {
+            // The next refresh writes it again, so one try is enough.
+            let written = match &kept {
+                Kept::Put { key, value, ttl } => state.put(key, value.clone(), *ttl).await,
+                Kept::Remove { key } => state.remove(key).await.map(|_| ()),
+            };
+            if let Err(error) = written {
+                warn!(dependency = "state", %error, "a binding was not kept");
+            }
+        }
+    });
+    Writer { queue, task }
+}
+
+async fn retry<F: Future<Output = Result<(), StoreError>>>(mut write: impl FnMut() -> F) -> Result<(), StoreError> {
+    let mut pause = RETRY_PAUSE;
+    for _ in 1..RETRIES {
+        match write().await {
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(pause).await,
+            done => return done,
+        }
+        pause *= 2;
+    }
+    write().await
+}

@@ -1,0 +1,5 @@
+//! What touches the world.
+
+pub mod driver;
+pub mod relay;
+pub mod transport;

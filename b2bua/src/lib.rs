@@ -1,0 +1,5 @@
+//! See the workspace README.
+
+pub mod core;
+#[cfg(feature = "io")]
+pub mod io;

@@ -1,0 +1,191 @@
+//! `[sip]` and `[[trunks]]`: whom we serve, where we listen, and who carries calls out.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::core::config::section::{Check, Place, Reader, section};
+use crate::core::config::setting::{Digits, Host, Seconds, Word, words};
+use crate::core::user::Algorithm;
+
+section! {
+    /// Phones: the domains we are registrar for, the sockets we listen on, and the limits.
+    Sip {
+        /// The SIP domains of our users. The domain of an address of record is the realm of its password, so a domain
+        /// that is taken out locks its users out.
+        domains: Vec<Host> => "[\"sip.example.com\"]",
+        /// The most calls at once. Further ones are refused with 503.
+        max_calls: u32 = 2_000,
+        /// Seconds a phone may ring before the caller hears that nobody answers.
+        ring_timeout: Seconds = Seconds(120),
+        /// Seconds for which a phone may use one digest nonce. Shorter costs one round trip more often.
+        nonce_life: Seconds = Seconds(300),
+        /// How long registrations last.
+        register: Register,
+        /// The sockets on which phones and trunks reach us. At least one.
+        listeners: Vec<Listener>,
+    }
+}
+
+section! {
+    /// How long registrations last.
+    Register {
+        /// The shortest registration in seconds that we take; a phone that asks for less gets 423.
+        min: Seconds = Seconds(60),
+        /// The longest registration in seconds; a phone that asks for more gets this.
+        max: Seconds = Seconds(3_600),
+        /// Seconds for a phone that does not say.
+        default: Seconds = Seconds(600),
+        /// The most phones at one address of record.
+        max_contacts: u32 = 5,
+    }
+}
+
+section! {
+    /// One socket for SIP.
+    Listener {
+        /// Our own address, never the unspecified one: it stands in Via and Contact.
+        address: IpAddr => "\"192.0.2.10\"",
+        /// The port.
+        port: u16 = 5_060,
+        /// The transport. Only UDP is there yet.
+        transport: Transport = Transport::Udp,
+        /// Digest algorithms in the order in which they are offered, one challenge each. Some phones give up when they
+        /// see one that they do not know: give those a listener with MD5 alone.
+        algorithms: Vec<Algorithm> = vec![Algorithm::Sha256, Algorithm::Md5],
+        /// The address that peers are told in place of our own, behind a one-to-one NAT. The port stays.
+        advertise: Option<IpAddr> = None => "\"203.0.113.10\"",
+    }
+}
+
+words! {
+    /// How SIP messages travel.
+    Transport, "\"udp\"" {
+        /// Datagrams.
+        Udp = "udp",
+    }
+}
+
+section! {
+    /// A carrier that takes calls to telephone numbers and brings calls in. It is known by its address, port and realm.
+    Trunk {
+        /// Its name in records and logs.
+        name: Word => "\"carrier\"",
+        /// Its address: calls are sent there, and a call from there is its own.
+        address: IpAddr => "\"198.51.100.7\"",
+        /// Its port.
+        port: u16 = 5_060,
+        /// The realm or domain that it puts into its requests. Not set: its address.
+        realm: Option<Host> = None => "\"carrier.example\"",
+        /// The beginnings of the numbers, without +, that go this way; the longest beginning wins. Empty: every number.
+        prefixes: Vec<Digits> = Vec::new(),
+        /// Whether this carrier may learn the JIDs of our users.
+        impp: bool = false,
+        /// Whether emergency calls go this way.
+        emergency: bool = true,
+        /// The address of the listener to use. Not set: the first of the same address family.
+        listener: Option<IpAddr> = None => "\"192.0.2.10\"",
+    }
+}
+
+impl Check for Sip {
+    fn check(&self, reader: &mut Reader<'_>, place: &Place) {
+        if self.domains.is_empty() {
+            let fix = "write domains = [\"sip.example.com\"]".into();
+            reader.fault_at(place.inner("domains"), "is empty".into(), fix);
+        }
+        if self.listeners.is_empty() {
+            let fix = "write one [[sip.listeners]] with an address".into();
+            reader.fault_at(place.inner("listeners"), "is empty".into(), fix);
+        }
+        let mut seen = BTreeSet::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            if !seen.insert((listener.address, listener.port)) {
+                let what = format!(
+                    "{} port {} is taken by an earlier listener",
+                    listener.address, listener.port
+                );
+                let key = format!("{}[{index}].port", place.inner("listeners"));
+                reader.fault_at(key, what, "write another port, or take this listener out".into());
+            }
+        }
+        for (key, value) in [("max_calls", self.max_calls), ("ring_timeout", self.ring_timeout.0)] {
+            if value == 0 {
+                reader.fault_at(place.inner(key), "is 0".into(), "write at least 1".into());
+            }
+        }
+        if !(10..=86_400).contains(&self.nonce_life.0) {
+            let what = format!("{} is out of bounds", self.nonce_life.0);
+            reader.fault_at(place.inner("nonce_life"), what, "write 10 to 86400 seconds".into());
+        }
+    }
+}
+
+impl Check for Register {
+    fn check(&self, reader: &mut Reader<'_>, place: &Place) {
+        if self.min.0 == 0 {
+            reader.fault_at(place.inner("min"), "is 0".into(), "write at least 1 second".into());
+        }
+        // RFC 3261 §10.3: only an interval below one hour may be refused as too short.
+        if self.min.0 > 3_600 {
+            let what = format!("{} is above one hour", self.min.0);
+            reader.fault_at(place.inner("min"), what, "write at most 3600 seconds".into());
+        }
+        if self.max < self.min {
+            let what = format!("{} is below {} ({})", self.max.0, place.inner("min"), self.min.0);
+            reader.fault_at(place.inner("max"), what, format!("write at least {}", self.min.0));
+        } else if self.default < self.min || self.default > self.max {
+            let what = format!("{} is not between {} and {}", self.default.0, self.min.0, self.max.0);
+            reader.fault_at(
+                place.inner("default"),
+                what,
+                format!("write {} to {}", self.min.0, self.max.0),
+            );
+        }
+        if !(1..=32).contains(&self.max_contacts) {
+            let what = format!("{} is out of bounds", self.max_contacts);
+            reader.fault_at(place.inner("max_contacts"), what, "write 1 to 32".into());
+        }
+    }
+}
+
+impl Check for Listener {
+    fn check(&self, reader: &mut Reader<'_>, place: &Place) {
+        if self.address.is_unspecified() || self.address.is_multicast() {
+            let fix = "write one of this machine's own addresses, and one listener for each".into();
+            reader.fault_at(
+                place.inner("address"),
+                format!("{} is no address to answer from", self.address),
+                fix,
+            );
+        }
+        if self.port == 0 {
+            reader.fault_at(place.inner("port"), "is 0".into(), "write a port such as 5060".into());
+        }
+        let distinct: BTreeSet<_> = self.algorithms.iter().collect();
+        if self.algorithms.is_empty() || distinct.len() < self.algorithms.len() {
+            let what = if self.algorithms.is_empty() {
+                "is empty"
+            } else {
+                "names one twice"
+            };
+            let fix = "write algorithms = [\"SHA-256\", \"MD5\"]".into();
+            reader.fault_at(place.inner("algorithms"), what.into(), fix);
+        }
+    }
+}
+
+impl Check for Trunk {
+    fn check(&self, reader: &mut Reader<'_>, place: &Place) {
+        if self.address.is_unspecified() || self.address.is_multicast() {
+            let what = format!("{} is no address of a carrier", self.address);
+            reader.fault_at(
+                place.inner("address"),
+                what,
+                "write the address from which it sends".into(),
+            );
+        }
+        if self.port == 0 {
+            reader.fault_at(place.inner("port"), "is 0".into(), "write a port such as 5060".into());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The arithmetic of Digest authentication (RFC 7616 §3.4, RFC 8760).
+//!
+//! Nonces, their age and their counts belong to whoever challenges; here are only the hashes.
+
+use md5::{Digest as _, Md5};
+
+use crate::core::entropy::hex;
+use crate::core::user::Algorithm;
+
+/// The hash of `username:realm:password`, which a store keeps instead of the password (RFC 7616 §3.4.2).
+#[must_use]
+pub fn ha1(algorithm: Algorithm, username: &str, realm: &str, password: &str) -> String {
+    hash(algorithm, &[username, realm, password])
+}
+
+/// The proof for one request (RFC 7616 §3.4.1). Without `qop`, that of RFC 2069, into which `nc` and `cnonce` do not go.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "they are the parts of the formula, in its order"
+)]
+#[must_use]
+pub fn response(
+    algorithm: Algorithm,
+    ha1: &str,
+    nonce: &str,
+    nc: &str,
+    cnonce: &str,
+    qop: Option<&str>,
+    method: &str,
+    uri: &str,
+) -> String {
+    let ha2 = hash(algorithm, &[method, uri]);
+    match qop {
+        Some(qop) => hash(algorithm, &[ha1, nonce, nc, cnonce, qop, &ha2]),
+        None => hash(algorithm, &[ha1, nonce, &ha2]),
+    }
+}
+
+/// Compares two proofs without regard to the case of their digits, in a time that does not tell where they differ.
+///
+/// Every comparison of a secret goes through here.
+#[must_use]
+pub fn same(a: &str, b: &str) -> bool {
+    let difference = |(x, y): (u8, u8)| x.to_ascii_lowercase() ^ y.to_ascii_lowercase();
+    a.len() == b.len()
+        && std::hint::black_box(a.bytes().zip(b.bytes()).map(difference).fold(0, |all, one| all | one)) == 0
+}
+
+/// The hash of the parts with colons between them, in hexadecimal digits.
+fn hash(algorithm: Algorithm, parts: &[&str]) -> String {
+    let text = parts.join(":");
+    match algorithm {
+        Algorithm::Md5 => hex(&Md5::digest(text.as_bytes())),
+        Algorithm::Sha256 => hex(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref()),
+        Algorithm::Sha512_256 => hex(ring::digest::digest(&ring::digest::SHA512_256, text.as_bytes()).as_ref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7616 §3.9.1.
+    #[test]
+    fn the_examples_of_the_rfc() {
+        let rows = [
+            (Algorithm::Md5, "8ca523f5e9506fed4657c9700eebdbec"),
+            (
+                Algorithm::Sha256,
+                "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
+            ),
+        ];
+        for (algorithm, expected) in rows {
+            let ha1 = ha1(algorithm, "Mufasa", "http-auth@example.org", "Circle of Life");
+            let (nonce, cnonce) = (
+                "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
+                "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
+            );
+            let found = response(
+                algorithm,
+                &ha1,
+                nonce,
+                "00000001",
+                cnonce,
+                Some("auth"),
+                "GET",
+                "/dir/index.html",
+            );
+            assert_eq!(found, expected, "{algorithm:?}");
+        }
+    }
+
+    /// RFC 2617 §3.5, without `qop` as RFC 2069 has it.
+    #[test]
+    fn the_old_form_without_qop() {
+        let ha1 = ha1(Algorithm::Md5, "Mufasa", "testrealm@host.com", "Circle Of Life");
+        assert_eq!(ha1, "939e7578ed9e3c518a452acee763bce9");
+        let found = response(
+            Algorithm::Md5,
+            &ha1,
+            "dcd98b7102dd2f0e8b11d0f600bfb0c093",
+            "",
+            "",
+            None,
+            "GET",
+            "/dir/index.html",
+        );
+        assert_eq!(found, "670fd8c2df070c60b045671b8b24ff02");
+    }
+
+    #[test]
+    fn sha_512_256_is_not_a_cut_sha_512() {
+        assert_eq!(
+            hash(Algorithm::Sha512_256, &["abc"]),
+            "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"
+        );
+    }
+
+    #[test]
+    fn only_equal_proofs_are_the_same() {
+        assert!(same("00ff", "00FF") && same("", ""));
+        assert!(!same("00ff", "00fe") && !same("00ff", "00ff0") && !same("", "0"));
+    }
+}

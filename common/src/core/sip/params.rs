@@ -1,0 +1,304 @@
+//! Parameters behind a semicolon, of headers and of URIs.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::headers::HeaderError;
+use super::scan::{self, class};
+use super::text::Text;
+
+/// An ordered list of `;name` and `;name=value`. Names compare without regard to case.
+///
+/// The text is kept as it was read; only [`set`](Self::set) and [`remove`](Self::remove) write it anew.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Params(Text);
+
+impl Params {
+    /// No parameters.
+    pub const EMPTY: Self = Self(Text::EMPTY);
+
+    /// No parameters.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The value as it stands, quotes included; `Some(None)` for a parameter without value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Option<&str>> {
+        find(&self.0, name)
+    }
+
+    /// The value without the quotes around it; none if the parameter is absent or has no value.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let value = self.get(name)??;
+        Some(
+            value
+                .strip_prefix('"')
+                .and_then(|inside| inside.strip_suffix('"'))
+                .unwrap_or(value),
+        )
+    }
+
+    /// The value without quotes and their escapes.
+    #[must_use]
+    pub fn unquoted(&self, name: &str) -> Option<Cow<'_, str>> {
+        let value = self.get(name)??;
+        Some(
+            match value.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')) {
+                Some(inside) if inside.contains('\\') => Cow::Owned(scan::unescape(inside)),
+                Some(inside) => Cow::Borrowed(inside),
+                None => Cow::Borrowed(value),
+            },
+        )
+    }
+
+    /// Whether the parameter is there, with or without value.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names and values as they stand.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        pieces(&self.0).filter_map(Result::ok)
+    }
+
+    /// Sets a parameter in its place, or behind the others.
+    ///
+    /// A value that is neither token, address nor quoted string is quoted. A name that is no token sets nothing.
+    pub fn set(&mut self, name: &str, value: Option<&str>) {
+        if !is_name(name) {
+            return;
+        }
+        let mut text = String::with_capacity(self.0.len() + name.len() + value.map_or(0, str::len) + 2);
+        let mut done = false;
+        for (found, old) in self.iter() {
+            if !found.eq_ignore_ascii_case(name) {
+                write_one(&mut text, found, old);
+            } else if !done {
+                done = true;
+                write_one(&mut text, found, value);
+            }
+        }
+        if !done {
+            write_one(&mut text, name, value);
+        }
+        self.0 = Text::from(text);
+    }
+
+    /// Removes a parameter, and tells whether it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        if !self.has(name) {
+            return false;
+        }
+        let mut text = String::with_capacity(self.0.len());
+        for (found, value) in self.iter() {
+            if !found.eq_ignore_ascii_case(name) {
+                write_one(&mut text, found, value);
+            }
+        }
+        self.0 = Text::from(text);
+        true
+    }
+
+    /// The same with one more; for building.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Option<&str>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// The text, with its leading semicolon.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// For a text that [`check_header`] or [`check_uri`] has passed.
+    pub(super) fn checked(text: Text) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The value of a parameter in a text of parameters; see [`Params::get`].
+pub fn find<'a>(text: &'a str, name: &str) -> Option<Option<&'a str>> {
+    pieces(text)
+        .filter_map(Result::ok)
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+/// Checks header parameters: `*(SEMI generic-param)` of RFC 3261 §25.1.
+pub fn check_header(text: &str) -> Result<(), HeaderError> {
+    for piece in pieces(text) {
+        let (name, value) = piece?;
+        if !is_name(name) {
+            return Err(HeaderError::malformed("a parameter name that is no token"));
+        }
+        match value {
+            Some(value) if value.starts_with('"') && scan::quoted_end(value)? == value.len() => {}
+            Some(value) if !value.is_empty() && scan::all(value, class::VALUE) => {}
+            Some(_) => {
+                return Err(HeaderError::malformed("a parameter value with forbidden characters"));
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks URI parameters: `uri-parameters` of RFC 3261 §25.1, without blanks and quotes.
+pub fn check_uri(text: &str) -> Result<(), HeaderError> {
+    for piece in text.strip_prefix(';').into_iter().flat_map(|rest| rest.split(';')) {
+        let (name, value) = piece
+            .split_once('=')
+            .map_or((piece, None), |(name, value)| (name, Some(value)));
+        let sound = |text: &str| !text.is_empty() && scan::all_escaped(text, class::PARAM, &[]);
+        if !sound(name) || !value.is_none_or(sound) {
+            return Err(HeaderError::malformed("a URI parameter with forbidden characters"));
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a text that is empty or begins with a semicolon.
+fn pieces(text: &str) -> Pieces<'_> {
+    Pieces { rest: scan::trim(text) }
+}
+
+struct Pieces<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Result<(&'a str, Option<&'a str>), HeaderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some(rest) = self.rest.strip_prefix(';') else {
+            self.rest = "";
+            return Some(Err(HeaderError::malformed("text where a parameter should begin")));
+        };
+        let mut equals = None;
+        let mut at = 0;
+        let bytes = rest.as_bytes();
+        while let Some(&byte) = bytes.get(at) {
+            match byte {
+                b';' => break,
+                b'=' => {
+                    equals.get_or_insert(at);
+                    at += 1;
+                }
+                b'"' => match scan::quoted_end(&rest[at..]) {
+                    Ok(length) => at += length,
+                    Err(error) => {
+                        self.rest = "";
+                        return Some(Err(error));
+                    }
+                },
+                _ => at += 1,
+            }
+        }
+        self.rest = &rest[at..];
+        Some(Ok(match equals {
+            Some(equals) => (scan::trim(&rest[..equals]), Some(scan::trim(&rest[equals + 1..at]))),
+            None => (scan::trim(&rest[..at]), None),
+        }))
+    }
+}
+
+/// `pname` of a URI knows more characters than `token`; both stand in names that we set.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && scan::all(name, class::TOKEN | class::PARAM)
+}
+
+fn write_one(text: &mut String, name: &str, value: Option<&str>) {
+    text.push(';');
+    text.push_str(name);
+    if let Some(value) = value {
+        text.push('=');
+        let quoted = value.starts_with('"') && scan::quoted_end(value) == Ok(value.len());
+        if quoted || !value.is_empty() && scan::all(value, class::VALUE) {
+            text.push_str(value);
+        } else {
+            scan::quote(value, text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(text: &str) -> Params {
+        check_header(text).unwrap();
+        Params::checked(Text::from(text))
+    }
+
+    #[test]
+    fn names_are_case_blind_and_blanks_do_not_count() {
+        let p = params(r#"; Tag = 1 ;+sip.instance="<urn:uuid:a\"b;c>";lr ;ttl=1"#);
+        assert_eq!(p.value("tag"), Some("1"));
+        assert_eq!(p.get("+SIP.instance"), Some(Some(r#""<urn:uuid:a\"b;c>""#)));
+        assert_eq!(p.unquoted("+sip.instance").as_deref(), Some(r#"<urn:uuid:a"b;c>"#));
+        assert_eq!((p.get("lr"), p.value("lr"), p.has("LR")), (Some(None), None, true));
+        assert!(!p.has("t"));
+    }
+
+    #[test]
+    fn setting_keeps_the_order() {
+        let mut p = params(";a=1;b;c=3");
+        p.set("B", Some("2"));
+        p.set("d", Some("x y\r\n"));
+        p.set("no good", Some("1"));
+        assert_eq!(p.as_str(), r#";a=1;b=2;c=3;d="x y  ""#);
+        assert!(p.remove("A") && !p.remove("A"));
+        assert_eq!(p.as_str(), r#";b=2;c=3;d="x y  ""#);
+        p.set("d", Some(r#"a"b"#));
+        assert_eq!(p.unquoted("d").as_deref(), Some(r#"a"b"#));
+    }
+
+    #[test]
+    fn what_is_no_parameter_is_refused() {
+        for text in [
+            ";",
+            ";;a",
+            ";a=",
+            ";a=\"",
+            ";a=\"b\"c",
+            "a=1",
+            ";=1",
+            ";a b",
+            ";a=b c",
+            ";a,b",
+        ] {
+            assert!(check_header(text).is_err(), "{text}");
+        }
+        for text in [";", ";a;;b", ";a=", ";a b", ";a=\"b\"", ";a=%4", ";a=b=c"] {
+            assert!(check_uri(text).is_err(), "{text}");
+        }
+        check_uri(";a=%40;+b=[::1];transport=tcp").unwrap();
+    }
+}

@@ -1,0 +1,428 @@
+//! Headers that name somebody: `From`, `To`, `Contact`, `Route` and their kin (RFC 3261 §20.10, §25.1).
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use crate::core::sip::headers::HeaderError;
+use crate::core::sip::name::HeaderName;
+use crate::core::sip::params::{self, Params};
+use crate::core::sip::scan;
+use crate::core::sip::text::Text;
+use crate::core::sip::typed::{Form, TypedHeader};
+use crate::core::sip::uri::Uri;
+
+/// `"display" <uri>;params`, or a bare URI whose parameters belong to the header.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NameAddr {
+    /// The name without quotes and escapes; none rather than empty.
+    pub display: Option<Text>,
+    /// Who is meant.
+    pub uri: Uri,
+    /// `;tag=…`, `;expires=…`, …: those behind the bracket.
+    pub params: Params,
+}
+
+impl NameAddr {
+    /// An address without name and parameters.
+    #[must_use]
+    pub fn new(uri: Uri) -> Self {
+        Self {
+            display: None,
+            uri,
+            params: Params::new(),
+        }
+    }
+
+    /// The same with a name; an empty one is none.
+    #[must_use]
+    pub fn with_display(mut self, display: &str) -> Self {
+        self.display = (!display.is_empty()).then(|| Text::from(display));
+        self
+    }
+
+    /// The same with a tag.
+    #[must_use]
+    pub fn with_tag(mut self, tag: &str) -> Self {
+        self.set_tag(tag);
+        self
+    }
+
+    /// The `tag` parameter: one end of a dialog.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.params.value("tag")
+    }
+
+    /// Sets the `tag` parameter.
+    pub fn set_tag(&mut self, tag: &str) {
+        self.params.set("tag", Some(tag));
+    }
+
+    /// Reads the whole text.
+    ///
+    /// # Errors
+    /// What the text should not have been.
+    pub fn parse(text: &str) -> Result<Self, HeaderError> {
+        let source = Text::from(text);
+        let parts = split(&source)?;
+        Ok(Self {
+            display: match parts.display {
+                Display::None => None,
+                Display::Quoted(inside) if inside.contains('\\') => Some(Text::from(scan::unescape(inside))),
+                Display::Quoted(plain) | Display::Tokens(plain) => Some(source.cut(plain)),
+            },
+            uri: Uri::cut(&source, parts.uri)?,
+            params: Params::checked(source.cut(parts.params)),
+        })
+    }
+
+    /// Appends the address, always in brackets.
+    pub fn write(&self, out: &mut String) {
+        if let Some(display) = &self.display {
+            scan::quote(display, out);
+            out.push(' ');
+        }
+        out.push('<');
+        self.uri.write_to(out).expect("writing to a String cannot fail");
+        out.push('>');
+        out.push_str(self.params.as_str());
+    }
+}
+
+impl fmt::Display for NameAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text);
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for NameAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Declares headers that each are a [`NameAddr`].
+macro_rules! name_addrs {
+    ($($(#[doc = $doc:literal])* $name:ident = $constant:ident, $form:ident;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(pub NameAddr);
+
+        impl $name {
+            /// An address without name and parameters.
+            #[must_use]
+            pub fn new(uri: Uri) -> Self {
+                Self(NameAddr::new(uri))
+            }
+        }
+
+        impl TypedHeader for $name {
+            const NAME: HeaderName = HeaderName::$constant;
+            const FORM: Form = Form::$form;
+
+            fn parse(text: &str) -> Result<Self, HeaderError> {
+                NameAddr::parse(text).map(Self)
+            }
+
+            fn write(&self, out: &mut String) {
+                self.0.write(out);
+            }
+        }
+
+        impl Deref for $name {
+            type Target = NameAddr;
+
+            fn deref(&self) -> &NameAddr {
+                &self.0
+            }
+        }
+
+        impl DerefMut for $name {
+            fn deref_mut(&mut self) -> &mut NameAddr {
+                &mut self.0
+            }
+        }
+
+        impl std::convert::From<NameAddr> for $name {
+            fn from(address: NameAddr) -> Self {
+                Self(address)
+            }
+        }
+    )*};
+}
+
+name_addrs! {
+    /// Who says to be asking (RFC 3261 §20.20).
+    From = FROM, Single;
+    /// Who is meant to be asked (RFC 3261 §20.39).
+    To = TO, Single;
+    /// Where somebody is to be reached directly (RFC 3261 §20.10); see [`ContactList`] for `*`.
+    Contact = CONTACT, List;
+    /// Where the request must pass (RFC 3261 §20.34).
+    Route = ROUTE, List;
+    /// Who wants to see the requests to come (RFC 3261 §20.30).
+    RecordRoute = RECORD_ROUTE, List;
+    /// The way back to a phone behind a proxy (RFC 3327).
+    Path = PATH, List;
+    /// The way out that a registrar tells (RFC 3608).
+    ServiceRoute = SERVICE_ROUTE, List;
+    /// Who is asking, as somebody trusted says (RFC 3325 §9.1).
+    PAssertedIdentity = P_ASSERTED_IDENTITY, List;
+    /// Which identity the asking one would like asserted (RFC 3325 §9.2).
+    PPreferredIdentity = P_PREFERRED_IDENTITY, List;
+    /// Where to go instead (RFC 3515).
+    ReferTo = REFER_TO, Single;
+    /// Who says so (RFC 3892).
+    ReferredBy = REFERRED_BY, Single;
+    /// Who was called before (RFC 5806).
+    Diversion = DIVERSION, List;
+}
+
+impl Contact {
+    /// The `expires` parameter, in seconds. A value that is no number counts as absent (RFC 3261 §10.2.1.1 lets us).
+    #[must_use]
+    pub fn expires(&self) -> Option<u32> {
+        self.params.value("expires").and_then(|text| scan::number(text).ok())
+    }
+
+    /// The `q` parameter in thousandths; one that is no `qvalue` counts as absent.
+    #[must_use]
+    pub fn q(&self) -> Option<u16> {
+        let text = self.params.value("q")?;
+        let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+        if rest.len() > 3 || !rest.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let thousandths = format!("{rest:0<3}").parse::<u16>().ok()?;
+        match (whole, thousandths) {
+            ("0", thousandths) => Some(thousandths),
+            ("1", 0) => Some(1000),
+            _ => None,
+        }
+    }
+}
+
+/// All `Contact` lines of a message: a list, or the `*` of a REGISTER that removes every binding (RFC 3261 §10.2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContactList {
+    /// `*`
+    Star,
+    /// The contacts in their order.
+    List(Vec<Contact>),
+}
+
+impl TypedHeader for ContactList {
+    const NAME: HeaderName = HeaderName::CONTACT;
+    const FORM: Form = Form::Joined;
+
+    fn parse(text: &str) -> Result<Self, HeaderError> {
+        if text == "*" {
+            return Ok(Self::Star);
+        }
+        scan::commas(text)
+            .map(|value| Contact::parse(value?))
+            .collect::<Result<_, _>>()
+            .map(Self::List)
+    }
+
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Star => out.push('*'),
+            Self::List(list) => {
+                for (at, contact) in list.iter().enumerate() {
+                    if at > 0 {
+                        out.push_str(", ");
+                    }
+                    contact.write(out);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a text names somebody, without making anything.
+pub fn check(text: &str) -> Result<(), HeaderError> {
+    Uri::check(split(text)?.uri)
+}
+
+/// Whether a `Contact` line can be read, without making anything.
+pub fn check_contacts(text: &str) -> Result<(), HeaderError> {
+    if text == "*" {
+        return Ok(());
+    }
+    scan::commas(text).try_for_each(|value| {
+        let parts = split(value?)?;
+        Uri::check(parts.uri)?;
+        // RFC 4475 §3.1.2.4: a number that does not fit must not become another one somewhere else.
+        match params::find(parts.params, "expires") {
+            Some(Some(text)) => scan::number(text).map(|_| ()),
+            _ => Ok(()),
+        }
+    })
+}
+
+struct Parts<'a> {
+    display: Display<'a>,
+    uri: &'a str,
+    params: &'a str,
+}
+
+enum Display<'a> {
+    None,
+    Quoted(&'a str),
+    Tokens(&'a str),
+}
+
+fn split(text: &str) -> Result<Parts<'_>, HeaderError> {
+    let (display, rest) = if text.starts_with('"') {
+        let end = scan::quoted_end(text)?;
+        let rest = text[end..].trim_start_matches(scan::is_blank);
+        if !rest.starts_with('<') {
+            return Err(HeaderError::malformed("a name without address"));
+        }
+        let inside = &text[1..end - 1];
+        (
+            if inside.is_empty() {
+                Display::None
+            } else {
+                Display::Quoted(inside)
+            },
+            rest,
+        )
+    } else {
+        match memchr::memchr(b'<', text.as_bytes()) {
+            Some(open) => {
+                let name = scan::trim(&text[..open]);
+                // `display-name` without quotes is tokens and blanks; other letters than ASCII's are common and harmless.
+                if !name
+                    .bytes()
+                    .all(|b| scan::is_token(b) || !b.is_ascii() || matches!(b, b' ' | b'\t'))
+                {
+                    return Err(HeaderError::malformed("a name that needs quotes"));
+                }
+                (
+                    if name.is_empty() {
+                        Display::None
+                    } else {
+                        Display::Tokens(name)
+                    },
+                    &text[open..],
+                )
+            }
+            None => (Display::None, text),
+        }
+    };
+    let (uri, params) = match rest.strip_prefix('<') {
+        Some(inside) => scan::cut(inside, b'>').ok_or(HeaderError::malformed("an angle bracket that is not closed"))?,
+        None => {
+            let (uri, params) = scan::cut_before(rest, b';');
+            let uri = uri.trim_end_matches(scan::is_blank);
+            // RFC 3261 §20: a URI with a comma, question mark or semicolon must stand in brackets.
+            if uri.contains(['?', ',']) {
+                return Err(HeaderError::malformed("a URI that needs brackets"));
+            }
+            (uri, params)
+        }
+    };
+    params::check_header(params)?;
+    Ok(Parts { display, uri, params })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> NameAddr {
+        NameAddr::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn parameters_belong_where_they_stand() {
+        let bare = read("sip:alice@example.com;tag=1");
+        assert_eq!(
+            (bare.tag(), bare.uri.to_string().as_str()),
+            (Some("1"), "sip:alice@example.com")
+        );
+        let inside = read("<sip:alice@example.com;tag=1>");
+        assert_eq!(
+            (inside.tag(), inside.uri.to_string().as_str()),
+            (None, "sip:alice@example.com;tag=1")
+        );
+    }
+
+    #[test]
+    fn names_lose_their_quotes_and_get_them_back() {
+        for (text, name, again) in [
+            (
+                r#""A. \"B\" \\C" <sip:x@y>"#,
+                Some(r#"A. "B" \C"#),
+                r#""A. \"B\" \\C" <sip:x@y>"#,
+            ),
+            (
+                "Alice  Smith\t<sip:x@y>",
+                Some("Alice  Smith"),
+                r#""Alice  Smith" <sip:x@y>"#,
+            ),
+            ("Müller <sip:x@y>;tag=1", Some("Müller"), "\"Müller\" <sip:x@y>;tag=1"),
+            ("\"\" <sip:x@y>", None, "<sip:x@y>"),
+            ("<tel:+1>", None, "<tel:+1>"),
+            ("\"<sip:a@b>\"<sip:x@y>", Some("<sip:a@b>"), "\"<sip:a@b>\" <sip:x@y>"),
+        ] {
+            let address = read(text);
+            assert_eq!(
+                (address.display.as_deref(), address.to_string().as_str()),
+                (name, again),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_names_nobody_is_refused() {
+        for text in [
+            "",
+            "\"Mr. J. User <sip:j.user@example.com>",
+            "<sip:x@y",
+            "sip:x@y?Route=%3Csip:z%3E",
+            "Bell, A <sip:x@y>",
+            "\"a\" sip:x@y",
+            "< sip:x@y>",
+            "<sip:x@y >",
+            "<sip:x@y> tag=1",
+            "<sip:x@y>;tag=",
+            "a@b <sip:x@y>",
+            "alice",
+            "<>",
+        ] {
+            assert!(NameAddr::parse(text).is_err() && check(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_made_address_cannot_break_its_line() {
+        let made = NameAddr::new("sip:x@y".parse().unwrap())
+            .with_display("a\"\r\nVia: b\\")
+            .with_tag("t;x=\r\n1");
+        let text = made.to_string();
+        assert!(!text.contains(['\r', '\n']), "{text}");
+        let again = read(&text);
+        assert_eq!(
+            (again.display.as_deref(), again.params.has("x")),
+            (Some("a\"  Via: b\\"), false)
+        );
+    }
+
+    #[test]
+    fn contacts_have_weights_and_times() {
+        let list =
+            ContactList::parse("<sip:a@b>;q=0.7;expires=60, sip:c@d;q=1.000;expires=x, <sip:e@f>;q=1.1").unwrap();
+        let ContactList::List(list) = list else { unreachable!() };
+        let seen: Vec<_> = list.iter().map(|c| (c.q(), c.expires())).collect();
+        assert_eq!(seen, [(Some(700), Some(60)), (Some(1000), None), (None, None)]);
+        assert_eq!(ContactList::parse("*").unwrap(), ContactList::Star);
+        assert!(ContactList::parse("*, <sip:a@b>").is_err());
+        assert!(check_contacts("<sip:a@b>;expires=4294967296").is_err());
+    }
+}

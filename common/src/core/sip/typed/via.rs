@@ -1,0 +1,226 @@
+//! `Via` (RFC 3261 §20.42, RFC 3581).
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use crate::core::sip::headers::HeaderError;
+use crate::core::sip::host::{self, Host, HostPart};
+use crate::core::sip::name::HeaderName;
+use crate::core::sip::params::{self, Params};
+use crate::core::sip::scan;
+use crate::core::sip::text::Text;
+use crate::core::sip::typed::{Form, TypedHeader};
+
+/// One hop that the request has taken, and so one that the response takes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// `UDP`, `TCP`, … as it stands. Unknown transports are kept.
+    pub transport: Text,
+    /// Where the sender says it is.
+    pub host: Host,
+    /// None for the default port of the transport.
+    pub port: Option<u16>,
+    /// `branch`, `received`, `rport`, …
+    pub params: Params,
+}
+
+impl Via {
+    /// A hop of our own, which asks for answers to the port that they come from (`rport`, RFC 3581 §3).
+    #[must_use]
+    pub fn new(transport: &str, host: Host, port: Option<u16>, branch: &str) -> Self {
+        let params = Params::new().with("rport", None).with("branch", Some(branch));
+        Self {
+            transport: Text::from(transport),
+            host,
+            port,
+            params,
+        }
+    }
+
+    /// The transaction's mark.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        self.params.value("branch")
+    }
+
+    /// `rport`: absent, asked for, or filled in.
+    #[must_use]
+    pub fn rport(&self) -> Option<Option<u16>> {
+        self.params
+            .get("rport")
+            .map(|value| value.and_then(|text| text.parse().ok()))
+    }
+
+    /// The address that the next hop saw. Brackets around an IPv6 address are accepted (RFC 5118 §4.5).
+    #[must_use]
+    pub fn received(&self) -> Option<IpAddr> {
+        let value = self.params.value("received")?;
+        let value = value
+            .strip_prefix('[')
+            .and_then(|inside| inside.strip_suffix(']'))
+            .unwrap_or(value);
+        value.parse().ok()
+    }
+
+    /// Notes where the request really came from (RFC 3261 §18.2.1, RFC 3581 §4): `received` where it differs from what
+    /// the sender says or where `rport` is asked for, and the port if it is.
+    pub fn stamp(&mut self, ip: IpAddr, port: u16) {
+        let asked = self.params.has("rport");
+        if asked || self.host.ip() != Some(ip.to_canonical()) {
+            self.params.set("received", Some(&ip.to_string()));
+        } else {
+            // A value that the sender made up must not steer our answer.
+            self.params.remove("received");
+        }
+        if asked {
+            self.params.set("rport", Some(&port.to_string()));
+        }
+    }
+}
+
+impl TypedHeader for Via {
+    const NAME: HeaderName = HeaderName::VIA;
+    const FORM: Form = Form::List;
+
+    fn parse(text: &str) -> Result<Self, HeaderError> {
+        let source = Text::from(text);
+        let parts = split(&source)?;
+        Ok(Self {
+            transport: source.cut(parts.transport),
+            host: Host::of(parts.host, &source),
+            port: parts.port,
+            params: Params::checked(source.cut(parts.params)),
+        })
+    }
+
+    fn write(&self, out: &mut String) {
+        out.push_str("SIP/2.0/");
+        out.push_str(if scan::all_token(self.transport.as_bytes()) {
+            &self.transport
+        } else {
+            "UDP"
+        });
+        write!(out, " {}", self.host).expect("writing to a String cannot fail");
+        if let Some(port) = self.port {
+            write!(out, ":{port}").expect("writing to a String cannot fail");
+        }
+        out.push_str(self.params.as_str());
+    }
+}
+
+/// Whether a line of `Via` values can be read, without making any.
+pub fn check_list(text: &str) -> Result<(), HeaderError> {
+    scan::commas(text).try_for_each(|value| split(value?).map(|_| ()))
+}
+
+struct Parts<'a> {
+    transport: &'a str,
+    host: HostPart<'a>,
+    port: Option<u16>,
+    params: &'a str,
+}
+
+/// `SIP / 2.0 / UDP host : port ; params`, where blanks may stand around each mark.
+fn split(text: &str) -> Result<Parts<'_>, HeaderError> {
+    let bad = HeaderError::malformed("not SIP/2.0/transport");
+    let (name, rest) = scan::cut(text, b'/').ok_or(bad.clone())?;
+    let (version, rest) = scan::cut(rest, b'/').ok_or(bad.clone())?;
+    if !scan::trim(name).eq_ignore_ascii_case("SIP") || scan::trim(version) != "2.0" {
+        return Err(bad);
+    }
+    let rest = rest.trim_start_matches(scan::is_blank);
+    let blank = memchr::memchr2(b' ', b'\t', rest.as_bytes()).ok_or(bad.clone())?;
+    let (transport, rest) = (&rest[..blank], &rest[blank + 1..]);
+    if !scan::all_token(transport.as_bytes()) {
+        return Err(bad);
+    }
+    let (place, params) = scan::cut_before(rest, b';');
+    let (host, port) = host::split_host_port(scan::trim(place))?;
+    params::check_header(params)?;
+    Ok(Parts {
+        transport,
+        host,
+        port,
+        params,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_spellings_are_read() {
+        let via = Via::parse("SIP  / 2.0 / UDP  192.0.2.2 : 5066 ;branch= 390skdjuw ;rport").unwrap();
+        assert_eq!(
+            (&*via.transport, via.host.to_string().as_str(), via.port),
+            ("UDP", "192.0.2.2", Some(5066))
+        );
+        assert_eq!(
+            (via.branch(), via.rport(), via.received()),
+            (Some("390skdjuw"), Some(None), None)
+        );
+        for (text, received) in [
+            (
+                "SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255]",
+                "2001:db8::9:255",
+            ),
+            (
+                "SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255",
+                "2001:db8::9:255",
+            ),
+            ("SIP/2.0/TLS-SCTP a.example;received=192.0.2.1", "192.0.2.1"),
+        ] {
+            assert_eq!(
+                Via::parse(text).unwrap().received().map(|ip| ip.to_string()).as_deref(),
+                Some(received),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_hop_is_refused() {
+        for text in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/2.0/UDP ",
+            "SIP/3.0/UDP a",
+            "HTTP/2.0/UDP a",
+            "SIP/2.0/UDP 192.0.2.15;;,;,,",
+            "SIP/2.0/UDP a:0",
+            "SIP/2.0/UDP a b",
+            "SIP/2.0/U(DP a",
+            "SIP/2.0/UDP a;branch=\"x",
+        ] {
+            assert!(Via::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_true_source_is_noted() {
+        let rows = [
+            ("SIP/2.0/UDP 192.0.2.1;branch=b", "SIP/2.0/UDP 192.0.2.1;branch=b"),
+            ("SIP/2.0/UDP 192.0.2.1;received=10.0.0.1", "SIP/2.0/UDP 192.0.2.1"),
+            (
+                "SIP/2.0/UDP 192.0.2.9;branch=b",
+                "SIP/2.0/UDP 192.0.2.9;branch=b;received=192.0.2.1",
+            ),
+            (
+                "SIP/2.0/UDP 192.0.2.1;rport",
+                "SIP/2.0/UDP 192.0.2.1;rport=40000;received=192.0.2.1",
+            ),
+            (
+                "SIP/2.0/UDP a.example;rport;received=1.1.1.1",
+                "SIP/2.0/UDP a.example;rport=40000;received=192.0.2.1",
+            ),
+        ];
+        for (before, after) in rows {
+            let mut via = Via::parse(before).unwrap();
+            via.stamp("192.0.2.1".parse().unwrap(), 40_000);
+            let mut text = String::new();
+            via.write(&mut text);
+            assert_eq!(text, after, "{before}");
+        }
+    }
+}

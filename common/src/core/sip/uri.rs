@@ -1,0 +1,681 @@
+//! URIs (RFC 3261 §19.1, RFC 3966).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use super::headers::HeaderError;
+use super::host::{self, Host, HostPart};
+use super::params::{self, Params};
+use super::scan::{self, class};
+use super::text::Text;
+
+/// Who or what is meant. Schemes that we do not know are kept as they are; whether one will do is decided above.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Uri {
+    /// `sip:` and `sips:`
+    Sip(SipUri),
+    /// `tel:`
+    Tel(TelUri),
+    /// Any other scheme: `urn:`, `mailto:`, …
+    Other(OtherUri),
+}
+
+/// `sip:user:password@host:port;params?headers`, where the user part and the rest keep their escapes.
+///
+/// Writing it escapes what may not stand where it is, so no field can break out of the URI.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SipUri {
+    /// `sips:`
+    pub secure: bool,
+    /// As it stands, with its escapes; see [`user_decoded`](Self::user_decoded).
+    pub user: Option<Text>,
+    /// As it stands. Nobody should send one.
+    pub password: Option<Text>,
+    /// The domain or machine.
+    pub host: Host,
+    /// None where the URI names none, which is not the same as the default port (RFC 3261 §19.1.4).
+    pub port: Option<u16>,
+    /// `;transport=tcp`, …
+    pub params: Params,
+    /// What stands behind the question mark: headers for a request that somebody may make of this URI.
+    pub headers: Option<Text>,
+}
+
+/// `tel:` with a global or local number (RFC 3966).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TelUri {
+    /// The number as it stands, visual separators included.
+    pub number: Text,
+    /// `;phone-context=…`, `;ext=…`, …
+    pub params: Params,
+}
+
+/// A URI of a scheme that we do not read.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct OtherUri(Text);
+
+impl Uri {
+    /// The scheme as it stands for unknown ones, in lower case for known ones.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        match self {
+            Self::Sip(uri) if uri.secure => "sips",
+            Self::Sip(_) => "sip",
+            Self::Tel(_) => "tel",
+            Self::Other(other) => other.scheme(),
+        }
+    }
+
+    /// The SIP or SIPS URI, if it is one.
+    #[must_use]
+    pub fn as_sip(&self) -> Option<&SipUri> {
+        match self {
+            Self::Sip(uri) => Some(uri),
+            Self::Tel(_) | Self::Other(_) => None,
+        }
+    }
+
+    /// Whether both mean the same (RFC 3261 §19.1.4 for SIP, RFC 3966 §4 for numbers; other schemes by their text).
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sip(a), Self::Sip(b)) => a.same_as(b),
+            (Self::Tel(a), Self::Tel(b)) => a.same_as(b),
+            (Self::Other(a), Self::Other(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// Reads a whole text; `source` shares its bytes with the parts.
+    fn of(source: &Text) -> Result<Self, HeaderError> {
+        Ok(match split(source)? {
+            Parts::Sip(parts) => Self::Sip(SipUri {
+                secure: parts.secure,
+                user: parts.user.map(|user| source.cut(user)),
+                password: parts.password.map(|password| source.cut(password)),
+                host: Host::of(parts.host, source),
+                port: parts.port,
+                params: Params::checked(source.cut(parts.params)),
+                headers: parts.headers.map(|headers| source.cut(headers)),
+            }),
+            Parts::Tel { number, params } => Self::Tel(TelUri {
+                number: source.cut(number),
+                params: Params::checked(source.cut(params)),
+            }),
+            Parts::Other => Self::Other(OtherUri(source.clone())),
+        })
+    }
+
+    /// Reads a part of a text that its siblings share.
+    pub(super) fn cut(source: &Text, part: &str) -> Result<Self, HeaderError> {
+        Self::of(&source.cut(part))
+    }
+
+    /// Whether the text is a URI, without making one.
+    pub(super) fn check(text: &str) -> Result<(), HeaderError> {
+        split(text).map(|_| ())
+    }
+
+    pub(super) fn write_to<W: fmt::Write>(&self, out: &mut W) -> fmt::Result {
+        match self {
+            Self::Sip(uri) => uri.write_to(out),
+            Self::Tel(uri) => uri.write_to(out),
+            Self::Other(OtherUri(text)) => write_escaped(out, text, class::VISIBLE, &[]),
+        }
+    }
+}
+
+impl SipUri {
+    /// `sip:user@host`, with the user part escaped where it must be. An empty user gives `sip:host`.
+    #[must_use]
+    pub fn new(user: &str, host: Host) -> Self {
+        let user = (!user.is_empty()).then(|| {
+            let mut text = String::with_capacity(user.len());
+            for byte in user.bytes() {
+                if scan::is(byte, class::USER) {
+                    text.push(byte.into());
+                } else {
+                    push_escape(&mut text, byte).expect("writing to a String cannot fail");
+                }
+            }
+            Text::from(text)
+        });
+        Self {
+            secure: false,
+            user,
+            password: None,
+            host,
+            port: None,
+            params: Params::new(),
+            headers: None,
+        }
+    }
+
+    /// The user part without escapes; none if there is no user or its bytes are no UTF-8.
+    #[must_use]
+    pub fn user_decoded(&self) -> Option<Cow<'_, str>> {
+        let user = self.user.as_ref()?.as_str();
+        if !user.contains('%') {
+            return Some(Cow::Borrowed(user));
+        }
+        String::from_utf8(decode(user).map(|(byte, _)| byte).collect())
+            .ok()
+            .map(Cow::Owned)
+    }
+
+    /// The `transport` parameter.
+    #[must_use]
+    pub fn transport(&self) -> Option<&str> {
+        self.params.value("transport")
+    }
+
+    /// Equality of RFC 3261 §19.1.4: parameters in any order, escapes that need not be, defaults that are not assumed.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let same_part = |a: &Option<Text>, b: &Option<Text>| match (a, b) {
+            (Some(a), Some(b)) => decode(a).eq(decode(b)),
+            (None, None) => true,
+            _ => false,
+        };
+        self.secure == other.secure
+            && self.host == other.host
+            && self.port == other.port
+            && same_part(&self.user, &other.user)
+            && same_part(&self.password, &other.password)
+            && same_params(&self.params, &other.params)
+            && same_params(&other.params, &self.params)
+            && same_headers(self.headers.as_deref(), other.headers.as_deref())
+    }
+
+    fn write_to<W: fmt::Write>(&self, out: &mut W) -> fmt::Result {
+        out.write_str(if self.secure { "sips:" } else { "sip:" })?;
+        if let Some(user) = &self.user {
+            write_escaped(out, user, class::USER, &[])?;
+            if let Some(password) = &self.password {
+                out.write_char(':')?;
+                write_escaped(out, password, class::PASSWORD, &[])?;
+            }
+            out.write_char('@')?;
+        }
+        match &self.host {
+            Host::Name(name) => write_escaped(out, name, class::VISIBLE, &[])?,
+            host => write!(out, "{host}")?,
+        }
+        if let Some(port) = self.port {
+            write!(out, ":{port}")?;
+        }
+        write_escaped(out, self.params.as_str(), class::PARAM, b";=")?;
+        if let Some(headers) = &self.headers {
+            out.write_char('?')?;
+            write_escaped(out, headers, class::HEADER, b"&=")?;
+        }
+        Ok(())
+    }
+}
+
+impl TelUri {
+    /// Makes one of a number in the characters of RFC 3966 §3.
+    ///
+    /// # Errors
+    /// The text holds other characters, or none.
+    pub fn new(number: &str) -> Result<Self, HeaderError> {
+        if !is_number(number) {
+            return Err(HeaderError::malformed("not a telephone number"));
+        }
+        Ok(Self {
+            number: Text::from(number),
+            params: Params::new(),
+        })
+    }
+
+    /// Visual separators and the order of parameters do not count (RFC 3966 §4).
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let digits = |text: &Text| {
+            text.bytes()
+                .filter(|b| !matches!(b, b'-' | b'.' | b'(' | b')'))
+                .map(|b| b.to_ascii_lowercase())
+                .collect::<Vec<_>>()
+        };
+        let covers = |a: &Params, b: &Params| {
+            a.iter().all(|(name, value)| {
+                let theirs = b.get(name);
+                theirs.is_some_and(|theirs| match (value, theirs) {
+                    (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+                    (None, None) => true,
+                    _ => false,
+                })
+            })
+        };
+        digits(&self.number) == digits(&other.number)
+            && covers(&self.params, &other.params)
+            && covers(&other.params, &self.params)
+    }
+
+    fn write_to<W: fmt::Write>(&self, out: &mut W) -> fmt::Result {
+        out.write_str("tel:")?;
+        write_escaped(out, &self.number, class::VISIBLE, &[])?;
+        write_escaped(out, self.params.as_str(), class::PARAM, b";=")
+    }
+}
+
+impl OtherUri {
+    /// What stands before the first colon.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+
+    /// The whole URI.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Uri {
+    type Err = HeaderError;
+
+    fn from_str(text: &str) -> Result<Self, HeaderError> {
+        Self::of(&Text::from(text))
+    }
+}
+
+impl FromStr for SipUri {
+    type Err = HeaderError;
+
+    fn from_str(text: &str) -> Result<Self, HeaderError> {
+        match text.parse()? {
+            Uri::Sip(uri) => Ok(uri),
+            Uri::Tel(_) | Uri::Other(_) => Err(HeaderError::malformed("not a SIP URI")),
+        }
+    }
+}
+
+impl From<SipUri> for Uri {
+    fn from(uri: SipUri) -> Self {
+        Self::Sip(uri)
+    }
+}
+
+impl From<TelUri> for Uri {
+    fn from(uri: TelUri) -> Self {
+        Self::Tel(uri)
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
+    }
+}
+
+impl fmt::Display for SipUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
+    }
+}
+
+impl fmt::Display for TelUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
+    }
+}
+
+impl fmt::Debug for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for SipUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for TelUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for OtherUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A URI whose parts still lie in its text.
+enum Parts<'a> {
+    Sip(SipParts<'a>),
+    Tel { number: &'a str, params: &'a str },
+    Other,
+}
+
+struct SipParts<'a> {
+    secure: bool,
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    host: HostPart<'a>,
+    port: Option<u16>,
+    params: &'a str,
+    headers: Option<&'a str>,
+}
+
+fn split(text: &str) -> Result<Parts<'_>, HeaderError> {
+    let colon = text
+        .bytes()
+        .position(|b| b == b':')
+        .ok_or(HeaderError::malformed("a URI without scheme"))?;
+    let (scheme, rest) = (&text[..colon], &text[colon + 1..]);
+    if scheme.eq_ignore_ascii_case("sip") {
+        return split_sip(false, rest).map(Parts::Sip);
+    }
+    if scheme.eq_ignore_ascii_case("sips") {
+        return split_sip(true, rest).map(Parts::Sip);
+    }
+    if scheme.eq_ignore_ascii_case("tel") {
+        let (number, params) = scan::cut_before(rest, b';');
+        if !is_number(number) {
+            return Err(HeaderError::malformed("not a telephone number"));
+        }
+        params::check_uri(params)?;
+        return Ok(Parts::Tel { number, params });
+    }
+    let is_scheme = scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if is_scheme && !rest.is_empty() && scan::all(rest, class::VISIBLE) {
+        Ok(Parts::Other)
+    } else {
+        Err(HeaderError::malformed("not a URI"))
+    }
+}
+
+fn split_sip(secure: bool, rest: &str) -> Result<SipParts<'_>, HeaderError> {
+    let (user, password, rest) = match scan::cut(rest, b'@') {
+        Some((info, rest)) => {
+            let (user, password) = match scan::cut(info, b':') {
+                Some((user, password)) => (user, Some(password)),
+                None => (info, None),
+            };
+            if user.is_empty()
+                || !scan::all_escaped(user, class::USER, &[])
+                || !password.is_none_or(|password| scan::all_escaped(password, class::PASSWORD, &[]))
+            {
+                return Err(HeaderError::malformed("not a user part"));
+            }
+            (Some(user), password, rest)
+        }
+        None => (None, None, rest),
+    };
+    let (rest, headers) = match scan::cut(rest, b'?') {
+        Some((rest, headers)) => (rest, Some(headers)),
+        None => (rest, None),
+    };
+    if headers.is_some_and(|h| h.is_empty() || !scan::all_escaped(h, class::HEADER, b"&=")) {
+        return Err(HeaderError::malformed("not a header part"));
+    }
+    let (place, params) = scan::cut_before(rest, b';');
+    if place.bytes().any(|b| b == b' ' || b == b'\t') {
+        return Err(HeaderError::malformed("a blank in a URI"));
+    }
+    let (host, port) = host::split_host_port(place)?;
+    params::check_uri(params)?;
+    Ok(SipParts {
+        secure,
+        user,
+        password,
+        host,
+        port,
+        params,
+        headers,
+    })
+}
+
+/// `phonedigit`, `phonedigit-hex` and `+` of RFC 3966 §3.
+fn is_number(text: &str) -> bool {
+    let rest = text.strip_prefix('+').unwrap_or(text);
+    let mut digits = 0;
+    for byte in rest.bytes() {
+        match byte {
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' | b'*' | b'#' => digits += 1,
+            b'-' | b'.' | b'(' | b')' => {}
+            _ => return false,
+        }
+    }
+    digits > 0
+}
+
+/// Bytes with escapes undone, and whether the byte is a reserved one that was escaped, which makes a difference
+/// (RFC 3261 §19.1.4).
+fn decode(text: &str) -> impl Iterator<Item = (u8, bool)> {
+    let mut bytes = text.bytes();
+    std::iter::from_fn(move || {
+        let byte = bytes.next()?;
+        if byte != b'%' {
+            return Some((byte, false));
+        }
+        let mut ahead = bytes.clone();
+        let mut digit = || ahead.next().and_then(|b| char::from(b).to_digit(16));
+        match (digit(), digit()) {
+            (Some(high), Some(low)) => {
+                bytes = ahead;
+                let byte = u8::try_from(high * 16 + low).expect("two hexadecimal digits make a byte");
+                Some((byte, is_reserved(byte)))
+            }
+            _ => Some((b'%', false)),
+        }
+    })
+}
+
+fn is_reserved(byte: u8) -> bool {
+    matches!(
+        byte,
+        b';' | b'/' | b'?' | b':' | b'@' | b'&' | b'=' | b'+' | b'$' | b','
+    )
+}
+
+/// Every parameter of `a` against `b`: those that matter must stand in both, others only agree where both have them.
+fn same_params(a: &Params, b: &Params) -> bool {
+    a.iter().all(|(name, value)| match b.get(name) {
+        Some(theirs) => match (value, theirs) {
+            (Some(value), Some(theirs)) => decode(value)
+                .map(|(b, _)| b.to_ascii_lowercase())
+                .eq(decode(theirs).map(|(b, _)| b.to_ascii_lowercase())),
+            (None, None) => true,
+            _ => false,
+        },
+        None => !["user", "ttl", "method", "maddr", "transport"]
+            .iter()
+            .any(|named| named.eq_ignore_ascii_case(name)),
+    })
+}
+
+/// Headers are never left out of the comparison, in whatever order.
+fn same_headers(a: Option<&str>, b: Option<&str>) -> bool {
+    let sorted = |headers: Option<&str>| {
+        let mut pairs: Vec<(String, Vec<u8>)> = headers
+            .into_iter()
+            .flat_map(|text| text.split('&'))
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (name.to_ascii_lowercase(), decode(value).map(|(byte, _)| byte).collect())
+            })
+            .collect();
+        pairs.sort();
+        pairs
+    };
+    match (a, b) {
+        (None, None) => true,
+        _ => sorted(a) == sorted(b),
+    }
+}
+
+/// Writes what may stand there, and escapes the rest. Escapes that are there already stay.
+fn write_escaped<W: fmt::Write>(out: &mut W, text: &str, classes: u8, extra: &[u8]) -> fmt::Result {
+    if scan::all_escaped(text, classes, extra) {
+        return out.write_str(text);
+    }
+    for (at, byte) in text.bytes().enumerate() {
+        let begins_escape = || {
+            text.as_bytes()
+                .get(at + 1..at + 3)
+                .is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+        };
+        if scan::is(byte, classes) || extra.contains(&byte) || byte == b'%' && begins_escape() {
+            out.write_char(byte.into())?;
+        } else {
+            push_escape(out, byte)?;
+        }
+    }
+    Ok(())
+}
+
+fn push_escape<W: fmt::Write>(out: &mut W, byte: u8) -> fmt::Result {
+    write!(out, "%{byte:02X}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        for text in [
+            "sip:alice@example.com",
+            "sips:alice:secretword@atlanta.com:5061;transport=tcp?subject=project%20x&priority=urgent",
+            "sip:example.com",
+            "sip:[2001:db8::10]:5070",
+            "sip:[2001:db8::10:5070]",
+            "sip:user;par=u%40example.net@example.com",
+            "sip:sips%3Auser%40example.com@example.net",
+            "sip:null-%00-null@example.com",
+            "sip:+358-555-1234567;phone-context=x.example@foo.com;user=phone",
+            "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com",
+            "tel:+1-201-555-0123",
+            "tel:7042;phone-context=example.com",
+            "urn:service:sos",
+            "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+            "soap.beep://192.0.2.103:3002",
+            "nobodyKnowsThisScheme:totallyopaquecontent",
+        ] {
+            assert_eq!(uri(text).to_string(), text);
+        }
+        let Uri::Sip(both) = uri("sip:user;par=u%40example.net@example.com") else {
+            unreachable!()
+        };
+        assert_eq!(both.user_decoded().as_deref(), Some("user;par=u@example.net"));
+        assert_eq!(uri("sip:[2001:db8::10:5070]").as_sip().unwrap().port, None);
+        assert_eq!(uri("SIP:Alice@EXAMPLE.com").to_string(), "sip:Alice@example.com");
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        for text in [
+            "",
+            "sip:",
+            "sip:@a.b",
+            "sip:a@",
+            "alice@example.com",
+            "sip:a@b@c.d",
+            "sip:a b@c.d",
+            "sip: a@b.c",
+            "sip:a@b.c ",
+            "sip:a@b.c:0",
+            "sip:a@b.c:65536",
+            "sip:a%4@b.c",
+            "sip:a@b.c;",
+            "sip:a@b.c?",
+            "<sip:a@b.c>",
+            "sip:a@b.c;x=\"y\"",
+            "sip:a#b@c.d",
+            "tel:",
+            "tel:+",
+            "tel:abc-xyz",
+            "tel:1;a b",
+            "x y:z",
+            ":a",
+            "1a:b",
+            "urn:",
+            "urn:a b",
+            "sip:a@b.c\r\n",
+            "sip:a\0@b.c",
+            "sip:ä@b.c",
+            "sip:a@[::1",
+            "sip:a@::1",
+        ] {
+            assert!(text.parse::<Uri>().is_err(), "{text:?}");
+        }
+    }
+
+    /// The pairs of RFC 3261 §19.1.4.
+    #[test]
+    fn equality_follows_the_rfc() {
+        let same = [
+            (
+                "sip:%61lice@atlanta.com;transport=TCP",
+                "sip:alice@AtlanTa.CoM;Transport=tcp",
+            ),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+            ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;newparam=5"),
+            (
+                "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+                "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+            ),
+            (
+                "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+            ),
+            ("tel:+1-201-555-0123", "tel:+1.201.555.0123"),
+            (
+                "tel:7042;a=b;phone-context=Example.com",
+                "tel:70-42;phone-context=example.com;A=B",
+            ),
+        ];
+        for (a, b) in same {
+            assert!(uri(a).same_as(&uri(b)) && uri(b).same_as(&uri(a)), "{a} {b}");
+        }
+        let other = [
+            (
+                "SIP:ALICE@AtLanTa.CoM;Transport=udp",
+                "sip:alice@AtlanTa.CoM;Transport=UDP",
+            ),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
+            (
+                "sip:carol@chicago.com;security=on",
+                "sip:carol@chicago.com;security=off",
+            ),
+            ("sip:a%3Bb@x.y", "sip:a;b@x.y"),
+            ("sip:null-%00-null@example.com", "sip:%00@example.com"),
+            ("sip:a@x.y", "sips:a@x.y"),
+            ("tel:+12015550123", "tel:12015550123"),
+            ("tel:7042", "tel:7042;ext=1"),
+        ];
+        for (a, b) in other {
+            assert!(!uri(a).same_as(&uri(b)) && !uri(b).same_as(&uri(a)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn no_field_breaks_out() {
+        let mut made = SipUri::new("a b@c\r\nVia: x", "example.com".parse().unwrap());
+        assert_eq!(made.to_string(), "sip:a%20b%40c%0D%0AVia%3A%20x@example.com");
+        made.user = Some(Text::from("x> SIP/2.0\r\nVia: evil"));
+        made.headers = Some(Text::from("a=b c"));
+        let text = made.to_string();
+        assert!(!text.contains([' ', '\r', '\n', '>']), "{text}");
+        assert!(text.parse::<Uri>().is_ok(), "{text}");
+    }
+}

@@ -1,0 +1,356 @@
+//! A near cache of users: every SIP message asks who somebody is, and a store is a network away.
+//!
+//! Another process may change a user; this one learns of it when the answer's time has passed, or by
+//! [`CachedUsers::forget_all`]. Answers of "nobody" are kept as well, but shorter, so that a new user's first try is
+//! soon heard; errors are never kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use jid::BareJid;
+use moka::Expiry;
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+
+use crate::core::record::CallRecord;
+use crate::core::store::{CallQuery, Put, StoreError, UserStore};
+use crate::core::tel::Tel;
+use crate::core::user::{Aor, User};
+
+/// A store with a cache in front of its look-ups. Clones share the cache.
+#[derive(Clone, Debug)]
+pub struct CachedUsers<S> {
+    store: S,
+    cache: Cache<Key, Option<Arc<User>>>,
+    /// Part of every key: raising it forgets everything, also what is still on its way from the store.
+    generation: Arc<AtomicU64>,
+    /// Look-ups that may wait for the store at one time.
+    waiting: Arc<Semaphore>,
+}
+
+type Key = (u64, Question);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Question {
+    Jid(BareJid),
+    Aor(Aor),
+    Number(Tel),
+    Login { realm: String, username: String },
+}
+
+impl<S: UserStore> CachedUsers<S> {
+    /// A cache in front of `store`, empty.
+    pub fn new(store: S) -> Self {
+        let cache = Cache::builder().max_capacity(ENTRIES).expire_after(ByAnswer).build();
+        Self {
+            store,
+            cache,
+            generation: Arc::default(),
+            waiting: Arc::new(Semaphore::new(WAITING)),
+        }
+    }
+
+    /// Asks the store again for everything, from now on.
+    pub fn forget_all(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The store behind, for who must not be told old news.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    async fn ask(
+        &self,
+        question: Question,
+        answer: impl Future<Output = Result<Option<User>, StoreError>>,
+    ) -> Result<Option<User>, StoreError> {
+        let key = (self.generation.load(Ordering::SeqCst), question);
+        if let Some(known) = self.cache.get(&key) {
+            return Ok(known.as_deref().cloned());
+        }
+        // A store that hangs must not gather a crowd: whoever comes too late hears so at once.
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(StoreError::Unavailable("too many look-ups are waiting".into()));
+        };
+        let found = answer.await?;
+        self.cache.insert(key, found.clone().map(Arc::new));
+        Ok(found)
+    }
+}
+
+impl<S: UserStore> UserStore for CachedUsers<S> {
+    async fn put(&self, user: &User) -> Result<Put, StoreError> {
+        let done = self.store.put(user).await;
+        // After an error as well: it may have been carried out.
+        self.forget_all();
+        done
+    }
+
+    async fn by_jid(&self, jid: &BareJid) -> Result<Option<User>, StoreError> {
+        self.ask(Question::Jid(jid.clone()), self.store.by_jid(jid)).await
+    }
+
+    async fn by_aor(&self, aor: &Aor) -> Result<Option<User>, StoreError> {
+        self.ask(Question::Aor(aor.clone()), self.store.by_aor(aor)).await
+    }
+
+    async fn by_number(&self, number: &Tel) -> Result<Option<User>, StoreError> {
+        self.ask(Question::Number(number.clone()), self.store.by_number(number))
+            .await
+    }
+
+    async fn by_login(&self, realm: &str, username: &str) -> Result<Option<User>, StoreError> {
+        if realm.len() + username.len() > LOGIN {
+            return Ok(None);
+        }
+        let question = Question::Login {
+            realm: realm.into(),
+            username: username.into(),
+        };
+        self.ask(question, self.store.by_login(realm, username)).await
+    }
+
+    async fn list(&self, after: Option<&BareJid>, limit: u32) -> Result<Vec<User>, StoreError> {
+        self.store.list(after, limit).await
+    }
+
+    async fn remove(&self, jid: &BareJid) -> Result<bool, StoreError> {
+        let done = self.store.remove(jid).await;
+        self.forget_all();
+        done
+    }
+
+    async fn changes(&self) -> Result<u64, StoreError> {
+        self.store.changes().await
+    }
+
+    async fn record(&self, record: &CallRecord) -> Result<(), StoreError> {
+        self.store.record(record).await
+    }
+
+    async fn calls(&self, query: &CallQuery) -> Result<Vec<CallRecord>, StoreError> {
+        self.store.calls(query).await
+    }
+}
+
+struct ByAnswer;
+
+impl Expiry<Key, Option<Arc<User>>> for ByAnswer {
+    fn expire_after_create(&self, _: &Key, answer: &Option<Arc<User>>, _: Instant) -> Option<Duration> {
+        Some(if answer.is_some() { KNOWN } else { UNKNOWN })
+    }
+
+    fn expire_after_update(
+        &self,
+        key: &Key,
+        answer: &Option<Arc<User>>,
+        at: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(key, answer, at)
+    }
+}
+
+/// How many answers are kept.
+pub const ENTRIES: u64 = 50_000;
+/// How long a user is believed to be as they were.
+pub const KNOWN: Duration = Duration::from_secs(5);
+/// How long nobody is believed to be there.
+pub const UNKNOWN: Duration = Duration::from_secs(1);
+/// How many look-ups may wait for the store at one time.
+pub const WAITING: usize = 256;
+/// A longer realm and username together are no login of any store, and would make the cache heavy.
+const LOGIN: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// Answers what it is told to, counts the questions, and waits while it is told to.
+    #[derive(Default)]
+    struct Fake {
+        user: Mutex<Option<User>>,
+        broken: Mutex<bool>,
+        asked: AtomicU64,
+        gate: Option<Semaphore>,
+    }
+
+    impl Fake {
+        async fn answer(&self) -> Result<Option<User>, StoreError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let user = self.user.lock().unwrap().clone();
+            if let Some(gate) = &self.gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            if *self.broken.lock().unwrap() {
+                Err(StoreError::Unavailable("broken".into()))
+            } else {
+                Ok(user)
+            }
+        }
+    }
+
+    impl UserStore for &Fake {
+        async fn put(&self, user: &User) -> Result<Put, StoreError> {
+            *self.user.lock().unwrap() = Some(user.clone());
+            Ok(Put::Done)
+        }
+        async fn by_jid(&self, _: &BareJid) -> Result<Option<User>, StoreError> {
+            self.answer().await
+        }
+        async fn by_aor(&self, _: &Aor) -> Result<Option<User>, StoreError> {
+            self.answer().await
+        }
+        async fn by_number(&self, _: &Tel) -> Result<Option<User>, StoreError> {
+            self.answer().await
+        }
+        async fn by_login(&self, _: &str, _: &str) -> Result<Option<User>, StoreError> {
+            self.answer().await
+        }
+        async fn list(&self, _: Option<&BareJid>, _: u32) -> Result<Vec<User>, StoreError> {
+            Ok(Vec::new())
+        }
+        async fn remove(&self, _: &BareJid) -> Result<bool, StoreError> {
+            Ok(self.user.lock().unwrap().take().is_some())
+        }
+        async fn changes(&self) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+        async fn record(&self, _: &CallRecord) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn calls(&self, _: &CallQuery) -> Result<Vec<CallRecord>, StoreError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn user(name: &str) -> User {
+        User {
+            jid: BareJid::new("alice@atlanta.example").unwrap(),
+            name: name.into(),
+            aors: Vec::new(),
+            numbers: Vec::new(),
+            credentials: Vec::new(),
+            flags: Default::default(),
+            language: "en".into(),
+        }
+    }
+
+    /// The fake never waits without a gate, so one poll is enough.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => panic!("the future waits"),
+        }
+    }
+
+    #[test]
+    fn an_answer_is_asked_for_once_until_something_changes() {
+        let fake = Fake::default();
+        let users = CachedUsers::new(&fake);
+        let alice = user("Alice");
+        let ask = || {
+            now(users.by_login("atlanta.example", "alice"))
+                .unwrap()
+                .map(|user| user.name)
+        };
+        let asked = || fake.asked.load(Ordering::SeqCst);
+        assert_eq!((ask(), ask(), asked()), (None, None, 1), "nobody is an answer as well");
+        now(users.put(&alice)).unwrap();
+        assert_eq!(
+            (ask(), ask(), asked()),
+            (Some("Alice".into()), Some("Alice".into()), 2),
+            "a write forgets"
+        );
+        now(users.by_login("alice", "atlanta.example")).unwrap();
+        assert_eq!(asked(), 3, "realm and username are not mixed up");
+        *fake.user.lock().unwrap() = Some(user("Changed elsewhere"));
+        assert_eq!((ask(), asked()), (Some("Alice".into()), 3), "old news for a while");
+        users.forget_all();
+        assert_eq!(
+            (ask(), asked()),
+            (Some("Changed elsewhere".into()), 4),
+            "a reload asks again"
+        );
+        now(users.remove(&alice.jid)).unwrap();
+        assert_eq!(ask(), None, "a removal forgets");
+    }
+
+    #[test]
+    fn errors_are_not_kept() {
+        let fake = Fake {
+            broken: Mutex::new(true),
+            ..Fake::default()
+        };
+        let users = CachedUsers::new(&fake);
+        let jid = user("").jid;
+        assert!(now(users.by_jid(&jid)).is_err());
+        *fake.broken.lock().unwrap() = false;
+        assert_eq!(now(users.by_jid(&jid)).unwrap(), None);
+    }
+
+    #[test]
+    fn an_answer_on_its_way_does_not_outlive_a_change() {
+        let fake = Fake {
+            gate: Some(Semaphore::new(0)),
+            ..Fake::default()
+        };
+        let users = CachedUsers::new(&fake);
+        let jid = user("").jid;
+        let mut early = pin!(users.by_jid(&jid));
+        assert!(
+            early
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        now(users.put(&user("Alice"))).unwrap();
+        fake.gate.as_ref().unwrap().add_permits(2);
+        assert_eq!(now(early).unwrap(), None, "it saw the store before the write");
+        assert_eq!(
+            now(users.by_jid(&jid)).unwrap().map(|user| user.name),
+            Some("Alice".into())
+        );
+    }
+
+    #[test]
+    fn a_store_that_hangs_gathers_no_crowd() {
+        let fake = Fake {
+            gate: Some(Semaphore::new(0)),
+            ..Fake::default()
+        };
+        let users = CachedUsers::new(&fake);
+        let numbers: Vec<Tel> = (0..=WAITING)
+            .map(|n| format!("+4420794{n:05}").parse().unwrap())
+            .collect();
+        let mut waiting: Vec<_> = numbers[..WAITING]
+            .iter()
+            .map(|number| Box::pin(users.by_number(number)))
+            .collect();
+        for future in &mut waiting {
+            assert!(
+                future
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_pending()
+            );
+        }
+        assert!(matches!(
+            now(users.by_number(&numbers[WAITING])),
+            Err(StoreError::Unavailable(_))
+        ));
+        drop(waiting);
+        fake.gate.as_ref().unwrap().add_permits(1);
+        assert_eq!(
+            now(users.by_number(&numbers[WAITING])).unwrap(),
+            None,
+            "places come back"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! The SIP side as a role: sockets, relay, endpoint, and the loop that joins them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cusax_b2bua::core::auth::Authenticator;
+use cusax_b2bua::core::endpoint::{Counters, Endpoint};
+use cusax_b2bua::core::flow::ListenerId;
+use cusax_b2bua::core::media::MediaEvent;
+use cusax_b2bua::core::registrar::Registrar;
+use cusax_b2bua::io::driver::{Control, Shell, drive};
+use cusax_b2bua::io::relay::Relay;
+use cusax_b2bua::io::transport::udp::UdpListener;
+use cusax_common::core::bridge::{ToB2bua, ToXmpp};
+use cusax_common::core::dialplan;
+use cusax_common::core::entropy::Entropy as _;
+use cusax_common::io::clock::SystemEntropy;
+use cusax_common::io::telemetry::Metrics;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::{Parts, Roles, settings};
+use crate::cli::failure::{Exit, Failure};
+
+/// Binds the sockets and starts the role.
+///
+/// # Errors
+/// The key whose value cannot be carried out.
+pub fn start(
+    parts: &Parts,
+    to_xmpp: mpsc::Sender<ToXmpp>,
+    from_xmpp: mpsc::Receiver<ToB2bua>,
+    roles: &mut Roles,
+) -> Result<(), Failure> {
+    let config = Arc::clone(&parts.config.borrow());
+    let sip = settings::sip(&config).map_err(|told| Failure::new(Exit::Config, told))?;
+    dialplan::warm_up();
+
+    let mut listeners = Vec::with_capacity(sip.listeners.len());
+    for (index, listener) in sip.listeners.iter().enumerate() {
+        let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
+        let bound = UdpListener::bind(id, listener.local).map_err(|error| {
+            let told = format!(
+                "sip.listeners[{index}]: {}: {error}; write another address or port",
+                listener.local
+            );
+            Failure::new(Exit::CannotCreate, told)
+        })?;
+        info!(address = %listener.local, "listening for SIP over UDP");
+        listeners.push(bound);
+    }
+    let (media_events, media) = mpsc::channel(MEDIA_EVENTS);
+    let relay = Relay::start(settings::relay(&config, &sip), move |event: MediaEvent| {
+        if media_events.try_send(event).is_err() {
+            error!("an event of the relay was lost: the loop is behind");
+        }
+    })
+    .map_err(|error| Failure::new(Exit::CannotCreate, format!("media: {error}")))?;
+
+    let mut entropy = SystemEntropy::new();
+    let secret = entropy.bytes::<32>();
+    let registrar = Registrar::new(settings::registrar(&config));
+    let authenticator = Authenticator::new(&secret);
+    let endpoint = Endpoint::new(Arc::new(sip), registrar, authenticator, &secret, entropy);
+    let counters = Arc::clone(endpoint.counters());
+    let (control, asked) = mpsc::channel(CONTROLS);
+    let shell = Shell {
+        endpoint,
+        listeners,
+        relay,
+        media,
+        users: Arc::new(parts.users.clone()),
+        state: Arc::new(parts.state.clone()),
+        to_xmpp,
+        from_xmpp,
+        control: asked,
+    };
+    let health = parts.health.part("sip", "starting");
+    roles.spawn(async move {
+        health.ready();
+        drive(shell).await;
+        Ok("b2bua")
+    });
+    roles.spawn(steer(parts.clone(), control, counters));
+    Ok(())
+}
+
+/// Passes on what the operator wants, and shows what was counted.
+async fn steer(
+    parts: Parts,
+    control: mpsc::Sender<Control>,
+    counters: Arc<Counters>,
+) -> Result<&'static str, (&'static str, String)> {
+    let (mut config, mut shutdown) = (parts.config.clone(), parts.shutdown.clone());
+    let mut users = parts.users_changed.clone();
+    let mut round = interval(ROUND);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shown = Shown::default();
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => {
+                // The loop is gone already when nobody listens.
+                let _ = control.send(Control::Stop).await;
+                return Ok("b2bua control");
+            }
+            Ok(()) = config.changed() => {
+                let now = Arc::clone(&config.borrow_and_update());
+                match settings::sip(&now) {
+                    Ok(sip) => drop(control.send(Control::Settings(Arc::new(sip))).await),
+                    Err(told) => warn!(%told, "the SIP part of the configuration was not taken"),
+                }
+            }
+            Ok(()) = users.changed() => drop(control.send(Control::UsersChanged).await),
+            _ = round.tick() => shown.show(&counters, &parts.metrics),
+        }
+    }
+}
+
+/// What of the endpoint's counters the metrics have already.
+#[derive(Debug, Default)]
+struct Shown {
+    values: [u64; 9],
+}
+
+impl Shown {
+    fn show(&mut self, counters: &Counters, metrics: &Metrics) {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let now = [
+            read(&counters.received),
+            read(&counters.malformed),
+            read(&counters.keepalives),
+            read(&counters.challenged),
+            read(&counters.unproved),
+            read(&counters.forbidden),
+            read(&counters.misplaced),
+            read(&counters.overloaded),
+            read(&counters.registered),
+        ];
+        let mut more = [0; 9];
+        for (more, (now, shown)) in more.iter_mut().zip(now.iter().zip(self.values)) {
+            *more = now - shown;
+        }
+        self.values = now;
+        let [
+            received,
+            malformed,
+            keepalives,
+            challenged,
+            unproved,
+            forbidden,
+            misplaced,
+            overloaded,
+            registered,
+        ] = more;
+        metrics.sip_received.add("datagram", received);
+        metrics.sip_malformed.add("refused", malformed);
+        metrics.sip_received.add("keepalive", keepalives);
+        metrics.proofs.add("challenged", challenged);
+        metrics.proofs.add("wrong", unproved);
+        metrics.sip_dropped.add("forbidden", forbidden);
+        metrics.sip_dropped.add("misplaced", misplaced);
+        metrics.sip_dropped.add("overloaded", overloaded);
+        metrics.registrations.add("accepted", registered);
+    }
+}
+
+/// Events of the relay that may wait: several for each call there can be.
+const MEDIA_EVENTS: usize = 16_384;
+/// Wishes of the operator that may wait.
+const CONTROLS: usize = 16;
+/// How often counters are shown.
+const ROUND: Duration = Duration::from_secs(1);

@@ -1,0 +1,126 @@
+//! The operator's configuration in the words of the cores.
+
+use std::net::{IpAddr, SocketAddr};
+
+use cusax_b2bua::core::flow::{ListenerId, Transport};
+use cusax_b2bua::core::registrar;
+use cusax_b2bua::core::routing::Trunk;
+use cusax_b2bua::core::settings::{Listener, Settings};
+use cusax_b2bua::io::relay::RelayConfig;
+use cusax_common::core::config::{self, Config};
+
+/// Everything that a SIP request is judged by.
+///
+/// # Errors
+/// What the operator wrote that no part alone could find wrong, with the key.
+pub fn sip(config: &Config) -> Result<Settings, String> {
+    let listeners: Vec<Listener> = config
+        .sip
+        .listeners
+        .iter()
+        .map(|listener| of_listener(config, listener))
+        .collect();
+    let trunks = config
+        .trunks
+        .iter()
+        .enumerate()
+        .map(|(index, trunk)| of_trunk(config, index, trunk));
+    Ok(Settings {
+        domains: config
+            .sip
+            .domains
+            .iter()
+            .map(|domain| domain.as_str().to_ascii_lowercase())
+            .collect(),
+        listeners,
+        trunks: trunks.collect::<Result<_, _>>()?,
+        plan: config.numbers.plan().map_err(|error| format!("numbers: {error}"))?,
+        policy: config.policy.rules(),
+        ring_timeout: config.sip.ring_timeout.duration(),
+        max_calls: usize::try_from(config.sip.max_calls).unwrap_or(usize::MAX),
+        media_networks: config.media.allow_networks.clone(),
+    })
+}
+
+/// What a registrar grants.
+pub fn registrar(config: &Config) -> registrar::Settings {
+    let register = &config.sip.register;
+    registrar::Settings {
+        max_contacts: usize::try_from(register.max_contacts).unwrap_or(usize::MAX),
+        min_expires: register.min.duration(),
+        default_expires: register.default.duration(),
+        max_expires: register.max.duration(),
+        ..registrar::Settings::default()
+    }
+}
+
+/// What the relay may use.
+pub fn relay(config: &Config, settings: &Settings) -> RelayConfig {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for listener in &settings.listeners {
+        if !addresses.contains(&listener.media) {
+            addresses.push(listener.media);
+        }
+    }
+    let media = &config.media;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    RelayConfig {
+        port_min: media.port_min,
+        port_max: media.port_max,
+        drain: media.drain_secs.duration(),
+        workers: if media.workers == 0 {
+            cores
+        } else {
+            media.workers.into()
+        },
+        allow_networks: media.allow_networks.clone(),
+        ..RelayConfig::new(addresses)
+    }
+}
+
+fn of_listener(config: &Config, listener: &config::Listener) -> Listener {
+    let public = listener.advertise.unwrap_or(listener.address);
+    // One address for media of each family; without one, that of the signalling.
+    let own = config
+        .media
+        .addresses
+        .iter()
+        .find(|media| media.is_ipv4() == listener.address.is_ipv4())
+        .copied();
+    Listener {
+        local: SocketAddr::new(listener.address, listener.port),
+        public: SocketAddr::new(public, listener.port),
+        media: own.unwrap_or(listener.address),
+        media_public: if own.is_some_and(|own| own != listener.address) {
+            own.unwrap_or(public)
+        } else {
+            public
+        },
+        transport: match listener.transport {
+            config::Transport::Udp => Transport::Udp,
+        },
+        algorithms: listener.algorithms.clone(),
+    }
+}
+
+fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trunk, String> {
+    let fits = |listener: &config::Listener| match trunk.listener {
+        Some(address) => listener.address == address,
+        None => listener.address.is_ipv4() == trunk.address.is_ipv4(),
+    };
+    let listener = config.sip.listeners.iter().position(fits).ok_or_else(|| {
+        format!(
+            "trunks[{index}].listener: no [[sip.listeners]] can reach {}; write the address of one",
+            trunk.address
+        )
+    })?;
+    Ok(Trunk {
+        name: trunk.name.as_str().to_owned(),
+        address: SocketAddr::new(trunk.address, trunk.port),
+        realm: trunk.realm.as_ref().map(|realm| realm.as_str().to_owned()),
+        listener: ListenerId(u16::try_from(listener).unwrap_or(u16::MAX)),
+        prefixes: trunk.prefixes.iter().map(|prefix| prefix.as_str().to_owned()).collect(),
+        impp: trunk.impp,
+        emergency: trunk.emergency,
+    })
+}

@@ -1,0 +1,38 @@
+//! The laboratory: real processes, network namespaces, sound and captures, for the interop tests and the demonstration.
+//!
+//! Everything here cleans up after itself, whichever way the process ends: a [`Namespace`] lives as long as its file
+//! descriptor, a [`Child`] dies with its parent, and the one thing that outlasts a `kill -9`, the [`Scratch`] folder,
+//! is removed by the next start. Nothing binds a port of the host: servers and phones live in namespaces of their own.
+//!
+//! - [`Scratch`], [`Child`], [`Namespace`], [`signals`]: what runs where, and how it ends.
+//! - [`topology`]: the small internet in which phones reach the service and not each other.
+//! - [`phone`] (Debian's baresip), [`trunk`] (SIPp), [`meddler`] (adds headers that a stock phone cannot).
+//! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP).
+//! - [`services`]: a private Postgres and a private Redis.
+//! - [`wav`], [`g711`], [`speech`], [`sound`]: what was said, what was heard, which tone was played when.
+//! - [`capture`]: what really went over the wire.
+
+pub mod capture;
+pub mod chat;
+pub mod fault;
+pub mod g711;
+pub mod meddler;
+pub mod namespace;
+pub mod phone;
+pub mod process;
+pub mod prosody;
+pub mod rogue;
+pub mod scratch;
+pub mod services;
+pub mod signals;
+pub mod sound;
+pub mod speech;
+pub mod topology;
+pub mod trunk;
+pub mod wait;
+pub mod wav;
+
+pub use fault::{Context, Fault, Result};
+pub use namespace::Namespace;
+pub use process::{Child, Spec};
+pub use scratch::Scratch;

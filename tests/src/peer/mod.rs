@@ -1,0 +1,3 @@
+//! Fake parties, sans-IO like everything else in a simulation.
+
+pub mod phone;

@@ -1,0 +1,12 @@
+//! The simulated world: the SIP side of the service, phones, a store, a media engine and a network, in one thread and
+//! under one clock that moves only when told.
+//!
+//! One seed decides everything that is random, so a failing run is replayed from the seed that it prints.
+
+mod net;
+mod scene;
+mod world;
+
+pub use net::Weather;
+pub use scene::{DOMAIN, SECOND, Scene, scene};
+pub use world::{Actor, World, address};

@@ -1,0 +1,136 @@
+//! The scene of most simulated tests.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cusax_b2bua::core::flow::{ListenerId, Transport};
+use cusax_b2bua::core::routing::Trunk;
+use cusax_b2bua::core::settings::{Listener, Settings};
+use cusax_common::core::dialplan::HomePlan;
+use cusax_common::core::policy::Policy;
+use cusax_common::core::secret::Secret;
+use cusax_common::core::sip::digest;
+use cusax_common::core::user::{Algorithm, Credential, Flags, User};
+
+use super::{Actor, World, address};
+use crate::peer::phone::{Account, Phone, Stage};
+
+/// The SIP domain.
+pub const DOMAIN: &str = "sip.example.com";
+/// One second.
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// A user with one address, one number and one phone.
+fn user(name: &str, number: &str) -> User {
+    let (username, password) = (format!("{name}.phone"), format!("{name}-secret"));
+    let credential = |algorithm| Credential {
+        username: username.clone(),
+        realm: DOMAIN.into(),
+        algorithm,
+        ha1: Secret::new(digest::ha1(algorithm, &username, DOMAIN, &password)),
+    };
+    User {
+        jid: format!("{name}@example.com").parse().expect("a constant of the scene"),
+        name: format!("{name} Example"),
+        aors: vec![
+            format!("sip:{name}.phone@{DOMAIN}")
+                .parse()
+                .expect("a constant of the scene"),
+        ],
+        numbers: vec![number.parse().expect("a constant of the scene")],
+        credentials: [Algorithm::Md5, Algorithm::Sha256].map(credential).to_vec(),
+        flags: Flags::default(),
+        language: "en".into(),
+    }
+}
+
+/// Alice and Bob with a phone each, and a trunk.
+pub struct Scene {
+    /// Where they are.
+    pub world: World,
+    /// `alice@example.com`
+    pub alice: Actor,
+    /// `bob@example.com`
+    pub bob: Actor,
+    /// The carrier.
+    pub trunk: Actor,
+}
+
+/// Everybody is there and nobody has registered.
+pub fn scene(seed: u64) -> Scene {
+    let local: SocketAddr = address(1, 5060);
+    let far = address(99, 5060);
+    let settings = Settings {
+        domains: vec![DOMAIN.into()],
+        listeners: vec![Listener {
+            local,
+            public: local,
+            media: local.ip(),
+            media_public: local.ip(),
+            transport: Transport::Udp,
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+        }],
+        trunks: vec![Trunk {
+            name: "carrier".into(),
+            address: far,
+            realm: None,
+            prefixes: Vec::new(),
+            listener: ListenerId(0),
+            impp: false,
+            emergency: true,
+        }],
+        plan: HomePlan::new("DE").expect("a constant of the scene"),
+        policy: Policy::default(),
+        ring_timeout: Duration::from_secs(60),
+        max_calls: 1000,
+        media_networks: Vec::new(),
+    };
+    let users = vec![user("alice", "+4930901820"), user("bob", "+4930901821")];
+    let mut world = World::new(seed, settings, users);
+    let account = |name: &str| Account {
+        aor: format!("sip:{name}.phone@{DOMAIN}"),
+        username: format!("{name}.phone"),
+        password: format!("{name}-secret"),
+    };
+    let alice = world.add(Phone::new(address(10, 5070), local, Some(account("alice")), seed ^ 1));
+    let bob = world.add(Phone::new(address(20, 5070), local, Some(account("bob")), seed ^ 2));
+    let trunk = world.add(Phone::new(far, local, None, seed ^ 3));
+    Scene {
+        world,
+        alice,
+        bob,
+        trunk,
+    }
+}
+
+impl Scene {
+    /// Both phones are registered.
+    pub fn registered(seed: u64) -> Self {
+        let mut scene = scene(seed);
+        for phone in [scene.alice, scene.bob] {
+            scene.world.act(phone, |phone, now| phone.register(now, 3600));
+        }
+        scene.world.run(SECOND);
+        assert_eq!(scene.world.endpoint.bindings(), 2, "seed {seed}");
+        scene
+    }
+
+    /// Alice dials.
+    pub fn alice_calls(&mut self, whom: &str) {
+        let whom = whom.to_owned();
+        self.world.act(self.alice, |phone, now| phone.call(now, &whom));
+    }
+
+    /// What a phone is doing.
+    pub fn stage(&self, actor: Actor) -> &Stage {
+        &self.world.phone(actor).stage
+    }
+
+    /// Waits, and asserts that no call and no port is left.
+    pub fn nothing_is_left(&mut self) {
+        self.world.run(Duration::from_secs(120));
+        let seed = self.world.seed;
+        assert_eq!(self.world.endpoint.calls(), 0, "seed {seed}: calls are left");
+        assert!(self.world.media.is_empty(), "seed {seed}: ports are left");
+    }
+}

@@ -1,0 +1,347 @@
+//! Steps from event to event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cusax_b2bua::core::auth::Authenticator;
+use cusax_b2bua::core::endpoint::{Endpoint, FetchId, Output, Query};
+use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
+use cusax_b2bua::core::registrar::{self, Registrar};
+use cusax_b2bua::core::routing::Lookup;
+use cusax_b2bua::core::settings::Settings;
+use cusax_common::core::bridge::ToXmpp;
+use cusax_common::core::entropy::{Entropy, Seeded};
+use cusax_common::core::record::CallRecord;
+use cusax_common::core::time::{Now, Wall};
+use cusax_common::core::user::User;
+
+use super::net::Weather;
+use crate::peer::phone::Phone;
+
+/// A party of the world, by its place in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Actor(pub usize);
+
+/// Everything, under one clock.
+pub struct World {
+    /// What decided all that is random.
+    pub seed: u64,
+    /// The service.
+    pub endpoint: Endpoint<Seeded>,
+    /// Phones and trunks.
+    pub phones: Vec<Phone>,
+    /// What the store holds.
+    pub users: Vec<Arc<User>>,
+    /// What the network does.
+    pub weather: Weather,
+    /// What the xmpp-module was told.
+    pub bridge: Vec<(Duration, ToXmpp)>,
+    /// What was recorded.
+    pub records: Vec<CallRecord>,
+    /// Media sessions that are open.
+    pub media: BTreeSet<MediaId>,
+    /// Every command to the media engine, with its time.
+    pub commands: Vec<(Duration, MediaCommand)>,
+    /// What is kept in the shared state.
+    pub kept: BTreeMap<String, Bytes>,
+    /// Whether the store answers.
+    pub store_up: bool,
+    /// How many more media sessions there is room for.
+    pub ports: usize,
+    address: SocketAddr,
+    epoch: Instant,
+    now: Duration,
+    entropy: Seeded,
+    queue: BTreeMap<(Duration, u64), Event>,
+    number: u64,
+}
+
+enum Event {
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Bytes,
+    },
+    Fetched {
+        id: FetchId,
+        query: Query,
+    },
+    Media(MediaEvent),
+}
+
+impl World {
+    /// A world with these settings and users and nobody switched on.
+    pub fn new(seed: u64, settings: Settings, users: Vec<User>) -> Self {
+        let mut entropy = Seeded::new(seed);
+        let secret = entropy.bytes::<32>();
+        let address = settings.listeners[0].local;
+        let endpoint = Endpoint::new(
+            Arc::new(settings),
+            Registrar::new(registrar::Settings::default()),
+            Authenticator::new(&secret),
+            &secret,
+            Seeded::new(entropy.next_u64()),
+        );
+        Self {
+            seed,
+            endpoint,
+            phones: Vec::new(),
+            users: users.into_iter().map(Arc::new).collect(),
+            weather: Weather::default(),
+            bridge: Vec::new(),
+            records: Vec::new(),
+            media: BTreeSet::new(),
+            commands: Vec::new(),
+            kept: BTreeMap::new(),
+            store_up: true,
+            ports: usize::MAX,
+            address,
+            #[expect(clippy::disallowed_methods, reason = "only differences to it matter")]
+            epoch: Instant::now(),
+            now: Duration::ZERO,
+            entropy,
+            queue: BTreeMap::new(),
+            number: 0,
+        }
+    }
+
+    /// Where the service listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Puts a phone into the world.
+    pub fn add(&mut self, phone: Phone) -> Actor {
+        self.phones.push(phone);
+        Actor(self.phones.len() - 1)
+    }
+
+    /// How long the world has lasted.
+    pub fn elapsed(&self) -> Duration {
+        self.now
+    }
+
+    /// The present.
+    pub fn now(&self) -> Now {
+        Now {
+            instant: self.epoch + self.now,
+            wall: Wall(WALL_EPOCH).after(self.now),
+        }
+    }
+
+    /// Lets a phone do something.
+    pub fn act(&mut self, actor: Actor, deed: impl FnOnce(&mut Phone, Instant)) {
+        let now = self.now().instant;
+        deed(&mut self.phones[actor.0], now);
+        self.settle();
+    }
+
+    /// One phone.
+    pub fn phone(&self, actor: Actor) -> &Phone {
+        &self.phones[actor.0]
+    }
+
+    /// Puts raw bytes on the network.
+    pub fn inject(&mut self, from: SocketAddr, bytes: impl Into<Bytes>) {
+        let to = self.address;
+        self.post(from, to, bytes.into());
+    }
+
+    /// Tells the service that users were changed.
+    pub fn users_changed(&mut self) {
+        self.endpoint.handle_users_changed(self.now());
+        self.settle();
+    }
+
+    /// Runs for so long.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until the condition holds, at most for so long; tells whether it does.
+    pub fn until(&mut self, time: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + time;
+        loop {
+            if condition(self) {
+                return true;
+            }
+            if !self.step(end) {
+                return condition(self);
+            }
+        }
+    }
+
+    /// One event or one deadline, whichever comes first; false when nothing happens before `end`.
+    fn step(&mut self, end: Duration) -> bool {
+        let at = |instant: Instant| instant.saturating_duration_since(self.epoch);
+        let event = self.queue.first_key_value().map(|(&(at, _), _)| at);
+        let deadlines = self
+            .phones
+            .iter()
+            .filter_map(Phone::poll_timeout)
+            .chain(self.endpoint.poll_timeout());
+        let deadline = deadlines.map(at).min().map(|at| at.max(self.now));
+        let next = match (event, deadline) {
+            (Some(event), Some(deadline)) => event.min(deadline),
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => return false,
+        };
+        if next > end {
+            return false;
+        }
+        self.now = next;
+        if event == Some(next) {
+            if let Some((_, event)) = self.queue.pop_first() {
+                self.happen(event);
+            }
+        } else {
+            let now = self.now();
+            for phone in &mut self.phones {
+                if phone.poll_timeout().is_some_and(|due| due <= now.instant) {
+                    phone.handle_timeout(now.instant);
+                }
+            }
+            if self.endpoint.poll_timeout().is_some_and(|due| due <= now.instant) {
+                self.endpoint.handle_timeout(now);
+            }
+        }
+        self.settle();
+        true
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.now();
+        match event {
+            Event::Datagram { from, to, bytes } if to == self.address => {
+                let flow = Flow {
+                    listener: ListenerId(0),
+                    transport: Transport::Udp,
+                    remote: from,
+                };
+                self.endpoint.handle_datagram(now, flow, bytes);
+            }
+            Event::Datagram { from, to, bytes } => {
+                if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == to) {
+                    phone.handle_datagram(now.instant, from, bytes);
+                }
+            }
+            Event::Fetched { id, query } => {
+                let answer = if self.store_up { Ok(self.find(&query)) } else { Err(()) };
+                self.endpoint.handle_fetched(now, id, answer);
+            }
+            Event::Media(event) => self.endpoint.handle_media(now, &event),
+        }
+    }
+
+    fn settle(&mut self) {
+        for index in 0..self.phones.len() {
+            while let Some((to, bytes)) = self.phones[index].poll_output() {
+                let from = self.phones[index].address;
+                self.post(from, to, bytes);
+            }
+        }
+        while let Some(output) = self.endpoint.poll_output() {
+            match output {
+                Output::Transmit { flow, bytes } => self.post(self.address, flow.remote, bytes),
+                Output::Media(command) => self.engine(command),
+                Output::Fetch { id, query } => self.later(STORE_DELAY, Event::Fetched { id, query }),
+                Output::Bridge(message) => self.bridge.push((self.now, message)),
+                Output::Record(record) => self.records.push(record),
+                Output::Keep { key, value, .. } => {
+                    self.kept.insert(key, value);
+                }
+                Output::Forget { key } => {
+                    self.kept.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// The media engine, which does what it is told at once.
+    fn engine(&mut self, command: MediaCommand) {
+        self.commands.push((self.now, command.clone()));
+        match command {
+            MediaCommand::Open { id, caller, callee } => {
+                let event = if self.media.len() < self.ports {
+                    self.media.insert(id);
+                    let port = |offset: u16| 20_000 + u16::try_from(id.0 % 5_000).expect("small") * 4 + offset;
+                    MediaEvent::Opened {
+                        id,
+                        caller: SocketAddr::new(caller, port(0)),
+                        callee: SocketAddr::new(callee, port(2)),
+                    }
+                } else {
+                    MediaEvent::Refused {
+                        id,
+                        why: cusax_b2bua::core::media::Refusal::Exhausted,
+                    }
+                };
+                self.later(ENGINE_DELAY, Event::Media(event));
+            }
+            MediaCommand::Play { id, side, tone, .. } => {
+                assert!(self.media.contains(&id), "seed {}: a tone without media", self.seed);
+                self.later(tone.length(), Event::Media(MediaEvent::Played { id, side }));
+            }
+            MediaCommand::Close { id } => {
+                self.media.remove(&id);
+                self.later(
+                    ENGINE_DELAY,
+                    Event::Media(MediaEvent::Closed {
+                        id,
+                        stats: MediaStats::default(),
+                    }),
+                );
+            }
+            MediaCommand::Aim { .. } | MediaCommand::Stop { .. } => {}
+        }
+    }
+
+    fn find(&self, query: &Query) -> Option<Arc<User>> {
+        let holds = |user: &&Arc<User>| match query {
+            Query::Login { realm, username } => user
+                .credentials
+                .iter()
+                .any(|held| held.realm == *realm && held.username == *username),
+            Query::Owner(Lookup::ByAor(aor)) => user.aors.contains(aor),
+            Query::Owner(Lookup::ByNumber(number)) => user.numbers.contains(number),
+            Query::Holder(jid) => user.jid == *jid,
+        };
+        self.users.iter().find(holds).cloned()
+    }
+
+    fn post(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        for delay in self.weather.arrivals(&mut self.entropy) {
+            self.later(
+                delay,
+                Event::Datagram {
+                    from,
+                    to,
+                    bytes: bytes.clone(),
+                },
+            );
+        }
+    }
+
+    fn later(&mut self, delay: Duration, event: Event) {
+        self.number += 1;
+        self.queue.insert((self.now + delay, self.number), event);
+    }
+}
+
+/// An address of the test network (RFC 5737).
+pub fn address(last: u8, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::from([192, 0, 2, last]), port)
+}
+
+/// What the calendar says when a world begins, in milliseconds.
+const WALL_EPOCH: u64 = 1_790_000_000_000;
+/// How long the store thinks.
+const STORE_DELAY: Duration = Duration::from_millis(2);
+/// How long the media engine thinks.
+const ENGINE_DELAY: Duration = Duration::from_millis(1);
