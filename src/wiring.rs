@@ -225,10 +225,16 @@ impl Service {
             _ = self.interrupt.recv() => {}
         }
         self.stopper.end();
-        self.roles.shutdown().await;
         self.console.abort();
-        self.parts.users.store().close().await;
-        info!("stopped");
+        let closed = async {
+            self.roles.shutdown().await;
+            self.parts.users.store().close().await;
+        };
+        // A role that never yields cannot be cancelled, and must not keep the process.
+        match tokio::time::timeout(LAST_WAIT, closed).await {
+            Ok(()) => info!("stopped"),
+            Err(_) => error!("stopped, though a role or the store did not let go"),
+        }
     }
 }
 

@@ -63,12 +63,12 @@ fn row(call: &CallRecord) -> Vec<String> {
         stamp(call.started),
         call.from.clone(),
         call.to.clone(),
-        word(call.cause),
+        call.cause.as_str().to_owned(),
         length,
         jid(&call.caller),
         jid(&call.callee),
-        word(call.warning),
-        word(call.impp),
+        call.warning.as_str().to_owned(),
+        call.impp.as_str().to_owned(),
         call.session.to_string(),
     ]
 }
@@ -91,12 +91,4 @@ fn stamp(wall: Wall) -> String {
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .and_then(|at| at.format(&Rfc3339).ok())
         .unwrap_or_else(|| "-".to_owned())
-}
-
-/// The word that the record has for a value.
-fn word(value: impl serde::Serialize) -> String {
-    serde_json::to_value(value)
-        .ok()
-        .and_then(|word| word.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }

@@ -1,11 +1,9 @@
 //! The SIP side as a role: sockets, relay, endpoint, and the loop that joins them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use cusax_b2bua::core::auth::Authenticator;
-use cusax_b2bua::core::endpoint::{Counters, Endpoint};
+use cusax_b2bua::core::endpoint::Endpoint;
 use cusax_b2bua::core::flow::ListenerId;
 use cusax_b2bua::core::media::MediaEvent;
 use cusax_b2bua::core::registrar::Registrar;
@@ -16,9 +14,7 @@ use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::dialplan;
 use cusax_common::core::entropy::Entropy as _;
 use cusax_common::io::clock::SystemEntropy;
-use cusax_common::io::telemetry::Metrics;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::{Parts, Roles, settings};
@@ -64,7 +60,6 @@ pub fn start(
     let registrar = Registrar::new(settings::registrar(&config));
     let authenticator = Authenticator::new(&secret);
     let endpoint = Endpoint::new(Arc::new(sip), registrar, authenticator, &secret, entropy);
-    let counters = Arc::clone(endpoint.counters());
     let (control, asked) = mpsc::channel(CONTROLS);
     let shell = Shell {
         endpoint,
@@ -76,6 +71,7 @@ pub fn start(
         to_xmpp,
         from_xmpp,
         control: asked,
+        metrics: parts.metrics.clone(),
     };
     let health = parts.health.part("sip", "starting");
     roles.spawn(async move {
@@ -83,21 +79,14 @@ pub fn start(
         drive(shell).await;
         Ok("b2bua")
     });
-    roles.spawn(steer(parts.clone(), control, counters));
+    roles.spawn(steer(parts.clone(), control));
     Ok(())
 }
 
-/// Passes on what the operator wants, and shows what was counted.
-async fn steer(
-    parts: Parts,
-    control: mpsc::Sender<Control>,
-    counters: Arc<Counters>,
-) -> Result<&'static str, (&'static str, String)> {
+/// Passes on what the operator wants.
+async fn steer(parts: Parts, control: mpsc::Sender<Control>) -> Result<&'static str, (&'static str, String)> {
     let (mut config, mut shutdown) = (parts.config.clone(), parts.shutdown.clone());
     let mut users = parts.users_changed.clone();
-    let mut round = interval(ROUND);
-    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut shown = Shown::default();
     loop {
         tokio::select! {
             () = shutdown.begun() => {
@@ -113,56 +102,7 @@ async fn steer(
                 }
             }
             Ok(()) = users.changed() => drop(control.send(Control::UsersChanged).await),
-            _ = round.tick() => shown.show(&counters, &parts.metrics),
         }
-    }
-}
-
-/// What of the endpoint's counters the metrics have already.
-#[derive(Debug, Default)]
-struct Shown {
-    values: [u64; 9],
-}
-
-impl Shown {
-    fn show(&mut self, counters: &Counters, metrics: &Metrics) {
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let now = [
-            read(&counters.received),
-            read(&counters.malformed),
-            read(&counters.keepalives),
-            read(&counters.challenged),
-            read(&counters.unproved),
-            read(&counters.forbidden),
-            read(&counters.misplaced),
-            read(&counters.overloaded),
-            read(&counters.registered),
-        ];
-        let mut more = [0; 9];
-        for (more, (now, shown)) in more.iter_mut().zip(now.iter().zip(self.values)) {
-            *more = now - shown;
-        }
-        self.values = now;
-        let [
-            received,
-            malformed,
-            keepalives,
-            challenged,
-            unproved,
-            forbidden,
-            misplaced,
-            overloaded,
-            registered,
-        ] = more;
-        metrics.sip_received.add("datagram", received);
-        metrics.sip_malformed.add("refused", malformed);
-        metrics.sip_received.add("keepalive", keepalives);
-        metrics.proofs.add("challenged", challenged);
-        metrics.proofs.add("wrong", unproved);
-        metrics.sip_dropped.add("forbidden", forbidden);
-        metrics.sip_dropped.add("misplaced", misplaced);
-        metrics.sip_dropped.add("overloaded", overloaded);
-        metrics.registrations.add("accepted", registered);
     }
 }
 
@@ -170,5 +110,3 @@ impl Shown {
 const MEDIA_EVENTS: usize = 16_384;
 /// Wishes of the operator that may wait.
 const CONTROLS: usize = 16;
-/// How often counters are shown.
-const ROUND: Duration = Duration::from_secs(1);

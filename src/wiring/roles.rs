@@ -35,12 +35,17 @@ async fn watch_store(
     let mut round = interval(ROUND);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = None;
-    let mut answers = true;
+    let (mut answers, mut dropped) = (true, 0);
     loop {
         tokio::select! {
             () = shutdown.begun() => return Ok("store"),
             _ = round.tick() => {}
         }
+        let unreadable = parts.users.store().dropped();
+        parts
+            .metrics
+            .store_corrupt
+            .add("users", unreadable - std::mem::replace(&mut dropped, unreadable));
         match parts.users.store().changes().await {
             Ok(count) => {
                 if known.replace(count).is_some_and(|known| known != count) {

@@ -47,6 +47,7 @@ pub fn start(
         from_b2bua,
         to_b2bua,
         status,
+        metrics: parts.metrics.clone(),
     };
     let health = parts.health.part("xmpp", "not connected yet");
     roles.spawn(show(parts.clone(), watched, health));

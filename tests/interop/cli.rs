@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -135,6 +137,7 @@ impl Serving {
 
     /// Ends it; gives its whole log.
     fn stop(mut self) -> String {
+        let _watchdog = Watchdog::over(&self.child);
         self.signal("-TERM");
         self.lines.read_to_string(&mut self.log).expect("a log");
         assert!(self.child.wait().expect("ended").success(), "{}", self.log);
@@ -148,6 +151,25 @@ impl Drop for Serving {
         let _ = self.child.wait();
     }
 }
+
+/// Kills a process that does not end in time: its test fails then, instead of waiting for ever.
+struct Watchdog(#[expect(dead_code, reason = "its drop tells that the process has ended")] mpsc::Sender<()>);
+
+impl Watchdog {
+    fn over(child: &Child) -> Self {
+        let (alive, ended) = mpsc::channel();
+        let pid = child.id().to_string();
+        thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+            }
+        });
+        Self(alive)
+    }
+}
+
+/// Several times what any end takes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0))
@@ -546,6 +568,15 @@ fn a_socket_left_by_a_dead_service_is_taken_over() {
     bench.serve().stop();
 }
 
+/// Again and again, since it is about what has only just begun in the first moment.
+#[test]
+fn it_stops_as_soon_as_it_has_started() {
+    for _ in 0..10 {
+        let log = Bench::new().serve().stop();
+        assert!(log.ends_with("stopped\n"), "{log}");
+    }
+}
+
 #[test]
 fn the_service_manager_is_told() {
     let bench = Bench::new();
@@ -572,5 +603,6 @@ fn the_service_manager_is_told() {
         .expect("kill runs");
     assert!(told.success());
     assert_eq!(heard(), "STOPPING=1");
+    let _watchdog = Watchdog::over(&child);
     assert!(child.wait().expect("ended").success());
 }

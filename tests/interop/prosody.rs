@@ -17,12 +17,14 @@ use cusax_common::core::store::{CallQuery, Put, StoreError, UserStore};
 use cusax_common::core::tel::Tel;
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Aor, Flags, User};
+use cusax_common::io::telemetry::Metrics;
 use cusax_tests::lab::chat::{Annotation, Chat, Login};
 use cusax_tests::lab::prosody::{Account, Plan, Prosody, VirtualHost};
 use cusax_tests::lab::{Context as _, Namespace, Result, Scratch, Spec, wait};
 use cusax_xmpp::io::{Channels, Status, XmppConfig, run};
 use jid::BareJid;
 use minidom::Element;
+use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use xmpp_parsers::component::Handshake;
 
@@ -818,6 +820,7 @@ impl Stack {
                         from_b2bua,
                         to_b2bua,
                         status,
+                        metrics: Metrics::new(&mut Registry::default()),
                     };
                     let mut entropy = Seeded::new(wait::wall().as_nanos() as u64);
                     let component = run(config, &users, british, &mut entropy, channels, async {

@@ -14,7 +14,6 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -71,7 +70,7 @@ pub struct Endpoint<E> {
     busy: HashMap<BareJid, Busy>,
     outputs: VecDeque<Output>,
     call_outputs: VecDeque<CallOutput>,
-    counters: Arc<Counters>,
+    counters: Counters,
     draining: bool,
 }
 
@@ -134,29 +133,35 @@ pub enum Query {
     Holder(BareJid),
 }
 
-/// What the network did, counted. Shared with whoever shows it.
-#[derive(Debug, Default)]
+/// What the network did, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Datagrams that came in, keep-alives included.
-    pub received: AtomicU64,
+    /// Requests that could be read.
+    pub requests: u64,
+    /// Responses that could be read.
+    pub responses: u64,
     /// Keep-alives and other datagrams that are no message on purpose.
-    pub keepalives: AtomicU64,
-    /// Messages that could not be read.
-    pub malformed: AtomicU64,
+    pub keepalives: u64,
+    /// Messages that could not be read, and were answered.
+    pub malformed_answered: u64,
+    /// Messages that could not be read, and were dropped.
+    pub malformed_dropped: u64,
     /// Challenges sent.
-    pub challenged: AtomicU64,
+    pub challenged: u64,
+    /// Proofs that held.
+    pub proved: u64,
     /// Proofs that failed.
-    pub unproved: AtomicU64,
+    pub unproved: u64,
     /// Requests that claimed an identity other than the proved one, or none that is ours.
-    pub forbidden: AtomicU64,
+    pub forbidden: u64,
     /// Requests for dialogs that do not exist, or from the wrong place.
-    pub misplaced: AtomicU64,
+    pub misplaced: u64,
     /// Requests refused because a table was full.
-    pub overloaded: AtomicU64,
-    /// Calls begun.
-    pub calls: AtomicU64,
+    pub overloaded: u64,
     /// Registrations accepted, refreshes included.
-    pub registered: AtomicU64,
+    pub registered: u64,
+    /// Registrations refused though the proof held.
+    pub unregistered: u64,
 }
 
 #[derive(Debug)]
@@ -229,15 +234,28 @@ impl<E: Entropy> Endpoint<E> {
             busy: HashMap::new(),
             outputs: VecDeque::new(),
             call_outputs: VecDeque::new(),
-            counters: Arc::default(),
+            counters: Counters::default(),
             draining: false,
         }
     }
 
     /// What the network did.
     #[must_use]
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What the network did to transactions.
+    #[must_use]
+    pub fn transaction_counters(&self) -> transaction::Counters {
+        self.transactions.counters()
+    }
+
+    /// How many transactions live.
+    #[must_use]
+    pub fn transactions(&self) -> usize {
+        let (clients, servers) = self.transactions.live();
+        clients + servers
     }
 
     /// How many calls there are, ending ones included.
@@ -254,19 +272,26 @@ impl<E: Entropy> Endpoint<E> {
 
     /// One datagram.
     pub fn handle_datagram(&mut self, now: Now, flow: Flow, bytes: Bytes) {
-        count(&self.counters.received);
         if is_keepalive(&bytes) {
-            return count(&self.counters.keepalives);
+            self.counters.keepalives += 1;
+            return;
         }
         match Message::parse(bytes) {
-            Ok(message) => self.transactions.handle_message(now.instant, flow, message),
+            Ok(message) => {
+                match message {
+                    Message::Request(_) => self.counters.requests += 1,
+                    Message::Response(_) => self.counters.responses += 1,
+                }
+                self.transactions.handle_message(now.instant, flow, message);
+            }
             Err(fault) => {
-                count(&self.counters.malformed);
                 trace!(kind = ?fault.kind, "malformed message");
-                if let (Some(status), Some(request)) = (fault.status, fault.reply_to)
-                    && request.method != Method::Ack
-                {
-                    self.respond_statelessly(flow, &request, status);
+                match (fault.status, fault.reply_to) {
+                    (Some(status), Some(request)) if request.method != Method::Ack => {
+                        self.counters.malformed_answered += 1;
+                        self.respond_statelessly(flow, &request, status);
+                    }
+                    _ => self.counters.malformed_dropped += 1,
                 }
             }
         }
@@ -418,7 +443,7 @@ impl<E: Entropy> Endpoint<E> {
             Tx::Transmit { flow, bytes } => self.outputs.push_back(Output::Transmit { flow, bytes }),
             Tx::Request { server, flow, request } => self.request(now, server, flow, request),
             Tx::Refused { flow, request, why } => {
-                count(&self.counters.overloaded);
+                self.counters.overloaded += 1;
                 self.respond_statelessly(flow, &request, why.status());
             }
             Tx::Ack { flow, request, .. } => self.ack(now, flow, &request),
@@ -459,7 +484,7 @@ impl<E: Entropy> Endpoint<E> {
         if let Some(id) = dialog_id(&request) {
             let Some(&call) = self.dialogs.get(&id) else {
                 // An invented To tag never gets past authentication by being "in a dialog".
-                count(&self.counters.misplaced);
+                self.counters.misplaced += 1;
                 return self.respond(
                     now,
                     server,
@@ -488,7 +513,7 @@ impl<E: Entropy> Endpoint<E> {
             }
             Method::Register | Method::Invite => self.authenticate(now, server, flow, request),
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify | Method::Refer => {
-                count(&self.counters.misplaced);
+                self.counters.misplaced += 1;
                 self.respond(
                     now,
                     server,
@@ -560,13 +585,16 @@ impl<E: Entropy> Endpoint<E> {
             .authenticator
             .verify(now.wall, &request, flow.transport, &realm, &credentials, user.as_ref())
         {
-            Ok(proof) => match request.method {
-                Method::Register => self.register(now, server, flow, &request, proof),
-                _ => self.call_by(now, server, flow, request, &proof),
-            },
+            Ok(proof) => {
+                self.counters.proved += 1;
+                match request.method {
+                    Method::Register => self.register(now, server, flow, &request, proof),
+                    _ => self.call_by(now, server, flow, request, &proof),
+                }
+            }
             Err(why) if why.is_stale() => self.challenge(now, server, flow, &request, true),
             Err(why) => {
-                count(&self.counters.unproved);
+                self.counters.unproved += 1;
                 debug!(?why, "proof refused");
                 self.challenge(now, server, flow, &request, false);
             }
@@ -576,7 +604,9 @@ impl<E: Entropy> Endpoint<E> {
     fn register(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, proof: Authenticated) {
         let response = self.registrar.handle_register(now, flow, request, proof);
         if response.status.is_success() {
-            count(&self.counters.registered);
+            self.counters.registered += 1;
+        } else {
+            self.counters.unregistered += 1;
         }
         self.respond(now, server, response);
     }
@@ -598,7 +628,7 @@ impl<E: Entropy> Endpoint<E> {
             (Some(aor), _, _) => aor,
             (None, true, Some(first)) => first.clone(),
             _ => {
-                count(&self.counters.forbidden);
+                self.counters.forbidden += 1;
                 return self.respond(now, server, request.response(Status::FORBIDDEN));
             }
         };
@@ -619,7 +649,6 @@ impl<E: Entropy> Endpoint<E> {
         let span = info_span!("call", session = %session);
         self.next_call += 1;
         let id = MediaId(self.next_call);
-        count(&self.counters.calls);
         self.servers.insert(server, id);
         let entered = span.clone().entered();
         let mut cx = Context {
@@ -665,7 +694,7 @@ impl<E: Entropy> Endpoint<E> {
         let Some(id) = dialog_id(request) else { return };
         match self.dialogs.get(&id) {
             Some(&call) => self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request)),
-            None => count(&self.counters.misplaced),
+            None => self.counters.misplaced += 1,
         }
     }
 
@@ -815,7 +844,7 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn challenge(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, stale: bool) {
-        count(&self.counters.challenged);
+        self.counters.challenged += 1;
         let (realm, algorithms) = (self.realm(request), self.algorithms(flow));
         let scheme = scheme(&request.method);
         let mut response = request.response(match scheme {
@@ -838,7 +867,7 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn overloaded(&mut self, now: Now, server: ServerId, request: &Request) {
-        count(&self.counters.overloaded);
+        self.counters.overloaded += 1;
         let mut response = request.response(Status::SERVICE_UNAVAILABLE);
         response.headers.put(&RetryAfter::new(RETRY_SECONDS));
         self.respond(now, server, response);
@@ -944,10 +973,6 @@ fn scheme(method: &Method) -> Header {
 /// Empty datagrams, CRLFs (RFC 5626 §3.5.1) and STUN (first two bits zero) keep a NAT open and say nothing.
 fn is_keepalive(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) || bytes[0] < 2
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// RFC 3261 §8.1.1.7.

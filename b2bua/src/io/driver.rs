@@ -15,8 +15,9 @@ use cusax_common::core::record::CallRecord;
 use cusax_common::core::store::{SharedState, StoreError, UserStore};
 use cusax_common::core::user::User;
 use cusax_common::io::clock;
+use cusax_common::io::telemetry::Metrics;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::core::endpoint::{Endpoint, FetchId, Output, Query};
@@ -24,6 +25,7 @@ use crate::core::media::MediaEvent;
 use crate::core::registrar;
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
+use crate::io::meter::Meter;
 use crate::io::relay::Relay;
 use crate::io::transport::udp::UdpListener;
 use crate::io::transport::{INBOX, Received};
@@ -48,6 +50,8 @@ pub struct Shell<E, U, S> {
     pub from_xmpp: mpsc::Receiver<ToB2bua>,
     /// From the operator.
     pub control: mpsc::Receiver<Control>,
+    /// Where everything is counted.
+    pub metrics: Metrics,
 }
 
 /// What the operator may ask of a running loop.
@@ -78,6 +82,7 @@ where
         to_xmpp,
         mut from_xmpp,
         mut control,
+        metrics,
     } = shell;
     let (inbox, mut received) = mpsc::channel::<Received>(INBOX);
     for listener in &listeners {
@@ -85,8 +90,11 @@ where
     }
     drop(inbox);
     let (answers, mut answered) = mpsc::channel(ANSWERS);
-    let records = spawn_recorder(Arc::clone(&users));
-    let keeper = spawn_keeper(Arc::clone(&state));
+    let records = spawn_recorder(Arc::clone(&users), metrics.clone());
+    let keeper = spawn_keeper(Arc::clone(&state), metrics.clone());
+    let mut meter = Meter::new(metrics);
+    let mut round = interval(ROUND);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     restore(&mut endpoint, &*state).await;
     endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
 
@@ -96,6 +104,7 @@ where
         while let Some(output) = endpoint.poll_output() {
             match output {
                 Output::Transmit { flow, bytes } => {
+                    meter.sent(&bytes);
                     if let Some(listener) = listeners.get(usize::from(flow.listener.0)) {
                         listener.send(flow.remote, &bytes);
                     }
@@ -104,8 +113,14 @@ where
                 Output::Fetch { id, query } => {
                     tokio::spawn(fetch(Arc::clone(&users), id, query, answers.clone()));
                 }
-                Output::Bridge(message) => unsaid |= to_xmpp.try_send(message).is_err(),
-                Output::Record(record) => records.keep(record),
+                // Full may become empty; closed stays so, when the service stops, and is not to be tried again.
+                Output::Bridge(message) => {
+                    unsaid |= matches!(to_xmpp.try_send(message), Err(mpsc::error::TrySendError::Full(_)));
+                }
+                Output::Record(record) => {
+                    meter.record(&record);
+                    records.keep(record);
+                }
                 Output::Keep { key, value, ttl } => keeper.send(Kept::Put { key, value, ttl }),
                 Output::Forget { key } => keeper.send(Kept::Remove { key }),
             }
@@ -132,7 +147,10 @@ where
         tokio::select! {
             Some(Received { flow, bytes }) = received.recv() => endpoint.handle_datagram(clock::now(), flow, bytes),
             Some((id, answer)) = answered.recv() => endpoint.handle_fetched(clock::now(), id, answer),
-            Some(event) = media.recv() => endpoint.handle_media(clock::now(), &event),
+            Some(event) = media.recv() => {
+                meter.media(&event);
+                endpoint.handle_media(clock::now(), &event);
+            }
             Some(message) = from_xmpp.recv() => endpoint.handle_bridge(clock::now(), message),
             asked = control.recv(), if stop_by.is_none() => match asked {
                 Some(Control::Settings(settings)) => endpoint.handle_settings(settings),
@@ -143,6 +161,7 @@ where
                     endpoint.drain(clock::now());
                 }
             },
+            _ = round.tick() => meter.show(&endpoint, &relay, &listeners),
             () = sleep => {
                 if stop_by.is_some_and(|at| at <= Instant::now()) {
                     warn!(calls = endpoint.calls(), "calls did not end in time");
@@ -152,11 +171,14 @@ where
             }
         }
     }
+    meter.show(&endpoint, &relay, &listeners);
     relay.shutdown();
     records.finish().await;
     keeper.finish().await;
 }
 
+/// How often counters are shown.
+const ROUND: Duration = Duration::from_secs(1);
 /// Answers that may wait for the loop: as many as questions the endpoint asks at most, so no sender ever waits.
 const ANSWERS: usize = 4096;
 /// How long ending calls may take once the service stops.
@@ -250,12 +272,13 @@ enum Kept {
     Remove { key: String },
 }
 
-fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>) -> Writer<CallRecord> {
+fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>, metrics: Metrics) -> Writer<CallRecord> {
     let (queue, mut records) = mpsc::channel::<CallRecord>(BACKLOG);
     let task = tokio::spawn(async move {
         while let Some(record) = records.recv().await {
             let written = retry(|| users.record(&record)).await;
             if let Err(error) = written {
+                metrics.store_errors.count("records");
                 error!(session = %record.session, cause = ?record.cause, %error, "record not stored");
             }
         }
@@ -263,7 +286,7 @@ fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>) -> Writer<CallRecord> {
     Writer { queue, task }
 }
 
-fn spawn_keeper<S: SharedState + 'static>(state: Arc<S>) -> Writer<Kept> {
+fn spawn_keeper<S: SharedState + 'static>(state: Arc<S>, metrics: Metrics) -> Writer<Kept> {
     let (queue, mut kept) = mpsc::channel::<Kept>(BACKLOG);
     let task = tokio::spawn(async move {
         while let Some(kept) = kept.recv().await {
@@ -273,6 +296,7 @@ fn spawn_keeper<S: SharedState + 'static>(state: Arc<S>) -> Writer<Kept> {
                 Kept::Remove { key } => state.remove(key).await.map(|_| ()),
             };
             if let Err(error) = written {
+                metrics.store_errors.count("state");
                 warn!(dependency = "state", %error, "a binding was not kept");
             }
         }

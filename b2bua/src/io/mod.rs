@@ -1,5 +1,6 @@
 //! What touches the world.
 
 pub mod driver;
+pub mod meter;
 pub mod relay;
 pub mod transport;

@@ -92,3 +92,63 @@ pub enum Impp {
     /// The caller is ours but asked for privacy, opted out, or the audience does not allow it.
     Withheld,
 }
+
+/// The words by which log, metric, list and store call the variants: those of the record's own text form.
+macro_rules! words {
+    ($($name:ident { $($variant:ident = $word:literal,)* })*) => {
+        $(impl $name {
+            /// Every way, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its word.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        })*
+    };
+}
+
+words! {
+    Cause {
+        CallerHungUp = "caller-hung-up",
+        CalleeHungUp = "callee-hung-up",
+        Cancelled = "cancelled",
+        Rejected = "rejected",
+        NoAnswer = "no-answer",
+        Unreachable = "unreachable",
+        Barred = "barred",
+        BadNumber = "bad-number",
+        PeerFailed = "peer-failed",
+        Overloaded = "overloaded",
+        Shutdown = "shutdown",
+    }
+    Warned {
+        None = "none",
+        Tone = "tone",
+        Interrupted = "interrupted",
+    }
+    Impp {
+        Verified = "verified",
+        Stripped = "stripped",
+        Absent = "absent",
+        Withheld = "withheld",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_has_one_word_everywhere() {
+        fn check<T: Copy + serde::Serialize>(all: &[T], word: fn(T) -> &'static str) {
+            for &value in all {
+                assert_eq!(serde_json::to_value(value).unwrap(), word(value));
+            }
+        }
+        check(Cause::ALL, Cause::as_str);
+        check(Warned::ALL, Warned::as_str);
+        check(Impp::ALL, Impp::as_str);
+    }
+}

@@ -180,14 +180,12 @@ metrics! {
     media_ports_free: Gauge = "cusax_media_port_pairs_free",
     /// Whether the XMPP server has us as a component, as 1 or 0.
     xmpp_connected: Gauge = "cusax_xmpp_connected",
-    /// Attempts to join the XMPP server, by outcome.
+    /// Streams to the XMPP server, by what became of them.
     xmpp_connections: Counters("outcome") = "cusax_xmpp_connections",
     /// Stanzas received, by kind.
     xmpp_received: Counters("kind") = "cusax_xmpp_stanzas_received",
     /// Stanzas sent, by kind.
     xmpp_sent: Counters("kind") = "cusax_xmpp_stanzas_sent",
-    /// Stanzas that we refused or dropped, by reason.
-    xmpp_dropped: Counters("reason") = "cusax_xmpp_stanzas_dropped",
     /// vCards judged, by verdict.
     vcard_checks: Counters("verdict") = "cusax_vcard_checks",
     /// Notices sent to chat clients, by kind.

@@ -29,5 +29,5 @@ pub(crate) mod testing;
 pub mod vcard;
 pub mod xml;
 
-pub use module::{Fetch, Fetched, Module, Output, Settings};
+pub use module::{Counters, Fetch, Fetched, Module, Output, Settings};
 pub use vcard::ReadNumber;

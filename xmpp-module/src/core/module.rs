@@ -75,6 +75,23 @@ pub enum Fetched {
     },
 }
 
+/// What the module did, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Cards that may be stored.
+    pub cards_accepted: u64,
+    /// Cards with an address that is not their user's.
+    pub cards_refused: u64,
+    /// Cards that could not be judged in time; the plugin refuses them for now.
+    pub cards_unjudged: u64,
+    /// Notices of cost that were sent.
+    pub charges: u64,
+    /// Notices of cost that their user does not want.
+    pub unwanted: u64,
+    /// Notices that found no stream in time.
+    pub late: u64,
+}
+
 /// The component.
 #[derive(Debug)]
 pub struct Module<N> {
@@ -93,6 +110,7 @@ pub struct Module<N> {
     phones: Phones,
     notices: VecDeque<(Instant, ChargeNotice)>,
     outputs: VecDeque<Output>,
+    counters: Counters,
 }
 
 /// What an IQ that we sent was for.
@@ -148,6 +166,7 @@ impl<N: ReadNumber> Module<N> {
             phones: Phones::default(),
             notices: VecDeque::new(),
             outputs: first.into_iter().chain([Output::Bridge(ToB2bua::Resync)]).collect(),
+            counters: Counters::default(),
         }
     }
 
@@ -195,6 +214,7 @@ impl<N: ReadNumber> Module<N> {
             ToXmpp::Charge(notice) => {
                 if self.notices.len() >= MAX_NOTICES {
                     self.notices.pop_front();
+                    self.counters.late += 1;
                     tracing::warn!("too many notices are waiting for the server; the oldest was dropped");
                 }
                 self.notices.push_back((now + NOTICE_LIFE, notice));
@@ -275,13 +295,16 @@ impl<N: ReadNumber> Module<N> {
         }
         while let Some((&number, _)) = self.checks.iter().find(|(_, check)| check.until <= now) {
             let check = self.checks.remove(&number).expect("found a line ago");
+            self.counters.cards_unjudged += 1;
             self.reply_error(&check.request, &StanzaError::RESOURCE_CONSTRAINT);
         }
         if self.read_again.is_some_and(|at| at <= now) {
             self.read_again = None;
             self.handle_users_changed();
         }
+        let waiting = self.notices.len();
         self.notices.retain(|(until, _)| *until > now);
+        self.counters.late += (waiting - self.notices.len()) as u64;
         self.proceed(now);
     }
 
@@ -309,6 +332,12 @@ impl<N: ReadNumber> Module<N> {
             .flatten()
             .chain(checks)
             .min()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
     }
 
     /// Whether the plugin in the server has everything that it is to have.
@@ -437,6 +466,7 @@ impl<N: ReadNumber> Module<N> {
             return self.reply_error(&request, &StanzaError::BAD_REQUEST);
         };
         if self.checks.len() >= MAX_CHECKS {
+            self.counters.cards_unjudged += 1;
             return self.reply_error(&request, &StanzaError::RESOURCE_CONSTRAINT);
         }
         self.next_check += 1;
@@ -455,11 +485,16 @@ impl<N: ReadNumber> Module<N> {
     /// Answers a check, now that the user's record is there.
     fn judge(&mut self, check: Check, user: Option<Option<User>>) {
         let Some(user) = user else {
+            self.counters.cards_unjudged += 1;
             return self.reply_error(&check.request, &StanzaError::RESOURCE_CONSTRAINT);
         };
         match judge(&check.card, user.as_ref(), &self.numbers) {
-            Verdict::Leave => self.reply(&check.request, Some(Element::bare("checked", ns::PLUGIN))),
+            Verdict::Leave => {
+                self.counters.cards_accepted += 1;
+                self.reply(&check.request, Some(Element::bare("checked", ns::PLUGIN)));
+            }
             Verdict::Refuse(text) => {
+                self.counters.cards_refused += 1;
                 let reason = format!("{text} is not a telephone number or address of yours.");
                 let error = StanzaError {
                     kind: "modify",
@@ -475,12 +510,14 @@ impl<N: ReadNumber> Module<N> {
     fn charge(&mut self, charge: &ChargeNotice) {
         let user = self.directory.user(&charge.jid);
         if !user.is_some_and(|user| user.flags.notices) {
+            self.counters.unwanted += 1;
             tracing::info!(session = %charge.session, "charge notice not wanted");
             return;
         }
         let language = user.map_or("", |user| user.language.as_str());
         let message = notice::charge(charge, &self.settings.component, &self.settings.domain, language);
         self.outputs.push_back(Output::Send(message));
+        self.counters.charges += 1;
         tracing::info!(session = %charge.session, "charge notice sent");
     }
 

@@ -11,12 +11,14 @@ use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::secret::Secret;
 use cusax_common::core::store::UserStore;
+use cusax_common::io::telemetry::Metrics;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::connection::{Connection, Event};
+use super::meter::Meter;
 use crate::core::vcard::ReadNumber;
 use crate::core::{Fetch, Fetched, Module, Output, Settings};
 
@@ -57,6 +59,8 @@ pub struct Channels {
     pub to_b2bua: mpsc::Sender<ToB2bua>,
     /// Told of every change of what others may know.
     pub status: watch::Sender<Status>,
+    /// Where everything is counted.
+    pub metrics: Metrics,
 }
 
 /// Why [`run`] ended.
@@ -83,7 +87,9 @@ pub async fn run<U: UserStore>(
         mut from_b2bua,
         to_b2bua,
         status,
+        metrics,
     } = channels;
+    let mut meter = Meter::new(metrics);
     let settings = Settings {
         component: config.component.clone(),
         domain: config.domain.clone(),
@@ -100,7 +106,9 @@ pub async fn run<U: UserStore>(
         while let Some(output) = module.poll_output() {
             match output {
                 Output::Send(stanza) => {
+                    meter.sent(&stanza);
                     if let Err(event) = connection.send(entropy, &stanza).await {
+                        meter.event(&event);
                         handle(&mut module, event, entropy, &mut connected);
                     }
                 }
@@ -117,7 +125,10 @@ pub async fn run<U: UserStore>(
         status.send_if_modified(|old| std::mem::replace(old, now.clone()) != now);
         let wake = module.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
         tokio::select! {
-            event = connection.event(entropy) => handle(&mut module, event, entropy, &mut connected),
+            event = connection.event(entropy) => {
+                meter.event(&event);
+                handle(&mut module, event, entropy, &mut connected);
+            }
             message = from_b2bua.recv() => match message {
                 Some(message) => module.handle_bridge(Instant::now(), message),
                 None => {
@@ -136,9 +147,11 @@ pub async fn run<U: UserStore>(
                     }
                 }
             },
-            _ = ticks.tick(), if !polling => {
-                polling = true;
-                fetches.push(Box::pin(count(users)));
+            _ = ticks.tick() => {
+                meter.show(module.counters());
+                if !std::mem::replace(&mut polling, true) {
+                    fetches.push(Box::pin(count(users)));
+                }
             }
             () = sleep_until(wake.into()) => module.handle_timeout(Instant::now()),
             () = &mut shutdown => {

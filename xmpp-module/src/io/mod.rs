@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod driver;
 mod guard;
+mod meter;
 mod stanza;
 
 pub use driver::{Channels, Ended, Status, XmppConfig, run};

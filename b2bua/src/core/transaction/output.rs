@@ -159,6 +159,8 @@ pub struct Counters {
     pub merged: u64,
     /// Requests that were given no transaction.
     pub refused: u64,
+    /// Messages that we sent again because nothing came.
+    pub retransmitted: u64,
 }
 
 /// Requests of ours that may be under way at once.

@@ -214,6 +214,7 @@ impl Transactions {
     pub fn handle_timeout(&mut self, now: Instant) {
         // Whatever is armed anew is armed after `now`, so this ends.
         while let Some(id) = self.deadlines.pop_due(now) {
+            let before = self.outputs.len();
             match id {
                 TransactionId::Client(id) => {
                     match self.clients.get_mut(&id).map(|entry| &mut entry.machine) {
@@ -237,6 +238,9 @@ impl Transactions {
                     self.run_server(id, None);
                 }
             }
+            let sent = self.outputs.range(before..);
+            let again = sent.filter(|output| matches!(output, Output::Transmit { .. })).count();
+            self.counters.retransmitted += again as u64;
         }
     }
 

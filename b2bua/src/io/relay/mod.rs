@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -77,6 +77,7 @@ pub enum RelayError {
 #[derive(Debug)]
 pub struct Relay {
     workers: Vec<Handle>,
+    ports: Arc<Mutex<Ports>>,
     events: Events,
 }
 
@@ -100,6 +101,7 @@ impl Relay {
         };
         let mut relay = Self {
             workers: Vec::new(),
+            ports: Arc::clone(&ports),
             events: events.clone(),
         };
         for number in 0..config.workers.max(1) {
@@ -122,6 +124,12 @@ impl Relay {
                 why: Refusal::Engine,
             });
         }
+    }
+
+    /// Pairs of ports that no call has; those that rest after a call are not among them.
+    #[must_use]
+    pub fn free_ports(&self) -> usize {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).free()
     }
 
     /// Ends all sessions (each is reported as closed) and waits for the threads.

@@ -58,6 +58,11 @@ impl Ports {
         pool.free.pop_front().ok_or(Refusal::Exhausted)
     }
 
+    /// How many pairs are free, as far as was noticed by now.
+    pub(super) fn free(&self) -> usize {
+        self.pools.values().map(|pool| pool.free.len()).sum()
+    }
+
     /// The pair rests from now on.
     pub(super) fn give_back(&mut self, address: IpAddr, port: u16, now: Instant) {
         if let Some(pool) = self.pools.get_mut(&address) {

@@ -1,0 +1,138 @@
+//! What the machines counted, shown as metrics once in a while, so that the path of a message meets no lock.
+
+use std::sync::atomic::Ordering;
+
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::record::CallRecord;
+use cusax_common::io::telemetry::Metrics;
+
+use crate::core::endpoint::{self, Endpoint};
+use crate::core::media::{MediaEvent, Side};
+use crate::core::transaction;
+use crate::io::relay::Relay;
+use crate::io::transport::udp::UdpListener;
+
+/// Carries figures into the metrics.
+#[derive(Debug)]
+pub struct Meter {
+    metrics: Metrics,
+    now: Totals,
+    shown: Totals,
+    sessions: i64,
+}
+
+/// Everything that only grows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    endpoint: endpoint::Counters,
+    transactions: transaction::Counters,
+    sent_requests: u64,
+    sent_responses: u64,
+    inbox_full: u64,
+    unsent: u64,
+}
+
+impl Meter {
+    /// Nothing was counted yet.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            now: Totals::default(),
+            shown: Totals::default(),
+            sessions: 0,
+        }
+    }
+
+    /// A message goes out.
+    pub fn sent(&mut self, bytes: &[u8]) {
+        if bytes.starts_with(b"SIP/") {
+            self.now.sent_responses += 1;
+        } else {
+            self.now.sent_requests += 1;
+        }
+    }
+
+    /// A call has ended.
+    pub fn record(&mut self, record: &CallRecord) {
+        let metrics = &self.metrics;
+        metrics.calls_ended.count(record.cause.as_str());
+        metrics.warnings.count(record.warning.as_str());
+        metrics.impp.count(record.impp.as_str());
+        if let Some(answered) = record.answered {
+            metrics.call_seconds.observe(record.ended.since(answered).as_secs_f64());
+        }
+    }
+
+    /// The relay said something.
+    pub fn media(&mut self, event: &MediaEvent) {
+        let metrics = &self.metrics;
+        match event {
+            MediaEvent::Opened { .. } => self.sessions += 1,
+            MediaEvent::Closed { stats, .. } => {
+                self.sessions -= 1;
+                for side in Side::BOTH {
+                    let side = stats.side(side);
+                    metrics.media_relayed.inc_by(side.received + side.rtcp_received);
+                    let dropped = side.dropped;
+                    metrics.media_dropped.add("malformed", dropped.malformed);
+                    metrics.media_dropped.add("source", dropped.source);
+                    metrics.media_dropped.add("unaimed", dropped.unaimed);
+                    metrics.media_dropped.add("tone", dropped.toned);
+                    metrics.media_dropped.add("unsent", dropped.unsent);
+                }
+            }
+            MediaEvent::Refused { .. } | MediaEvent::Played { .. } | MediaEvent::Failed => {}
+        }
+        metrics.media_sessions.set(self.sessions);
+    }
+
+    /// Brings the metrics up to date.
+    pub fn show<E: Entropy>(&mut self, endpoint: &Endpoint<E>, relay: &Relay, listeners: &[UdpListener]) {
+        let sum = |counter: fn(&UdpListener) -> u64| listeners.iter().map(counter).sum();
+        self.now.endpoint = *endpoint.counters();
+        self.now.transactions = endpoint.transaction_counters();
+        self.now.inbox_full = sum(|listener| listener.counters().inbox_full.load(Ordering::Relaxed));
+        self.now.unsent = sum(|listener| listener.counters().unsent.load(Ordering::Relaxed));
+        let (now, shown, metrics) = (self.now, self.shown, &self.metrics);
+        self.shown = now;
+        macro_rules! add {
+            ($($family:ident($label:literal) = $($part:ident).+,)*) => {
+                $(metrics.$family.add($label, now.$($part).+ - shown.$($part).+);)*
+            };
+        }
+        add! {
+            sip_received("request") = endpoint.requests,
+            sip_received("response") = endpoint.responses,
+            sip_received("keepalive") = endpoint.keepalives,
+            sip_sent("request") = sent_requests,
+            sip_sent("response") = sent_responses,
+            sip_malformed("answered") = endpoint.malformed_answered,
+            sip_malformed("dropped") = endpoint.malformed_dropped,
+            sip_dropped("forbidden") = endpoint.forbidden,
+            sip_dropped("misplaced") = endpoint.misplaced,
+            sip_dropped("overloaded") = endpoint.overloaded,
+            sip_dropped("merged") = transactions.merged,
+            sip_dropped("stray-ack") = transactions.stray_acks,
+            sip_dropped("stray-cancel") = transactions.stray_cancels,
+            sip_dropped("stray-response") = transactions.stray_responses,
+            sip_dropped("inbox-full") = inbox_full,
+            sip_dropped("unsent") = unsent,
+            proofs("challenged") = endpoint.challenged,
+            proofs("right") = endpoint.proved,
+            proofs("wrong") = endpoint.unproved,
+            registrations("accepted") = endpoint.registered,
+            registrations("refused") = endpoint.unregistered,
+        }
+        let again = now.transactions.retransmitted - shown.transactions.retransmitted;
+        metrics.sip_retransmitted.inc_by(again);
+        metrics.transactions.set(gauge(endpoint.transactions()));
+        metrics.bindings.set(gauge(endpoint.bindings()));
+        metrics.calls.set(gauge(endpoint.calls()));
+        metrics.media_ports_free.set(gauge(relay.free_ports()));
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
