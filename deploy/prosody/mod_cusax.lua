@@ -285,13 +285,16 @@ local function annotate(stanza, session)
 	if not session.cusax_optin or not st.is_stanza(stanza) or stanza.name ~= "iq" then return stanza; end
 	local kind = stanza.attr.type;
 	if session.host ~= host or kind ~= "result" and kind ~= "set" then return stanza; end
+	-- Others may send us what looks like a roster; only the server's own says what our user may see.
+	local from = stanza.attr.from;
+	if from and from ~= session.username .. "@" .. host then return stanza; end
 	local query = stanza:get_child("query", ns_roster);
 	-- Versions of the server's own are numbers: what has a mark already was annotated, and is sent again by a resumption.
 	if not query or tostring(query.attr.ver):find("-", 1, true) then return stanza; end
 	stanza = st.clone(stanza); -- one stanza is pushed to every resource, and not all have asked
 	query = stanza:get_child("query", ns_roster);
 	for item in query:childtags("item") do
-		local entry = addresses_of(session, item.attr.jid, item.attr);
+		local entry = addresses_of(session, item.attr.jid, (session.roster or {})[item.attr.jid]);
 		if entry then
 			for _, uri in ipairs(entry.held_list) do
 				item:add_direct_child(st.stanza("addr", { xmlns = ns_roster_addr, uri = uri, video = entry.video[uri] and "true" or nil }));

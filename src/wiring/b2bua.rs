@@ -86,17 +86,19 @@ pub fn start(
 /// Passes on what the operator wants.
 async fn steer(parts: Parts, control: mpsc::Sender<Control>) -> Result<&'static str, (&'static str, String)> {
     let (mut config, mut shutdown) = (parts.config.clone(), parts.shutdown.clone());
+    let started = Arc::clone(&config.borrow_and_update());
     let mut users = parts.users_changed.clone();
     loop {
         tokio::select! {
             () = shutdown.begun() => {
                 // The loop is gone already when nobody listens.
-                let _ = control.send(Control::Stop).await;
+                let grace = parts.config.borrow().control.drain.duration();
+                let _ = control.send(Control::Stop(grace)).await;
                 return Ok("b2bua control");
             }
             Ok(()) = config.changed() => {
                 let now = Arc::clone(&config.borrow_and_update());
-                match settings::sip(&now) {
+                match settings::reloaded(&started, &now) {
                     Ok(sip) => drop(control.send(Control::Settings(Arc::new(sip))).await),
                     Err(told) => warn!(%told, "the SIP part of the configuration was not taken"),
                 }

@@ -42,6 +42,17 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
     })
 }
 
+/// What a reload makes of it: the new policy, and everything else as it was at the start, since sockets that are bound
+/// and parts that run cannot follow (see [`Config::needs_restart`]).
+///
+/// # Errors
+/// As [`sip`].
+pub fn reloaded(started: &Config, now: &Config) -> Result<Settings, String> {
+    let mut mixed = started.clone();
+    mixed.policy = now.policy.clone();
+    sip(&mixed)
+}
+
 /// What a registrar grants.
 pub fn registrar(config: &Config) -> registrar::Settings {
     let register = &config.sip.register;

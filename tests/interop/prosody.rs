@@ -299,6 +299,23 @@ fn rosters_show_held_addresses_to_those_who_ask() {
         .expect("the whole roster, since addresses have changed");
     assert_eq!(stale.attr("ver"), push.attr("ver"));
 
+    // What somebody else sends in the form of a roster gets no addresses, whatever it says of subscriptions.
+    let mut stranger = stack.chat("carol@atlanta.example/phone");
+    let mark = bob.mark();
+    stranger
+        .send(&format!(
+            "<iq type='set' id='f' to='bob@atlanta.example/desk'><query xmlns='jabber:iq:roster'>\
+             <item jid='{ALICE}' subscription='both'/></query></iq>"
+        ))
+        .expect("sent");
+    let forged = bob
+        .stanza(mark, "what Carol sent", SOON, |stanza| {
+            let hers = stanza.attr("from") == Some("carol@atlanta.example/phone");
+            stanza.get_child("query", "jabber:iq:roster").filter(|_| hers).cloned()
+        })
+        .expect("it comes through");
+    assert_eq!(addresses(&forged, ALICE), Vec::<String>::new());
+
     // Whoever asks no more gets what every server gives, whatever version was kept.
     let plain = bob.iq("get", None, &get(&ver, "")).expect("an answer");
     let plain = plain
@@ -434,7 +451,10 @@ fn without_the_component_nothing_waits_and_no_number_is_stored() {
 
     let mark = bob.mark();
     stack.start_component();
-    stack.say(ToXmpp::AllRegistered { users: vec![] });
+    stack.say(ToXmpp::Everything {
+        registered: vec![],
+        phones: vec![],
+    });
     assert_eq!(
         reach_of(&mut bob, mark, "alice@atlanta.example/phone"),
         Vec::<String>::new(),
@@ -828,7 +848,12 @@ impl Stack {
                     });
                     let b2bua = async {
                         while let Some(ToB2bua::Resync) = questions.recv().await {
-                            let _ = answer.send(ToXmpp::AllRegistered { users: vec![] }).await;
+                            let _ = answer
+                                .send(ToXmpp::Everything {
+                                    registered: vec![],
+                                    phones: vec![],
+                                })
+                                .await;
                         }
                         std::future::pending::<()>().await;
                     };

@@ -4,6 +4,7 @@ In:   {"do": "send", "xml": "<iq …/>"}    sends a stanza as it is
       {"do": "presence"}                   sends initial presence, with entity capabilities
 Out:  {"event": "online" | "refused" | "ended"}
       {"event": "in", "xml": "<message …>"} each stanza that comes, in canonical XML
+      {"event": "roster", "xml": "<query …>"} before a stanza with a roster: that roster as its bytes came
 
 Ends when its input ends.
 """
@@ -11,11 +12,14 @@ Ends when its input ends.
 import asyncio
 import json
 import logging
+import re
 import sys
 from xml.etree import ElementTree
 
 import slixmpp
 
+ROSTER = re.compile(rb"<query\b[^>]*jabber:iq:roster.*?</query>", re.DOTALL)
+LONGEST = 1 << 20
 NOTIFY = ("http://jabber.org/protocol/activity+notify", "urn:xmpp:reach:0+notify", "urn:xmpp:vcard4+notify")
 
 
@@ -29,6 +33,7 @@ class Client(slixmpp.ClientXMPP):
         # One host, two virtual hosts, no certificates: the stream stays inside a namespace.
         self["feature_mechanisms"].unencrypted_plain = True
         self["feature_mechanisms"].unencrypted_scram = True
+        self.bytes_read = b""
         self.register_plugin("xep_0030")
         self.register_plugin("xep_0115")
         self.auto_authorize = None
@@ -37,7 +42,15 @@ class Client(slixmpp.ClientXMPP):
         self.add_event_handler("failed_all_auth", lambda _: say(event="refused"))
         self.add_event_handler("disconnected", lambda _: say(event="ended"))
 
+    def data_received(self, data):
+        self.bytes_read = (self.bytes_read + data)[-LONGEST:]
+        super().data_received(data)
+
     def show(self, stanza):
+        if stanza.xml.find("{jabber:iq:roster}query") is not None:
+            rosters = ROSTER.findall(self.bytes_read)
+            say(event="roster", xml=rosters[-1].decode() if rosters else "")
+            self.bytes_read = b""
         text = ElementTree.tostring(stanza.xml, encoding="unicode")
         say(event="in", xml=ElementTree.canonicalize(text))
         return stanza

@@ -430,7 +430,179 @@ fn requests_with_invented_dialogs_change_nothing() {
             );
         }
     }
+    // Nobody acknowledges the answers to these INVITEs, and that ends nothing either.
+    scene.world.run(40 * SECOND);
+    assert_eq!(
+        (scene.stage(scene.alice), scene.stage(scene.bob)),
+        (&Stage::Up, &Stage::Up)
+    );
     assert_eq!(scene.world.media.len(), 1);
+}
+
+#[test]
+fn a_call_can_be_given_up_while_the_store_thinks() {
+    let mut scene = Scene::registered(31);
+    scene.world.store_delay = SECOND;
+    scene.world.wire = Some(Vec::new());
+    let (alice, server) = (address(10, 5070), scene.world.address());
+    scene.alice_calls(BOB);
+    scene.world.run(SECOND / 2);
+    let invite = scene.world.said(alice, server).pop().expect("an INVITE");
+    assert!(invite.contains("Proxy-Authorization"), "{invite}");
+    let line = |name: &str| {
+        invite
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect(name)
+            .to_owned()
+    };
+    let cancel = format!(
+        "CANCEL {BOB} SIP/2.0\r\n{}\r\nMax-Forwards: 70\r\n{}\r\n{}\r\n{}\r\n{}\r\nContent-Length: 0\r\n\r\n",
+        line("Via"),
+        line("From"),
+        line("To"),
+        line("Call-ID"),
+        line("CSeq").replace("INVITE", "CANCEL"),
+    );
+    scene.world.inject(alice, cancel);
+    scene.nothing_is_left();
+    assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(487)));
+    assert!(scene.world.phone(scene.bob).requests(&Method::Invite).is_empty());
+}
+
+#[test]
+fn whoever_proves_nothing_is_answered_once() {
+    let mut scene = Scene::registered(32);
+    scene.world.wire = Some(Vec::new());
+    let (stranger, server) = (address(66, 5070), scene.world.address());
+    let message = |method: &str, to_tag: &str, more: &str| {
+        format!(
+            "{method} {BOB} SIP/2.0\r\nVia: SIP/2.0/UDP {stranger};branch=z9hG4bK{method}{}\r\nMax-Forwards: 70\r\n\
+             From: <{BOB}>;tag=1\r\nTo: <{BOB}>{to_tag}\r\nCall-ID: once\r\nCSeq: 1 {method}\r\n\
+             Contact: <sip:x@{stranger}>\r\n{more}Content-Length: 0\r\n\r\n",
+            more.len()
+        )
+    };
+    let rows = [
+        (message("INVITE", ";tag=invented", ""), 481),
+        (message("INVITE", "", "Require: 100rel\r\n"), 420),
+        (message("INVITE", "", ""), 407),
+        (message("BYE", "", ""), 481),
+        (message("OPTIONS", "", ""), 200),
+        (message("FANCY", "", ""), 501),
+    ];
+    for (text, status) in rows {
+        scene.world.inject(stranger, text.clone());
+        scene.world.run(40 * SECOND);
+        let answers = scene.world.said(server, stranger);
+        assert_eq!(answers.len(), 1, "{text}{answers:?}");
+        assert!(
+            answers[0].starts_with(&format!("SIP/2.0 {status} ")),
+            "{text}{answers:?}"
+        );
+        assert!(answers[0].len() <= text.len() * 3 / 2 + 400, "{}", answers[0]);
+        scene.world.wire = Some(Vec::new());
+        assert_eq!(scene.world.endpoint.transactions(), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_caller_is_not_hung_up_before_the_acknowledgement() {
+    let mut scene = Scene::registered(33);
+    scene.alice_calls(BOB);
+    let bob = scene.bob;
+    assert!(
+        scene
+            .world
+            .until(5 * SECOND, |world| world.phone(bob).stage == Stage::Up)
+    );
+    scene.world.wire = Some(Vec::new());
+    scene.world.act(bob, Phone::hang_up);
+    scene.nothing_is_left();
+    let wire = scene.world.wire.take().expect("somebody listened");
+    let (alice, server) = (address(10, 5070), scene.world.address());
+    let at = |from, to, start: &str| {
+        wire.iter()
+            .position(|(sender, receiver, bytes)| {
+                (*sender, *receiver) == (from, to) && bytes.starts_with(start.as_bytes())
+            })
+            .unwrap_or_else(|| panic!("no {start}"))
+    };
+    assert!(at(server, alice, "SIP/2.0 200") < at(alice, server, "ACK"));
+    assert!(at(alice, server, "ACK") < at(server, alice, "BYE"));
+    assert_eq!(scene.world.records[0].cause, Cause::CalleeHungUp);
+}
+
+#[test]
+fn another_branch_that_answers_is_hung_up() {
+    let mut scene = Scene::registered(34);
+    scene.world.wire = Some(Vec::new());
+    scene.alice_calls(BOB);
+    scene.world.run(5 * SECOND);
+    let (bob, server) = (address(20, 5070), scene.world.address());
+    let said = scene.world.said(bob, server);
+    let answer = said
+        .iter()
+        .find(|text| text.starts_with("SIP/2.0 200") && text.contains("INVITE"));
+    let answer = answer.expect("a 200").clone();
+    let message = Message::parse(answer.clone().into()).expect("ours");
+    let Message::Response(response) = message else {
+        panic!("{answer}")
+    };
+    let To(to) = response.headers.one().unwrap();
+    let other = answer.replace(&format!("tag={}", to.tag().unwrap()), "tag=otherbranch");
+    scene.world.wire = Some(Vec::new());
+    for _ in 0..2 {
+        scene.world.inject(bob, other.clone());
+        scene.world.run(3 * SECOND);
+    }
+    let said = scene.world.said(server, bob);
+    let to_other = |method: &str| {
+        let its = said
+            .iter()
+            .filter(|text| text.starts_with(method) && text.contains("tag=otherbranch"));
+        its.count()
+    };
+    assert_eq!(to_other("ACK"), 2, "{said:?}");
+    assert_eq!(to_other("BYE"), 1, "{said:?}");
+    assert_eq!(
+        (scene.stage(scene.alice), scene.stage(scene.bob)),
+        (&Stage::Up, &Stage::Up)
+    );
+    scene.world.act(scene.alice, Phone::hang_up);
+    scene.nothing_is_left();
+    assert_eq!(scene.world.records.len(), 1);
+}
+
+#[test]
+fn our_own_address_stands_for_the_domain() {
+    let mut scene = Scene::registered(35);
+    scene.alice_calls(&BOB.replace("sip.example.com", "192.0.2.1"));
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.bob), &Stage::Up);
+}
+
+#[test]
+fn a_registrar_of_another_domain_is_not_here() {
+    let mut scene = Scene::registered(36);
+    for uri in ["sip:evil.example", "tel:1", "sip:sip.example.com.evil.example"] {
+        let text = format!(
+            "REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10:5070;branch=z9hG4bK{}\r\nMax-Forwards: 70\r\n\
+             From: <{BOB}>;tag=1\r\nTo: <{BOB}>\r\nCall-ID: elsewhere\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n",
+            uri.len()
+        );
+        scene.world.inject(address(10, 5070), text);
+        scene.world.run(SECOND);
+        let last = scene
+            .world
+            .phone(scene.alice)
+            .responses()
+            .last()
+            .copied()
+            .unwrap()
+            .clone();
+        assert_eq!(last.status.code(), 404, "{uri}");
+    }
 }
 
 #[test]

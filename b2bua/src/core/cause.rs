@@ -44,6 +44,17 @@ pub fn of_failure(status: Status, via_trunk: bool) -> Outcome {
     }
 }
 
+/// What the one who asked for a change of a call hears of its failure on the other side: the same rules, and the call
+/// goes on.
+#[must_use]
+pub fn of_change(status: Status) -> Status {
+    match status.code() {
+        300..=399 | 401 | 407 | 420 | 421 | 422 | 494 => Status::NOT_ACCEPTABLE_HERE,
+        503 => Status::SERVER_INTERNAL_ERROR,
+        _ => status,
+    }
+}
+
 /// Carries the reason of one side's BYE or CANCEL over to ours for the other side. Only numbers cross: words could name
 /// what stands behind the other leg.
 pub fn carry(because: Option<&Request>, request: &mut Request) {
@@ -125,6 +136,26 @@ mod tests {
                     "{code} became {given}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_failed_change_shows_no_challenge_and_no_redirection() {
+        let rows = [
+            (200, 200),
+            (302, 488),
+            (401, 488),
+            (407, 488),
+            (415, 415),
+            (420, 488),
+            (481, 481),
+            (491, 491),
+            (503, 500),
+            (603, 603),
+        ];
+        for (status, expected) in rows {
+            let heard = of_change(Status::new(status).unwrap());
+            assert_eq!(heard.code(), expected, "{status}");
         }
     }
 

@@ -26,9 +26,9 @@ use cusax_common::core::sip::typed::{
     CallId, Credentials, From, MaxForwards, ProxyAuthenticate, Require, RetryAfter, To, Unsupported, Via,
     WwwAuthenticate,
 };
-use cusax_common::core::sip::{HeaderName, Host, Message, Method, Request, Response, Status, Uri, Value};
+use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
-use cusax_common::core::user::{Aor, User};
+use cusax_common::core::user::User;
 use jid::BareJid;
 use tracing::{Span, debug, info_span, trace};
 
@@ -38,10 +38,10 @@ use crate::core::cause;
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
-use crate::core::registrar::{self, Registrar};
+use crate::core::registrar::{self, Registrar, aor_of};
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
-use crate::core::transaction::{self, ClientId, Limits, ServerId, TransactionId, Transactions};
+use crate::core::transaction::{self, ClientId, Limits, Refusal, ServerId, TransactionId, Transactions};
 
 /// The SIP side of the service.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub struct Endpoint<E> {
     clients: HashMap<ClientId, (MediaId, Token)>,
     tokens: HashMap<(MediaId, Token), ClientId>,
     /// ACKs for 2xx, repeated for each copy of the 2xx until its transaction ends.
-    acks: HashMap<ClientId, (Flow, Bytes)>,
+    acks: HashMap<ClientId, Vec<Acked>>,
     fetches: HashMap<FetchId, Fetching>,
     next_fetch: u64,
     /// Users with registered phones whose records are to be looked at again.
@@ -162,6 +162,15 @@ pub struct Counters {
     pub registered: u64,
     /// Registrations refused though the proof held.
     pub unregistered: u64,
+}
+
+/// An ACK that was sent: for the 2xx with this tag of the callee's, since each branch of a fork may send one
+/// (RFC 3261 §13.2.2.4).
+#[derive(Debug)]
+struct Acked {
+    to_tag: Option<String>,
+    flow: Flow,
+    bytes: Bytes,
 }
 
 #[derive(Debug)]
@@ -341,15 +350,11 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_bridge(&mut self, now: Now, message: ToB2bua) {
         match message {
             ToB2bua::Resync => {
-                let users = self.registrar.everybody();
-                self.outputs.push_back(Output::Bridge(ToXmpp::AllRegistered { users }));
-                for (jid, busy) in &self.busy {
-                    let activity = busy.activity();
-                    self.outputs.push_back(Output::Bridge(ToXmpp::Phone {
-                        jid: jid.clone(),
-                        activity,
-                    }));
-                }
+                let registered = self.registrar.everybody();
+                let phones = self.busy.iter().map(|(jid, busy)| (jid.clone(), busy.activity()));
+                let phones = phones.collect();
+                self.outputs
+                    .push_back(Output::Bridge(ToXmpp::Everything { registered, phones }));
             }
         }
         self.settle(now);
@@ -443,13 +448,18 @@ impl<E: Entropy> Endpoint<E> {
             Tx::Transmit { flow, bytes } => self.outputs.push_back(Output::Transmit { flow, bytes }),
             Tx::Request { server, flow, request } => self.request(now, server, flow, request),
             Tx::Refused { flow, request, why } => {
-                self.counters.overloaded += 1;
+                match why {
+                    Refusal::Full => self.counters.overloaded += 1,
+                    Refusal::Unmatchable(_) => self.counters.malformed_answered += 1,
+                }
                 self.respond_statelessly(flow, &request, why.status());
             }
             Tx::Ack { flow, request, .. } => self.ack(now, flow, &request),
             Tx::Cancelled { invite } => {
                 if let Some(&call) = self.servers.get(&invite) {
                     self.with_call(now, call, |call, cx| call.handle_cancel(cx, invite));
+                } else {
+                    self.give_up_proof(now, invite);
                 }
             }
             Tx::Response { client, response } => self.response(now, client, &response),
@@ -485,11 +495,7 @@ impl<E: Entropy> Endpoint<E> {
             let Some(&call) = self.dialogs.get(&id) else {
                 // An invented To tag never gets past authentication by being "in a dialog".
                 self.counters.misplaced += 1;
-                return self.respond(
-                    now,
-                    server,
-                    request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
-                );
+                return self.respond_once(server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
             };
             if request.method == Method::Invite {
                 self.servers.insert(server, call);
@@ -499,10 +505,10 @@ impl<E: Entropy> Endpoint<E> {
             });
         }
         if let Some(refusal) = self.unserved(&request) {
-            return self.respond(now, server, refusal);
+            return self.respond_once(server, refusal);
         }
         match request.method {
-            Method::Options => self.respond(now, server, call::capabilities(&request)),
+            Method::Options => self.respond_once(server, call::capabilities(&request)),
             Method::Invite if self.settings.trunk_of(&flow).is_some() => {
                 let name = self
                     .settings
@@ -514,14 +520,10 @@ impl<E: Entropy> Endpoint<E> {
             Method::Register | Method::Invite => self.authenticate(now, server, flow, request),
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify | Method::Refer => {
                 self.counters.misplaced += 1;
-                self.respond(
-                    now,
-                    server,
-                    request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
-                );
+                self.respond_once(server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
             }
-            Method::Other(_) => self.respond(now, server, request.response(Status::NOT_IMPLEMENTED)),
-            _ => self.respond(now, server, call::not_allowed(&request)),
+            Method::Other(_) => self.respond_once(server, request.response(Status::NOT_IMPLEMENTED)),
+            _ => self.respond_once(server, call::not_allowed(&request)),
         }
     }
 
@@ -540,6 +542,14 @@ impl<E: Entropy> Endpoint<E> {
                 return Some(response);
             }
             Err(_) => return Some(request.response(Status::BAD_REQUEST)),
+        }
+        // RFC 3261 §10.3 item 1: a registrar of another domain is not here.
+        let elsewhere = match &request.uri {
+            Uri::Sip(uri) => !self.settings.is_local(&uri.host.to_string(), uri.port),
+            Uri::Tel(_) | Uri::Other(_) => true,
+        };
+        if request.method == Method::Register && elsewhere {
+            return Some(request.response(Status::NOT_FOUND));
         }
         let hops = request.headers.opt::<MaxForwards>();
         match (hops, &request.method) {
@@ -563,10 +573,21 @@ impl<E: Entropy> Endpoint<E> {
                     credentials,
                 });
                 if let Err(Fetching::Proof(unproved)) = self.fetch(query, Fetching::Proof(waiting)) {
-                    self.overloaded(now, server, &unproved.request);
+                    self.overloaded(server, &unproved.request);
                 }
             }
             Err(_) => self.challenge(now, server, flow, &request, false),
+        }
+    }
+
+    /// The caller gave up while the store was asked who they are.
+    fn give_up_proof(&mut self, now: Now, invite: ServerId) {
+        let waiting = self.fetches.iter().find_map(|(id, fetching)| match fetching {
+            Fetching::Proof(unproved) if unproved.server == invite => Some(*id),
+            _ => None,
+        });
+        if let Some(Fetching::Proof(unproved)) = waiting.and_then(|id| self.fetches.remove(&id)) {
+            self.respond(now, invite, unproved.request.response(Status::REQUEST_TERMINATED));
         }
     }
 
@@ -578,7 +599,7 @@ impl<E: Entropy> Endpoint<E> {
             credentials,
         } = unproved;
         let Ok(user) = answer else {
-            return self.overloaded(now, server, &request);
+            return self.overloaded(server, &request);
         };
         let realm = self.realm(&request);
         match self
@@ -615,7 +636,7 @@ impl<E: Entropy> Endpoint<E> {
     fn call_by(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, proof: &Authenticated) {
         let user = Arc::clone(proof.user());
         let aor = match request.headers.one::<From>() {
-            Ok(From(from)) => aor_of(&from.uri),
+            Ok(From(from)) => aor_of(&self.settings.at_home(from.uri)),
             Err(_) => None,
         };
         let own = aor.filter(|aor| user.aors.contains(aor));
@@ -638,10 +659,11 @@ impl<E: Entropy> Endpoint<E> {
     /// Begins a call for a caller who was proved.
     fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
         if self.draining || self.calls.len() >= self.settings.max_calls {
-            return self.overloaded(now, server, &request);
+            return self.overloaded(server, &request);
         }
         let ours = |host: &str, port| self.settings.is_local(host, port);
-        let dialled = match dialplan::dial(&request.uri.to_string(), &self.settings.plan, ours) {
+        let uri = self.settings.at_home(request.uri.clone());
+        let dialled = match dialplan::dial(&uri.to_string(), &self.settings.plan, ours) {
             Ok(dialled) => dialled,
             Err(reject) => return self.undiallable(now, server, &request, &caller, reject),
         };
@@ -670,7 +692,11 @@ impl<E: Entropy> Endpoint<E> {
                 );
                 self.after_call(now, id);
             }
-            Err(response) => self.respond(now, server, *response),
+            Err(refused) => {
+                let (response, record) = *refused;
+                self.outputs.push_back(Output::Record(record));
+                self.respond(now, server, response);
+            }
         }
         drop(entered);
     }
@@ -699,14 +725,20 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn response(&mut self, now: Now, client: ClientId, response: &Response) {
-        // A copy of a 2xx: its ACK was lost.
         if response.status.is_success()
-            && let Some((flow, bytes)) = self.acks.get(&client)
+            && let Some(acks) = self.acks.get(&client)
         {
-            return self.outputs.push_back(Output::Transmit {
-                flow: *flow,
-                bytes: bytes.clone(),
-            });
+            let tag = tag_of(&response.headers);
+            // A copy of a 2xx: its ACK was lost.
+            if let Some(ack) = acks.iter().find(|ack| ack.to_tag == tag) {
+                return self.outputs.push_back(Output::Transmit {
+                    flow: ack.flow,
+                    bytes: ack.bytes.clone(),
+                });
+            }
+            if acks.len() >= MAX_FORKS {
+                return;
+            }
         }
         if let Some(&(call, token)) = self.clients.get(&client) {
             self.with_call(now, call, |call, cx| call.handle_response(cx, token, response));
@@ -774,7 +806,14 @@ impl<E: Entropy> Endpoint<E> {
                 self.add_via(flow, &mut request);
                 let bytes = request.to_bytes();
                 if let Some(&client) = self.tokens.get(&(id, token)) {
-                    self.acks.insert(client, (flow, bytes.clone()));
+                    let to_tag = tag_of(&request.headers);
+                    let acks = self.acks.entry(client).or_default();
+                    acks.retain(|ack| ack.to_tag != to_tag);
+                    acks.push(Acked {
+                        to_tag,
+                        flow,
+                        bytes: bytes.clone(),
+                    });
                 }
                 self.outputs.push_back(Output::Transmit { flow, bytes });
             }
@@ -861,16 +900,21 @@ impl<E: Entropy> Endpoint<E> {
                 Header::ProxyAuthorization => response.headers.put(&ProxyAuthenticate(challenge)),
             }
         }
-        self.tag(&mut response);
-        // Sent once: nobody who has proved nothing makes us repeat ourselves.
-        let _ = self.transactions.respond_once(server, &response);
+        self.respond_once(server, response);
     }
 
-    fn overloaded(&mut self, now: Now, server: ServerId, request: &Request) {
+    fn overloaded(&mut self, server: ServerId, request: &Request) {
         self.counters.overloaded += 1;
         let mut response = request.response(Status::SERVICE_UNAVAILABLE);
         response.headers.put(&RetryAfter::new(RETRY_SECONDS));
-        self.respond(now, server, response);
+        self.respond_once(server, response);
+    }
+
+    /// Answers whoever has proved nothing: once, and without a memory of it (see [`Transactions::respond_once`]).
+    fn respond_once(&mut self, server: ServerId, mut response: Response) {
+        self.tag(&mut response);
+        // A final response was sent before: the first one stands.
+        let _ = self.transactions.respond_once(server, &response);
     }
 
     /// Answers in a transaction; every response but 100 gets a To tag (RFC 3261 §8.2.6.2).
@@ -922,7 +966,7 @@ impl<E: Entropy> Endpoint<E> {
             _ => request.headers.one::<From>().ok().map(|From(from)| from.uri),
         };
         spoken_for
-            .and_then(|uri| aor_of(&uri))
+            .and_then(|uri| aor_of(&self.settings.at_home(uri)))
             .and_then(|aor| {
                 self.settings
                     .domains
@@ -942,15 +986,6 @@ impl<E: Entropy> Endpoint<E> {
     }
 }
 
-/// The AOR that a URI names, if it names one.
-#[must_use]
-pub fn aor_of(uri: &Uri) -> Option<Aor> {
-    match uri {
-        Uri::Sip(sip) => Aor::new(&sip.user_decoded()?, &sip.host.to_string()).ok(),
-        Uri::Tel(_) | Uri::Other(_) => None,
-    }
-}
-
 /// The dialog that a request says it belongs to: it has a To tag.
 fn dialog_id(request: &Request) -> Option<DialogId> {
     let To(to) = request.headers.one().ok()?;
@@ -959,6 +994,11 @@ fn dialog_id(request: &Request) -> Option<DialogId> {
         call_id,
         local_tag: to.tag()?.to_owned(),
     })
+}
+
+/// The callee's tag.
+fn tag_of(headers: &Headers) -> Option<String> {
+    headers.one::<To>().ok()?.tag().map(str::to_owned)
 }
 
 /// REGISTER is challenged as by a registrar, calls as by a proxy (RFC 3261 §22.2, §22.3).
@@ -979,6 +1019,8 @@ fn is_keepalive(bytes: &[u8]) -> bool {
 const BRANCH_COOKIE: &str = "z9hG4bK";
 /// Random bytes in a tag or branch.
 const TAG_BYTES: usize = 12;
+/// The most branches behind one INVITE of ours whose answers are acknowledged.
+const MAX_FORKS: usize = 8;
 /// The most questions that wait for the store.
 const MAX_FETCHES: usize = 4096;
 /// The most users that are looked at again at one time, so that calls find the store free.

@@ -40,6 +40,19 @@ pub fn cross(from: &Headers, to: &mut Headers) {
     }
 }
 
+/// As [`cross`], for a caller who wants to stay unknown: nothing that this table does not know, since anything could be
+/// in it.
+pub fn cross_known(from: &Headers, to: &mut Headers) {
+    for (name, value) in from.iter() {
+        let known = TABLE
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name.as_str()));
+        if known.is_some_and(|(_, fate)| *fate == Fate::Cross) {
+            to.push(name, value.to_value());
+        }
+    }
+}
+
 fn begins(name: &str, start: &str) -> bool {
     name.get(..start.len())
         .is_some_and(|head| head.eq_ignore_ascii_case(start))

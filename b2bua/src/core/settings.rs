@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::policy::Policy;
+use cusax_common::core::sip::Uri;
 use cusax_common::core::user::Algorithm;
 use ipnet::IpNet;
 
@@ -68,6 +69,21 @@ impl Settings {
                     listener.public.ip() == ip && port.is_none_or(|port| port == listener.public.port())
                 })
             })
+    }
+
+    /// The same address in the first of our domains, if it names a listener's own address instead of a domain.
+    #[must_use]
+    pub fn at_home(&self, uri: Uri) -> Uri {
+        let Uri::Sip(mut sip) = uri else { return uri };
+        let is_address = sip.host.ip().is_some();
+        if let (true, Some(domain)) = (is_address, self.domains.first())
+            && self.is_local(&sip.host.to_string(), sip.port)
+            && let Ok(host) = domain.parse()
+        {
+            sip.host = host;
+            sip.port = None;
+        }
+        Uri::Sip(sip)
     }
 
     /// The trunk that sends from this address, if the flow came from one.

@@ -61,8 +61,8 @@ pub enum Control {
     Settings(Arc<Settings>),
     /// Users were changed.
     UsersChanged,
-    /// End every call and return.
-    Stop,
+    /// End every call and return, within this time.
+    Stop(Duration),
 }
 
 /// Runs until [`Control::Stop`] and until what was up has ended, or the time for that is over.
@@ -101,6 +101,11 @@ where
     let mut unsaid = false;
     let mut stop_by = None;
     loop {
+        // A resync says everything that found no room, once for each time that the loop wakes.
+        if unsaid && to_xmpp.capacity() > to_xmpp.max_capacity() / 2 {
+            unsaid = false;
+            endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
+        }
         while let Some(output) = endpoint.poll_output() {
             match output {
                 Output::Transmit { flow, bytes } => {
@@ -113,10 +118,15 @@ where
                 Output::Fetch { id, query } => {
                     tokio::spawn(fetch(Arc::clone(&users), id, query, answers.clone()));
                 }
-                // Full may become empty; closed stays so, when the service stops, and is not to be tried again.
-                Output::Bridge(message) => {
-                    unsaid |= matches!(to_xmpp.try_send(message), Err(mpsc::error::TrySendError::Full(_)));
-                }
+                Output::Bridge(message) => match to_xmpp.try_send(message) {
+                    Err(mpsc::error::TrySendError::Full(ToXmpp::Charge(notice))) => {
+                        error!(session = %notice.session, "charge notice lost: the XMPP side is behind");
+                        meter.notice_lost();
+                    }
+                    Err(mpsc::error::TrySendError::Full(_)) => unsaid = true,
+                    // The service stops: nobody is left to hear it.
+                    Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+                },
                 Output::Record(record) => {
                     meter.record(&record);
                     records.keep(record);
@@ -127,12 +137,6 @@ where
         }
         if endpoint.is_drained() {
             break;
-        }
-        // Every bridge message states the whole truth, so saying all again makes up for any that found no room.
-        if unsaid && to_xmpp.capacity() > to_xmpp.max_capacity() / 2 {
-            unsaid = false;
-            endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
-            continue;
         }
         let wake = [endpoint.poll_timeout().map(Instant::from_std), stop_by]
             .into_iter()
@@ -155,9 +159,14 @@ where
             asked = control.recv(), if stop_by.is_none() => match asked {
                 Some(Control::Settings(settings)) => endpoint.handle_settings(settings),
                 Some(Control::UsersChanged) => endpoint.handle_users_changed(clock::now()),
-                Some(Control::Stop) | None => {
+                Some(Control::Stop(grace)) => {
                     info!(calls = endpoint.calls(), "ending calls");
-                    stop_by = Some(Instant::now() + DRAIN);
+                    stop_by = Some(Instant::now() + grace);
+                    endpoint.drain(clock::now());
+                }
+                // Nobody is left who could say how long to wait.
+                None => {
+                    stop_by = Some(Instant::now());
                     endpoint.drain(clock::now());
                 }
             },
@@ -181,8 +190,6 @@ where
 const ROUND: Duration = Duration::from_secs(1);
 /// Answers that may wait for the loop: as many as questions the endpoint asks at most, so no sender ever waits.
 const ANSWERS: usize = 4096;
-/// How long ending calls may take once the service stops.
-const DRAIN: Duration = Duration::from_secs(5);
 /// How long the store may take for one user before the caller is told 503.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Records and bindings that may wait for their store.

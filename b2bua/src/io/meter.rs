@@ -64,6 +64,11 @@ impl Meter {
         }
     }
 
+    /// A notice of cost found no room on its way to the XMPP side.
+    pub fn notice_lost(&self) {
+        self.metrics.notices.count("lost");
+    }
+
     /// The relay said something.
     pub fn media(&mut self, event: &MediaEvent) {
         let metrics = &self.metrics;

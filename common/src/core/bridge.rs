@@ -26,10 +26,12 @@ pub enum ToXmpp {
         /// In the order of the user record.
         aors: Vec<Aor>,
     },
-    /// Every registration there is, after a start or on request; users not named are not reachable.
-    AllRegistered {
+    /// Everything there is, after a start or on request: users not named are not reachable, or not on the phone.
+    Everything {
         /// As in `Registered`.
-        users: Vec<(BareJid, Vec<Aor>)>,
+        registered: Vec<(BareJid, Vec<Aor>)>,
+        /// As in `Phone`.
+        phones: Vec<(BareJid, PhoneActivity)>,
     },
     /// What a user's phones are doing.
     Phone {
@@ -73,6 +75,6 @@ pub struct ChargeNotice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ToB2bua {
-    /// Say everything again: [`ToXmpp::AllRegistered`], then one [`ToXmpp::Phone`] for each user in a call.
+    /// Say everything again: one [`ToXmpp::Everything`].
     Resync,
 }

@@ -36,6 +36,8 @@ pub struct Login<'a> {
 struct Inbox {
     states: Vec<String>,
     stanzas: Vec<Element>,
+    /// Rosters, byte for byte.
+    rosters: Vec<String>,
 }
 
 impl Chat {
@@ -66,10 +68,12 @@ impl Chat {
                     continue;
                 };
                 let mut inbox = shared.lock().expect(NO_PANIC);
-                match (line["event"].as_str(), line["xml"].as_str().map(str::parse::<Element>)) {
-                    (Some("in"), Some(Ok(stanza))) => inbox.stanzas.push(stanza),
-                    (Some(state), _) => inbox.states.push(state.to_owned()),
-                    _ => {}
+                let xml = line["xml"].as_str().unwrap_or_default();
+                match line["event"].as_str() {
+                    Some("in") => inbox.stanzas.extend(xml.parse::<Element>()),
+                    Some("roster") => inbox.rosters.push(xml.to_owned()),
+                    Some(state) => inbox.states.push(state.to_owned()),
+                    None => {}
                 }
             }
         });
@@ -139,6 +143,20 @@ impl Chat {
             .get_child("query", "jabber:iq:roster")
             .cloned()
             .context("no roster came")
+    }
+
+    /// The roster as [`roster`](Self::roster) asks for it, byte for byte as it came.
+    ///
+    /// # Errors
+    /// When no result comes.
+    pub fn roster_bytes(&mut self, annotated: Annotation) -> Result<String> {
+        self.roster(annotated)?;
+        let rosters = &self.inbox.lock().expect(NO_PANIC).rosters;
+        rosters
+            .last()
+            .filter(|bytes| !bytes.is_empty())
+            .cloned()
+            .context("the bytes of the roster were not seen")
     }
 
     /// How many stanzas have come: what comes later is after this mark.

@@ -48,6 +48,10 @@ pub struct World {
     pub commands: Vec<(Duration, MediaCommand)>,
     /// What is kept in the shared state.
     pub kept: BTreeMap<String, Bytes>,
+    /// Everything that was sent, when somebody listens: from, to, bytes.
+    pub wire: Option<Vec<(SocketAddr, SocketAddr, Bytes)>>,
+    /// How long the store thinks.
+    pub store_delay: Duration,
     /// Whether the store answers.
     pub store_up: bool,
     /// How many more media sessions there is room for.
@@ -97,6 +101,8 @@ impl World {
             media: BTreeSet::new(),
             commands: Vec::new(),
             kept: BTreeMap::new(),
+            wire: None,
+            store_delay: STORE_DELAY,
             store_up: true,
             ports: usize::MAX,
             address,
@@ -250,7 +256,7 @@ impl World {
             match output {
                 Output::Transmit { flow, bytes } => self.post(self.address, flow.remote, bytes),
                 Output::Media(command) => self.engine(command),
-                Output::Fetch { id, query } => self.later(STORE_DELAY, Event::Fetched { id, query }),
+                Output::Fetch { id, query } => self.later(self.store_delay, Event::Fetched { id, query }),
                 Output::Bridge(message) => self.bridge.push((self.now, message)),
                 Output::Record(record) => self.records.push(record),
                 Output::Keep { key, value, .. } => {
@@ -315,7 +321,19 @@ impl World {
         self.users.iter().find(holds).cloned()
     }
 
+    /// What was sent from one to the other since [`wire`](Self::wire) is there, as text.
+    pub fn said(&self, from: SocketAddr, to: SocketAddr) -> Vec<String> {
+        let wire = self.wire.iter().flatten();
+        let between = wire.filter(|(sender, receiver, _)| (*sender, *receiver) == (from, to));
+        between
+            .map(|(_, _, bytes)| String::from_utf8_lossy(bytes).into_owned())
+            .collect()
+    }
+
     fn post(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        if let Some(wire) = &mut self.wire {
+            wire.push((from, to, bytes.clone()));
+        }
         for delay in self.weather.arrivals(&mut self.entropy) {
             self.later(
                 delay,
@@ -341,7 +359,7 @@ pub fn address(last: u8, port: u16) -> SocketAddr {
 
 /// What the calendar says when a world begins, in milliseconds.
 const WALL_EPOCH: u64 = 1_790_000_000_000;
-/// How long the store thinks.
+/// How long the store thinks, unless a test says otherwise.
 const STORE_DELAY: Duration = Duration::from_millis(2);
 /// How long the media engine thinks.
 const ENGINE_DELAY: Duration = Duration::from_millis(1);

@@ -204,11 +204,13 @@ impl<N: ReadNumber> Module<N> {
                     self.link.changed([jid]);
                 }
             }
-            ToXmpp::AllRegistered { users } => {
-                let changed = self.directory.all_registered(users);
+            ToXmpp::Everything { registered, phones } => {
+                let changed = self.directory.all_registered(registered);
                 self.link.changed(changed);
-                // Calls that are up are told after this; those not told are over.
                 self.phones.forget_all();
+                for (jid, activity) in phones {
+                    self.phones.set(jid, activity);
+                }
             }
             ToXmpp::Phone { jid, activity } => self.phones.set(jid, activity),
             ToXmpp::Charge(notice) => {

@@ -79,7 +79,10 @@ impl World {
     fn settled(users: Vec<User>) -> Self {
         let mut world = Self::new(users);
         world.machine.handle_connected(world.now, &mut Seeded::new(2));
-        world.bridge(ToXmpp::AllRegistered { users: vec![] });
+        world.bridge(ToXmpp::Everything {
+            registered: vec![],
+            phones: vec![],
+        });
         assert!(world.machine.is_settled());
         world
     }
@@ -317,7 +320,10 @@ fn many_users_go_in_chunks() {
             )
         })
         .collect();
-    world.bridge(ToXmpp::AllRegistered { users: all });
+    world.bridge(ToXmpp::Everything {
+        registered: all,
+        phones: vec![],
+    });
     assert!(world.plugin.map.iter().all(|entry| entry.reach.len() == 1));
     assert!(world.plugin.deltas > 1, "{} deltas", world.plugin.deltas);
 }
@@ -399,7 +405,10 @@ fn a_plugin_of_another_version_is_refused_with_a_reason() {
     let mut world = World::new(vec![alice()]);
     world.plugin.version = Some(2);
     world.machine.handle_connected(world.now, &mut Seeded::new(2));
-    world.bridge(ToXmpp::AllRegistered { users: vec![] });
+    world.bridge(ToXmpp::Everything {
+        registered: vec![],
+        phones: vec![],
+    });
     let reason = world.machine.refusal().unwrap().to_owned();
     assert!(reason.contains("version 2") && reason.contains("version 1"), "{reason}");
     assert_eq!(world.plugin.bulks, 0);
@@ -422,7 +431,10 @@ fn a_silent_plugin_is_asked_again_and_ever_less_often() {
     let mut world = World::new(vec![alice()]);
     world.plugin.mute = true;
     world.machine.handle_connected(world.now, &mut Seeded::new(2));
-    world.bridge(ToXmpp::AllRegistered { users: vec![] });
+    world.bridge(ToXmpp::Everything {
+        registered: vec![],
+        phones: vec![],
+    });
     let mut wakes = 0;
     let begin = world.now;
     while world.now < begin + Duration::from_secs(600) {
@@ -468,7 +480,10 @@ fn activity_is_published_once_and_again_when_the_answer_was_lost() {
         "the end of a call is not lost with a stream"
     );
     world.bridge(phone(PhoneActivity::Audio));
-    world.bridge(ToXmpp::AllRegistered { users: vec![] });
+    world.bridge(ToXmpp::Everything {
+        registered: vec![],
+        phones: vec![],
+    });
     assert_eq!(
         published(&mut world),
         ["on_the_phone", ""],
@@ -638,7 +653,10 @@ fn a_store_that_fails_is_read_again() {
     ));
     world.machine.handle_fetched(world.now, Fetched::Page(None));
     world.machine.handle_connected(world.now, &mut Seeded::new(2));
-    world.bridge(ToXmpp::AllRegistered { users: vec![] });
+    world.bridge(ToXmpp::Everything {
+        registered: vec![],
+        phones: vec![],
+    });
     assert_eq!(world.plugin.bulks, 0, "half a directory is not told");
     world.pass(super::module::READ_AGAIN);
     assert_eq!(world.plugin.map.len(), 1);
@@ -856,7 +874,7 @@ proptest! {
         world.plugin.mute = false;
         world.plugin.lose_one = false;
         let all = (0..4).filter(|&n| phones[n]).map(|n| (people[n].jid.clone(), vec![format!("sip:{n}@s.example").parse().unwrap()]));
-        world.bridge(ToXmpp::AllRegistered { users: all.collect() });
+        world.bridge(ToXmpp::Everything { registered: all.collect(), phones: vec![] });
         world.reconnect();
         // A plugin that lost its map finds out by the next change at the latest.
         world.hear(&format!("<message xmlns='{}' from='{DOMAIN}' to='{COMPONENT}'><need-sync xmlns='{}' version='1'/></message>", ns::COMPONENT, ns::PLUGIN));

@@ -9,7 +9,8 @@ use cusax_common::core::sip::typed::{Allow, Contact, ContentType, From, MaxForwa
 use cusax_common::core::sip::{HeaderName, Headers, Host, Method, Request, Response, SipUri, Status, Uri, Value};
 
 use super::{Call, Caller, Context, Leg};
-use crate::core::dialog::{Dialog, DialogId, set_sdp};
+use crate::core::cause;
+use crate::core::dialog::{Dialog, DialogId, MAX_FORWARDS, set_sdp};
 use crate::core::flow::Flow;
 use crate::core::headers;
 use crate::core::identity;
@@ -58,7 +59,7 @@ pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, ta
     let listener = contact(cx, target.flow);
     let audience = identity::Audience::of(plan);
     let party = call.caller.party();
-    let named = identity::name_caller(party, &call.invite.headers, &audience);
+    let named = identity::name_caller(party, &call.invite.headers, &audience, &cx.settings.plan);
     let id = DialogId {
         call_id: cx.draw(),
         local_tag: cx.draw(),
@@ -73,14 +74,18 @@ pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, ta
     );
     let mut leg = Leg::new(Side::Callee, dialog, cx.entropy);
     let mut request = leg.dialog.request(Method::Invite);
-    headers::cross(&call.invite.headers, &mut request.headers);
+    if identity::wants_privacy(&call.invite.headers) {
+        headers::cross_known(&call.invite.headers, &mut request.headers);
+    } else {
+        headers::cross(&call.invite.headers, &mut request.headers);
+    }
     let hops = call
         .invite
         .headers
         .opt::<MaxForwards>()
         .ok()
         .flatten()
-        .map_or(70, |MaxForwards(hops)| hops);
+        .map_or(MAX_FORWARDS, |MaxForwards(hops)| hops);
     request.headers.replace(&MaxForwards(hops.saturating_sub(1)));
     request.headers.replace(&Allow::of(METHODS));
     request.headers.replace(&Supported::default());
@@ -125,7 +130,7 @@ impl Call {
         far: &Response,
         body: Option<Bytes>,
     ) -> Response {
-        let mut response = request.response(far.status);
+        let mut response = request.response(cause::of_change(far.status));
         dress(self, side, &mut response, Some(far));
         match body {
             Some(body) => set_sdp(&mut response.headers, &mut response.body, body),
@@ -176,6 +181,16 @@ pub fn copy_body(headers: &Headers, body: &Bytes, to: &mut Request) {
     if let Ok(Some(kind)) = headers.opt::<ContentType>() {
         to.headers.replace(&kind);
         to.body = body.clone();
+    }
+}
+
+/// Whether a body is none of our business. What may hold a session description (or another message, which may) would show
+/// one party the address of the other.
+pub fn may_cross(headers: &Headers) -> bool {
+    match headers.opt::<ContentType>() {
+        Ok(Some(kind)) => !kind.is(SDP) && !kind.is_composite(),
+        Ok(None) => true,
+        Err(_) => false,
     }
 }
 

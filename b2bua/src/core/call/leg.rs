@@ -21,8 +21,6 @@ pub struct Leg {
     pub origin: Origin,
     /// The call's INVITE, or a later one, that this side sent and that has no final answer yet.
     pub asked: Option<ServerId>,
-    /// The INVITE that we sent to this side and that has no final answer yet.
-    pub asking: Option<Token>,
     /// A 2xx of this side that waits for the other side's ACK to carry the answer (late offer): token and number.
     pub unacknowledged: Option<(Token, u32)>,
 }
@@ -35,7 +33,6 @@ impl Leg {
             dialog,
             origin: Origin::new(entropy),
             asked: None,
-            asking: None,
             unacknowledged: None,
         }
     }

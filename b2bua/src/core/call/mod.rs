@@ -33,7 +33,7 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::{self, CallerKind, Decision, NumberClass};
 use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
 use cusax_common::core::secret::Pii;
-use cusax_common::core::sip::typed::{CSeq, ContentType};
+use cusax_common::core::sip::typed::{CSeq, ContentType, To};
 use cusax_common::core::sip::{Headers, Method, Request, Response, Status};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Aor, User};
@@ -121,6 +121,8 @@ pub struct Call {
     open: usize,
     facts: Facts,
     recorded: bool,
+    /// A BYE that waits until the caller has acknowledged our 2xx (RFC 3261 §15).
+    held_bye: Option<Request>,
 }
 
 /// Our own RTP addresses.
@@ -138,6 +140,20 @@ struct FarLeg {
     state: FarState,
     /// The final status with which it failed.
     failed: Option<Status>,
+    /// A 2xx came: the dialog is that of the branch that sent it.
+    joined: bool,
+}
+
+impl FarLeg {
+    /// Whether this is a 2xx of a branch other than the one that was acknowledged before.
+    fn is_another_branch(&self, response: &Response) -> bool {
+        let tag = response
+            .headers
+            .one::<To>()
+            .ok()
+            .and_then(|to| to.tag().map(str::to_owned));
+        response.status.is_success() && self.joined && tag.is_some() && tag.as_deref() != self.leg.dialog.remote_tag()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +201,7 @@ impl Call {
     /// Begins with an INVITE whose sender was proved. The endpoint has read the Request-URI.
     ///
     /// # Errors
-    /// The response to send when it cannot become a call; nothing else remains of it then.
+    /// When it cannot become a call: the response to send, and the record to keep.
     #[expect(clippy::too_many_arguments, reason = "all of it comes from one request")]
     pub fn begin<E: Entropy>(
         cx: &mut Context<'_, E>,
@@ -196,11 +212,16 @@ impl Call {
         server: ServerId,
         flow: Flow,
         invite: Request,
-    ) -> Result<Self, Box<Response>> {
-        let offer = read_offer(cx, &invite, &invite.headers, &invite.body)?;
+    ) -> Result<Self, Box<(Response, CallRecord)>> {
+        let now = cx.now.wall;
+        let refuse = |response: Response| {
+            let record = refused(now, session, &caller, &invite, response.status, Cause::PeerFailed);
+            Box::new((response, record))
+        };
+        let offer = read_offer(cx, &invite, &invite.headers, &invite.body).map_err(|response| refuse(*response))?;
         let contact = invite::contact(cx, flow);
         let dialog = Dialog::answering(&invite, flow, cx.draw(), contact)
-            .map_err(|_| Box::new(invite.response(Status::BAD_REQUEST)))?;
+            .map_err(|_| refuse(invite.response(Status::BAD_REQUEST)))?;
         let mut near = Leg::new(Side::Caller, dialog, cx.entropy);
         near.asked = Some(server);
         let facts = Facts {
@@ -235,6 +256,7 @@ impl Call {
             open: 0,
             facts,
             recorded: false,
+            held_bye: None,
         };
         info!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
         cx.emit(CallOutput::Join(call.near.dialog.id().clone()));
@@ -258,7 +280,7 @@ impl Call {
     /// Whether nothing more can come of this call, late answers included.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over) && self.open == 0
+        matches!(self.phase, Phase::Over) && self.open == 0 && self.held_bye.is_none()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
@@ -363,6 +385,9 @@ impl Call {
         if leg.dialog.accept(ack, flow).is_err() {
             return;
         }
+        if side == Side::Caller {
+            self.release_bye(cx);
+        }
         match self.phase {
             Phase::Answering if side == Side::Caller => {
                 self.phase = Phase::Up;
@@ -376,6 +401,11 @@ impl Call {
 
     /// A response to a request of ours.
     pub fn handle_response<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, response: &Response) {
+        if let Some(index) = self.far.iter().position(|far| far.token == token)
+            && self.far[index].is_another_branch(response)
+        {
+            return self.dismiss_branch(cx, index, response);
+        }
         if self.is_waiting(token) {
             return;
         }
@@ -412,6 +442,7 @@ impl Call {
     /// A 2xx of ours was never acknowledged (RFC 3261 §13.3.1.4).
     pub fn handle_unacknowledged<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         self.hang_up_both(cx, Cause::PeerFailed);
+        self.release_bye(cx);
     }
 
     /// Time has come to `cx.now`.
@@ -543,7 +574,6 @@ impl Call {
                 crate::core::dialog::set_sdp(&mut request.headers, &mut request.body, body);
             }
             let token = self.token();
-            leg.asking = Some(token);
             cx.emit(CallOutput::Join(leg.dialog.id().clone()));
             info!(leg = "callee", "inviting");
             cx.emit(CallOutput::Send {
@@ -556,6 +586,7 @@ impl Call {
                 token,
                 state: FarState::Inviting,
                 failed: None,
+                joined: false,
             });
         }
     }
@@ -567,7 +598,7 @@ impl Call {
             (FarState::Inviting, status) if !status.is_final() => self.progress(cx, index, response),
             (FarState::Inviting, status) if status.is_success() => {
                 far.leg.dialog.learn(response);
-                far.leg.asking = None;
+                far.joined = true;
                 far.state = FarState::Answered;
                 self.answered(cx, index, response);
             }
@@ -577,6 +608,7 @@ impl Call {
             // It crossed our CANCEL, or another one has won: acknowledge, and hang up.
             (FarState::Cancelled, status) if status.is_success() => {
                 far.leg.dialog.learn(response);
+                far.joined = true;
                 self.dismiss(cx, index, response);
             }
             // A copy of a 2xx whose ACK waits for the caller's.
@@ -716,6 +748,18 @@ impl Call {
         self.send(cx, flow, bye);
     }
 
+    /// Another branch behind an INVITE of ours answered too, though one was taken (RFC 3261 §13.2.2.4): it is hung up.
+    fn dismiss_branch<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
+        let far = &self.far[index];
+        let (token, mut branch) = (far.token, far.leg.dialog.clone());
+        branch.learn(response);
+        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let (flow, request) = (branch.flow(), branch.ack(seq, None));
+        cx.emit(CallOutput::Ack { token, flow, request });
+        let bye = branch.request(Method::Bye);
+        self.send(cx, flow, bye);
+    }
+
     /// One target is out. When none is left, the caller hears the best of what came (RFC 3261 §16.7).
     fn failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) {
         let far = &mut self.far[index];
@@ -747,7 +791,12 @@ impl Call {
 
     /// Hangs up: whoever is not up yet is cancelled or refused, whoever is up gets BYE.
     fn bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, server: ServerId, request: &Request) {
+        if side == Side::Callee && self.winner.is_none() {
+            // A callee refuses by a response; it must not hang up what it has not answered (RFC 3261 §15).
+            return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+        }
         respond(cx, server, request.response(Status::OK));
+        self.held_bye = None;
         let cause = match side {
             _ if self.facts.answered.is_none() => Cause::Cancelled,
             Side::Caller => Cause::CallerHungUp,
@@ -774,10 +823,7 @@ impl Call {
             return self.abandon(cx, Status::SERVER_INTERNAL_ERROR, cause);
         }
         self.settle_modification(cx);
-        let bye = self.near.dialog.request(Method::Bye);
-        let flow = self.near.dialog.flow();
-        cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
-        self.send(cx, flow, bye);
+        self.part_with_caller(cx, None);
         self.end(cx, cause, Some(Side::Callee), None);
     }
 
@@ -817,30 +863,10 @@ impl Call {
         }
         self.recorded = true;
         self.deadline = None;
-        if let Some(side) = tell {
-            let leg = match side {
-                Side::Caller => Some(&mut self.near),
-                Side::Callee => self.winner.map(|winner| {
-                    self.far[winner].state = FarState::Gone;
-                    &mut self.far[winner].leg
-                }),
-            };
-            if let Some(leg) = leg {
-                // A 2xx that still waits for its late answer is acknowledged first: a dialog ends by rule.
-                if let Some((token, seq)) = leg.unacknowledged {
-                    let request = leg.acknowledge(seq, None);
-                    cx.emit(CallOutput::Ack {
-                        token,
-                        flow: leg.dialog.flow(),
-                        request,
-                    });
-                }
-                let mut bye = leg.dialog.request(Method::Bye);
-                crate::core::cause::carry(because, &mut bye);
-                let (flow, id) = (leg.dialog.flow(), leg.dialog.id().clone());
-                cx.emit(CallOutput::Leave(id));
-                self.send(cx, flow, bye);
-            }
+        match tell {
+            Some(Side::Caller) => self.part_with_caller(cx, because),
+            Some(Side::Callee) => self.part_with_callee(cx, because),
+            None => {}
         }
         if self.media.is_some() || matches!(self.phase, Phase::Opening(_)) {
             cx.emit(CallOutput::Media(MediaCommand::Close { id: self.id }));
@@ -858,6 +884,39 @@ impl Call {
             "call over"
         );
         cx.emit(CallOutput::Record(record));
+    }
+
+    /// Says goodbye to the caller, whose call was answered.
+    fn part_with_caller<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
+        acknowledge_open(cx, &mut self.near);
+        let mut bye = self.near.dialog.request(Method::Bye);
+        crate::core::cause::carry(because, &mut bye);
+        self.held_bye = Some(bye);
+        if !matches!(self.phase, Phase::Answering) {
+            self.release_bye(cx);
+        }
+    }
+
+    /// Sends the BYE that had to wait.
+    fn release_bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        if let Some(bye) = self.held_bye.take() {
+            cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
+            let flow = self.near.dialog.flow();
+            self.send(cx, flow, bye);
+        }
+    }
+
+    /// Says goodbye to the callee who answered.
+    fn part_with_callee<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
+        let Some(winner) = self.winner else { return };
+        self.far[winner].state = FarState::Gone;
+        let leg = &mut self.far[winner].leg;
+        acknowledge_open(cx, leg);
+        let mut bye = leg.dialog.request(Method::Bye);
+        crate::core::cause::carry(because, &mut bye);
+        let (flow, id) = (leg.dialog.flow(), leg.dialog.id().clone());
+        cx.emit(CallOutput::Leave(id));
+        self.send(cx, flow, bye);
     }
 
     fn record(&self, ended: Wall, cause: Cause) -> CallRecord {
@@ -977,9 +1036,13 @@ impl Call {
         if self.near.dialog.id() == id {
             return Some(&mut self.near);
         }
+        // Once one has won, the others are on their way out and have no say.
+        let winner = self.winner;
         self.far
             .iter_mut()
-            .map(|far| &mut far.leg)
+            .enumerate()
+            .filter(|(index, _)| winner.is_none_or(|winner| winner == *index))
+            .map(|(_, far)| &mut far.leg)
             .find(|leg| leg.dialog.id() == id)
     }
 
@@ -1022,6 +1085,15 @@ pub fn refused(
         status: status.code(),
         warning: Warned::None,
         impp: Impp::Absent,
+    }
+}
+
+/// A 2xx that still waits for its late answer is acknowledged before the BYE: a dialog ends by rule.
+fn acknowledge_open<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg) {
+    if let Some((token, seq)) = leg.unacknowledged {
+        let request = leg.acknowledge(seq, None);
+        let flow = leg.dialog.flow();
+        cx.emit(CallOutput::Ack { token, flow, request });
     }
 }
 

@@ -97,7 +97,8 @@ impl Call {
         }
         let Some(mut modify) = self.modify.take() else { return };
         if !response.status.is_success() {
-            respond(cx, modify.server, modify.request.response(response.status));
+            let status = crate::core::cause::of_change(response.status);
+            respond(cx, modify.server, modify.request.response(status));
             // RFC 3261 §14.1: the dialog itself is gone.
             if matches!(
                 response.status,
@@ -252,6 +253,9 @@ impl Call {
     ) {
         if self.winner.is_none() || matches!(self.phase, Phase::Over) || self.relayed.len() >= MAX_RELAYED {
             return respond(cx, server, retry_later(request));
+        }
+        if request.method == Method::Info && !invite::may_cross(&request.headers) {
+            return respond(cx, server, invite::unsupported_media(request));
         }
         let mut offer = None;
         if request.method == Method::Update {

@@ -25,7 +25,7 @@ pub struct DialogId {
 }
 
 /// One peer-to-peer relation with a phone or a trunk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dialog {
     id: DialogId,
     flow: Flow,
@@ -107,6 +107,12 @@ impl Dialog {
             routes: Vec::new(),
             contact,
         }
+    }
+
+    /// The peer's tag, once it is known.
+    #[must_use]
+    pub fn remote_tag(&self) -> Option<&str> {
+        self.remote_tag.as_deref()
     }
 
     /// By which we find this dialog.
@@ -194,12 +200,6 @@ impl Dialog {
         ack
     }
 
-    /// The number of the last request that we made.
-    #[must_use]
-    pub fn local_seq(&self) -> u32 {
-        self.local_seq
-    }
-
     fn compose(&self, method: Method, seq: u32) -> Request {
         let mut request = Request::new(method.clone(), self.target.clone());
         let (mut from, mut to) = (self.local.clone(), self.remote.clone());
@@ -232,7 +232,7 @@ pub fn set_sdp(headers: &mut Headers, body: &mut Bytes, sdp: Bytes) {
 }
 
 /// The Max-Forwards of requests that begin here (RFC 3261 §8.1.1.6).
-const MAX_FORWARDS: u8 = 70;
+pub const MAX_FORWARDS: u8 = 70;
 /// The longest route set that is kept; a peer that records more is not followed.
 const MAX_ROUTES: usize = 16;
 

@@ -3,6 +3,7 @@
 //! Phones are shown the address of record that the user calls from, and the number beside it; a trunk is shown the
 //! number, which is what it can call back.
 
+use cusax_common::core::dialplan::{self, Dialled, HomePlan};
 use cusax_common::core::sip::typed::{From, NameAddr};
 use cusax_common::core::sip::{Headers, Host, SipUri, TelUri, Uri};
 use cusax_common::core::tel::Tel;
@@ -42,9 +43,10 @@ pub(super) fn identities(user: &User, aor: &Aor, audience: &Audience) -> Vec<Nam
         .collect()
 }
 
-/// Somebody behind a trunk: the number that the trunk tells, shown in the domain of the callee. Names are claims that
-/// nobody checked, and a user part that is no number could be that of one of our users.
-pub(super) fn of_outside(invite: &Headers, domain: &Host) -> NameAddr {
+/// Somebody behind a trunk: the number that the trunk tells, in its international form and the domain of the callee, so
+/// that it can be called back. Names are claims that nobody checked. Digits that are no public number, such as short
+/// codes, are shown under no domain: in ours they could be the extension of one of our users.
+pub(super) fn of_outside(invite: &Headers, domain: &Host, plan: &HomePlan) -> NameAddr {
     let claimed = invite.one::<From>().ok().filter(|from| !is_anonymous(from));
     let digits = claimed.and_then(|From(from)| match from.uri {
         Uri::Sip(uri) => {
@@ -54,14 +56,12 @@ pub(super) fn of_outside(invite: &Headers, domain: &Host) -> NameAddr {
         Uri::Tel(uri) => digits(&uri.number),
         Uri::Other(_) => None,
     });
-    match digits {
-        Some(digits) => {
-            let mut uri = SipUri::new(&digits, domain.clone());
-            uri.params.set("user", Some("phone"));
-            NameAddr::new(Uri::Sip(uri))
-        }
-        None => anonymous(),
-    }
+    let Some(digits) = digits else { return anonymous() };
+    let uri = match dialplan::read_written(&digits, plan) {
+        Ok(Dialled::Number { tel, .. }) => numbered(&tel, domain.clone()),
+        _ => SipUri::new(&digits, nowhere()),
+    };
+    NameAddr::new(Uri::Sip(uri))
 }
 
 fn address_of(aor: &Aor) -> SipUri {

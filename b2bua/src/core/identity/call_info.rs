@@ -83,7 +83,12 @@ fn judge(value: &str) -> Judged {
         .bytes()
         .all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'"' | b'\\'));
     let plain_params = !info.params.as_str().contains(['<', '>']);
-    if !plain_uri || !plain_params || info.uri.is_empty() || bare.matches("purpose").count() > 1 {
+    if !plain_uri
+        || !plain_params
+        || info.uri.is_empty()
+        || bare.matches("purpose").count() > 1
+        || names_a_machine(&info.uri)
+    {
         return Judged::Doubtful;
     }
     let mut text = String::with_capacity(value.len());
@@ -92,6 +97,28 @@ fn judge(value: &str) -> Judged {
         answers_itself: info.params.has("answer-after"),
         text,
     }
+}
+
+/// Whether the URI's authority is an IP address, which is where a party or its provider stands.
+fn names_a_machine(uri: &str) -> bool {
+    let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
+    let is_sip = scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips");
+    if !rest.starts_with("//") && !is_sip && !rest.contains('@') {
+        return false;
+    }
+    let authority = rest
+        .trim_start_matches('/')
+        .split(['/', '?', '#', ';'])
+        .next()
+        .unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if host.starts_with('[') {
+        return true;
+    }
+    let name = host.split(':').next().unwrap_or_default();
+    // Numbers in any base and any count of parts are addresses to some readers (RFC 3986 §7.4).
+    let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    last.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Cuts a comma list. What follows an open quote or bracket is one value, which no judge will like.

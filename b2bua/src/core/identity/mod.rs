@@ -15,6 +15,7 @@
 pub mod asserted;
 pub mod call_info;
 
+use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::jid;
 use cusax_common::core::record::Impp;
 use cusax_common::core::sip::typed::{From, NameAddr, PAssertedIdentity, Privacy};
@@ -84,16 +85,17 @@ impl Audience {
     }
 }
 
-/// The From for the other side, without a tag. `invite` holds the headers of the caller's INVITE.
+/// The From for the other side, without a tag. `invite` holds the headers of the caller's INVITE; `plan` reads the
+/// numbers of the outside world.
 #[must_use]
-pub fn name_caller(party: Party<'_>, invite: &Headers, audience: &Audience) -> NameAddr {
+pub fn name_caller(party: Party<'_>, invite: &Headers, audience: &Audience, plan: &HomePlan) -> NameAddr {
     if wants_privacy(invite) && !audience.reveals_private() {
         return asserted::anonymous();
     }
     match party {
         Party::User { user, aor } => asserted::of_user(user, aor, audience),
         Party::Outside => match audience {
-            Audience::Phones { domain } => asserted::of_outside(invite, domain),
+            Audience::Phones { domain } => asserted::of_outside(invite, domain, plan),
             Audience::Trunk { .. } => asserted::anonymous(),
         },
     }

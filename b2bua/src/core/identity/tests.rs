@@ -118,6 +118,24 @@ fn from_and_asserted_identity_follow_from_the_record() {
             "",
         ),
         (
+            "a caller from outside in the national form",
+            Party::Outside,
+            headers(&[("From", "<sip:030901820@carrier.test>;tag=9")]),
+            phones(),
+            "<sip:+4930901820@ours.test;user=phone>",
+            &[],
+            "",
+        ),
+        (
+            "a short code could be an extension of ours",
+            Party::Outside,
+            headers(&[("From", "<sip:4512@carrier.test>;tag=9")]),
+            phones(),
+            "<sip:4512@anonymous.invalid>",
+            &[],
+            "",
+        ),
+        (
             "privacy asked for by a trunk",
             Party::Outside,
             headers(&[("From", "<sip:+12125550100@carrier.test>;tag=9"), ("Privacy", "id")]),
@@ -136,8 +154,13 @@ fn from_and_asserted_identity_follow_from_the_record() {
             "",
         ),
     ];
+    let plan = HomePlan::new("DE").unwrap();
     for (what, party, invite, audience, from, identities, privacy) in rows {
-        assert_eq!(name_caller(party, &invite, &audience).to_string(), from, "{what}: From");
+        assert_eq!(
+            name_caller(party, &invite, &audience, &plan).to_string(),
+            from,
+            "{what}: From"
+        );
         let mut ours = headers(&[("P-Asserted-Identity", "<sip:evil@x>"), ("Identity", "x")]);
         stamp(&mut ours, party, &invite, &audience);
         assert_eq!(
@@ -223,6 +246,19 @@ fn the_jid_is_told_once_by_the_emission_rules() {
             ],
             phones(),
             &[OURS, ICON, "<http://a/b,c>;purpose=card", "<cid:1>;purpose=jcard"],
+            Impp::Verified,
+        ),
+        (
+            "what names a machine would show where the other party stands",
+            inside,
+            &[(
+                "Call-Info",
+                "<http://10.0.1.5/p.png>;purpose=icon, <https://u@[2001:db8::1]/>;purpose=icon, <sip:a@192.0.2.7>;purpose=card,\
+                 <http://3232235777/>;purpose=icon, <http://0x7f.1:80>;purpose=icon, <cid:1@192.0.2.7>;purpose=jcard,\
+                 <http://ours.test/a.png>;purpose=icon",
+            )],
+            phones(),
+            &[OURS, ICON],
             Impp::Verified,
         ),
         (

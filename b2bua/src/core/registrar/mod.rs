@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_common::core::sip::typed::{CSeq, CallId, Contact, ContactList, Expires, From, MinExpires, NameAddr, To};
+use cusax_common::core::sip::typed::{CSeq, CallId, Contact, ContactList, Expires, From, MinExpires, To};
 use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::{Aor, User};
@@ -263,9 +263,13 @@ impl Registrar {
         let malformed = |_| Refusal::Malformed;
         let to = request.headers.one::<To>().map_err(malformed)?;
         let from = request.headers.one::<From>().map_err(malformed)?;
-        let aor = aor_of(&to).filter(|aor| proof.holds(aor)).ok_or(Refusal::NotTheirs)?;
+        let aor = aor_of(&to.uri)
+            .filter(|aor| proof.holds(aor))
+            .ok_or(Refusal::NotTheirs)?;
         // Nobody registers for somebody else, not even in name.
-        aor_of(&from).filter(|aor| proof.holds(aor)).ok_or(Refusal::NotTheirs)?;
+        aor_of(&from.uri)
+            .filter(|aor| proof.holds(aor))
+            .ok_or(Refusal::NotTheirs)?;
         let call_id = request.headers.one::<CallId>().map_err(malformed)?;
         let sequence = request.headers.one::<CSeq>().map_err(malformed)?.seq;
         if call_id.as_str().len() > MAX_CALL_ID {
@@ -472,8 +476,9 @@ impl Refusal {
 }
 
 /// The canonical form of an address: no parameters, no port, no escapes that need not be (RFC 3261 §10.3 item 5).
-fn aor_of(address: &NameAddr) -> Option<Aor> {
-    let Uri::Sip(uri) = &address.uri else { return None };
+#[must_use]
+pub fn aor_of(uri: &Uri) -> Option<Aor> {
+    let Uri::Sip(uri) = uri else { return None };
     Aor::new(&uri.user_decoded()?, &uri.host.to_string()).ok()
 }
 

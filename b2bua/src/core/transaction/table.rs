@@ -88,7 +88,7 @@ impl Transactions {
     /// Sends a request of ours, whose topmost Via is ours and carries a branch that nobody can guess.
     ///
     /// A request that cannot be sent is told by [`Output::Failed`], like every other end. ACK to a 2xx is no
-    /// transaction: see [`send_ack`](Self::send_ack).
+    /// transaction.
     pub fn send(&mut self, now: Instant, flow: Flow, request: Request) -> ClientId {
         let id = ClientId(self.draw_id());
         let refusal = match Answered::expected(&request) {
@@ -106,14 +106,6 @@ impl Transactions {
             });
         }
         id
-    }
-
-    /// Sends the ACK to a 2xx, which the layer above made (RFC 3261 §13.2.2.4). To be called again for each copy.
-    pub fn send_ack(&mut self, flow: Flow, ack: &Request) {
-        self.outputs.push_back(Output::Transmit {
-            flow,
-            bytes: ack.to_bytes(),
-        });
     }
 
     /// Cancels an INVITE of ours as soon as a provisional response allows it (RFC 3261 §9.1).
@@ -186,8 +178,8 @@ impl Transactions {
         });
     }
 
-    /// Stops the copies of a 2xx whose dialog ended before its ACK came.
-    pub fn settle(&mut self, server: ServerId) {
+    /// Stops the copies of a 2xx.
+    fn settle(&mut self, server: ServerId) {
         if let Some((answer, _)) = self.servers.get_mut(&server).and_then(|entry| entry.answer.as_mut()) {
             answer.settle();
             self.arm_server(server);
@@ -587,12 +579,8 @@ impl Transactions {
                         });
                     }
                 }
-                Some(ServerOutput::Ended(outcome)) => {
-                    if outcome == Outcome::TimedOut && matches!(entry.machine, ServerMachine::Invite(_)) {
-                        self.outputs.push_back(Output::Unacknowledged { server: id });
-                    }
-                    self.forget_server(id);
-                }
+                // That nobody acknowledged a failure changes nothing: whoever asked may be a stranger.
+                Some(ServerOutput::Ended(_)) => self.forget_server(id),
                 None => return self.arm_server(id),
             }
         }

@@ -96,6 +96,7 @@ impl Config {
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         [
             ("sip", self.sip != other.sip),
+            ("numbers", self.numbers != other.numbers),
             ("trunks", self.trunks != other.trunks),
             ("media", self.media != other.media),
             ("xmpp", self.xmpp != other.xmpp),

@@ -40,8 +40,8 @@ fn vcards(stage: &mut Stage, report: &mut Report) -> Result<()> {
                 let count = if door == Door::Temp { 8 } else { 6 };
                 for spelling in spellings.iter().cycle().skip(tried % 3).take(count) {
                     let answer = door.put(chat, spelling)?;
-                    ensure(answer.attr("type") == Some("error"), || {
-                        format!("{spelling} was accepted by {door:?}")
+                    ensure(is_refused(&answer), || {
+                        format!("{spelling} by {door:?} was answered {}", String::from(&answer))
                     })?;
                     tried += 1;
                 }
@@ -63,10 +63,13 @@ fn vcards(stage: &mut Stage, report: &mut Report) -> Result<()> {
         "five spellings of her own number are accepted",
         || {
             let own = own(&cast.mallory.number);
-            for spelling in &own {
-                let answer = Door::Temp.put(chat, spelling)?;
+            for (spelling, door) in own
+                .iter()
+                .zip([Door::Temp, Door::Publish, Door::Query].into_iter().cycle())
+            {
+                let answer = door.put(chat, spelling)?;
                 ensure(answer.attr("type") == Some("result"), || {
-                    format!("{spelling} was refused: {}", String::from(&answer))
+                    format!("{spelling} was refused by {door:?}: {}", String::from(&answer))
                 })?;
             }
             Ok(own.join(", "))
@@ -86,8 +89,12 @@ fn forged_reach(stage: &mut Stage, report: &mut Report) -> Result<()> {
         })?;
         let shown = reach(&presence).unwrap_or_default();
         ensure(!shown.contains(&cast.alice.aor), || format!("Carol saw {shown:?}"))?;
-        let item = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:xmpp:reach:0'><item>{forged}</item></publish></pubsub>");
-        stage.chats.mallory.iq("set", None, &item)?;
+        let publish = |addr: &str| format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:xmpp:reach:0'><item><reach xmlns='urn:xmpp:reach:0'><addr uri='{addr}'/></reach></item></publish></pubsub>");
+        let answer = stage.chats.mallory.iq("set", None, &publish(&cast.alice.aor))?;
+        ensure(is_refused(&answer), || format!("PEP answered {}", String::from(&answer)))?;
+        let own = format!("tel:{}", cast.mallory.number);
+        let answer = stage.chats.mallory.iq("set", None, &publish(&own))?;
+        ensure(answer.attr("type") == Some("result"), || format!("her own was refused: {}", String::from(&answer)))?;
         // A presence sent after it arrives after it, so what was to come by PEP has come by then.
         let marker = stage.chats.carol.mark();
         stage.chats.mallory.send("<presence><status>later</status></presence>")?;
@@ -98,7 +105,11 @@ fn forged_reach(stage: &mut Stage, report: &mut Report) -> Result<()> {
             stanza.name() == "message" && is_from(stanza, &cast.mallory.jid) && String::from(stanza).contains(&cast.alice.aor)
         });
         ensure(!pushed, || "Carol was told by PEP")?;
-        Ok("neither in presence nor by PEP")
+        let own_pushed = stage.chats.carol.since(mark).iter().any(|stanza| {
+            stanza.name() == "message" && is_from(stanza, &cast.mallory.jid) && String::from(stanza).contains(&own)
+        });
+        ensure(own_pushed, || "Carol was not told of Mallory's own number, so that nothing was shown")?;
+        Ok("neither in presence nor by PEP, where her own number went through")
     })
 }
 
@@ -221,6 +232,14 @@ fn from_the_trunk(stage: &mut Stage, report: &mut Report) -> Result<()> {
             Ok(format!("Bob sees {}", invite.header("From")))
         },
     )
+}
+
+/// Refused because of what it says, not because something was out of order.
+fn is_refused(answer: &Element) -> bool {
+    answer.attr("type") == Some("error")
+        && answer
+            .get_child("error", "jabber:client")
+            .is_some_and(|error| error.has_child("not-acceptable", "urn:ietf:params:xml:ns:xmpp-stanzas"))
 }
 
 /// One of the three ways to store a vCard.

@@ -66,19 +66,15 @@ pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
     )?;
     report.line(
         Mechanism::Roster,
-        "without it, it is the one of a server without our plugin",
+        "without it, it is byte for byte the one of a server without our plugin",
         || {
-            let (ours, theirs) = (
-                stage.chats.bob.roster(Annotation::Not)?,
-                stage.chats.twin.roster(Annotation::Not)?,
-            );
-            ensure(ours == theirs, || {
-                format!("{} and {}", String::from(&ours), String::from(&theirs))
-            })?;
+            let ours = stage.chats.bob.roster_bytes(Annotation::Not)?;
+            let theirs = stage.chats.twin.roster_bytes(Annotation::Not)?;
+            ensure(ours == theirs, || format!("{ours} and {theirs}"))?;
             Ok(format!(
-                "{} contacts, version {}",
-                ours.children().count(),
-                ours.attr("ver").unwrap_or("none")
+                "{} contacts in {} bytes",
+                ours.matches("<item ").count(),
+                ours.len()
             ))
         },
     )

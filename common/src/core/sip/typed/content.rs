@@ -38,6 +38,15 @@ impl ContentType {
     pub fn is(&self, media: &str) -> bool {
         self.media.eq_ignore_ascii_case(media)
     }
+
+    /// Whether such a body may hold further bodies with types of their own (RFC 2046 §5).
+    #[must_use]
+    pub fn is_composite(&self) -> bool {
+        let kind = self.media.split('/').next().unwrap_or_default().trim();
+        ["multipart", "message"]
+            .iter()
+            .any(|composite| kind.eq_ignore_ascii_case(composite))
+    }
 }
 
 impl TypedHeader for ContentType {
