@@ -102,6 +102,18 @@ impl Stack {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// What the service shows at `/metrics`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn metrics(&self) -> Result<String> {
+        let port = self.place.operators;
+        match self.namespace() {
+            Some(namespace) => namespace.run(move || http(port, "/metrics")),
+            None => http(port, "/metrics"),
+        }
+    }
+
     /// What the service has logged.
     #[must_use]
     pub fn log(&self) -> String {
@@ -292,7 +304,7 @@ url = "{state}"
 listen = "127.0.0.1:{operators}"
 
 [log]
-level = "debug"
+level = "trace"
 
 [control]
 socket = "{path}/cusax.sock"
@@ -361,6 +373,15 @@ fn plan(options: &Options, cast: &Cast, place: &Place, component: &str) -> Plan 
 
 /// The status of a GET on loopback.
 fn http_status(port: u16, path: &str) -> Result<u16> {
+    http(port, path)?
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("no HTTP answer")
+}
+
+/// The whole answer to a GET on loopback.
+fn http(port: u16, path: &str) -> Result<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port))?;
     stream.set_read_timeout(Some(READY))?;
@@ -370,11 +391,7 @@ fn http_status(port: u16, path: &str) -> Result<u16> {
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    answer
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .context("no HTTP answer")
+    Ok(answer)
 }
 
 /// Runs the servers on loopback until Ctrl-C, and says how to use them.

@@ -103,6 +103,116 @@ pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
             }
             Ok(format!("{session} in {} lines", lines.len()))
         },
+    )?;
+    metrics(stage, report, &calls)?;
+    logs(stage, report)
+}
+
+/// The metrics count what the records and the chat clients have seen.
+fn metrics(stage: &mut Stage, report: &mut Report, calls: &[Value]) -> Result<()> {
+    report.line(Mechanism::Records, "the metrics count the same", || {
+        let of = |key: &str, word: &str| calls.iter().filter(|call| call[key] == word).count();
+        let wanted = [
+            ("cusax_calls".to_owned(), 0),
+            (
+                r#"cusax_call_warnings_total{outcome="tone"}"#.to_owned(),
+                of("warning", "tone"),
+            ),
+            (
+                r#"cusax_impp_claims_total{outcome="verified"}"#.to_owned(),
+                of("impp", "verified"),
+            ),
+            (
+                r#"cusax_impp_claims_total{outcome="withheld"}"#.to_owned(),
+                of("impp", "withheld"),
+            ),
+            (
+                r#"cusax_impp_claims_total{outcome="stripped"}"#.to_owned(),
+                of("impp", "stripped"),
+            ),
+            (
+                r#"cusax_notices_total{kind="charge"}"#.to_owned(),
+                of("warning", "tone"),
+            ),
+            (r#"cusax_vcard_checks_total{verdict="refused"}"#.to_owned(), 20),
+            (
+                "cusax_call_duration_seconds_count".to_owned(),
+                calls.iter().filter(|call| !call["answered"].is_null()).count(),
+            ),
+        ];
+        wait::until_ok("metrics that add up", SOON, || {
+            let text = stage.stack.metrics()?;
+            let value = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+                line.and_then(|value| value.parse::<f64>().ok())
+            };
+            let wrong: Vec<_> = wanted
+                .iter()
+                .filter(|(name, count)| value(name) != Some(*count as f64))
+                .collect();
+            let relayed = value("cusax_media_packets_relayed_total").unwrap_or_default();
+            Ok((wrong.is_empty() && relayed > 1000.0)
+                .then(|| format!("{} calls, {relayed} packets relayed", calls.len())))
+        })
+    })
+}
+
+/// The logs of the service were written at the level that says most.
+fn logs(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    let cast = stage.cast.clone();
+    report.line(
+        Mechanism::Records,
+        "no log holds a secret, nor at info an address",
+        || {
+            let log = stage.stack.log();
+            ensure(log.contains(" DEBUG "), || "the log does not say everything".to_owned())?;
+            let people = [&cast.alice, &cast.bob, &cast.carol, &cast.mallory, &cast.biloxi];
+            let mut secrets = vec![cast.secret.clone()];
+            for person in people {
+                secrets.extend([person.password.clone(), person.sip_password.clone()]);
+            }
+            let passwords = secrets.len();
+            for message in stage.at_alice.messages()?.into_iter().chain(stage.at_bob.messages()?) {
+                for name in ["Authorization", "Proxy-Authorization"] {
+                    let response = message.header(name).split("response=\"").nth(1);
+                    secrets.extend(response.and_then(|rest| rest.split('"').next()).map(str::to_owned));
+                }
+            }
+            ensure(secrets.len() > passwords, || "no digest response was seen".to_owned())?;
+            for secret in &secrets {
+                let line = log.lines().find(|line| line.contains(secret.as_str()));
+                ensure(line.is_none(), || format!("{secret} in: {}", line.unwrap_or_default()))?;
+            }
+            let mut addresses: Vec<String> = Vec::new();
+            for person in people {
+                let user = person
+                    .aor
+                    .trim_start_matches("sip:")
+                    .split('@')
+                    .next()
+                    .unwrap_or_default();
+                addresses.extend([person.jid.clone(), user.to_owned(), person.number[1..].to_owned()]);
+            }
+            for host in [&stage.hosts.alice, &stage.hosts.bob, &stage.hosts.mallory] {
+                addresses.push(host.address.to_string());
+            }
+            let loud: Vec<_> = log
+                .lines()
+                .filter(|line| [" INFO ", " WARN ", " ERROR "].iter().any(|level| line.contains(level)))
+                .collect();
+            for address in &addresses {
+                let line = loud.iter().find(|line| line.contains(address.as_str()));
+                ensure(line.is_none(), || {
+                    format!("{address} in: {}", line.copied().unwrap_or_default())
+                })?;
+            }
+            Ok(format!(
+                "{} secrets and {} addresses in {} lines",
+                secrets.len(),
+                addresses.len(),
+                log.lines().count()
+            ))
+        },
     )
 }
 
