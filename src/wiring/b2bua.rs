@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use cusax_b2bua::core::auth::Authenticator;
 use cusax_b2bua::core::endpoint::Endpoint;
-use cusax_b2bua::core::flow::ListenerId;
+use cusax_b2bua::core::flow::{ListenerId, Transport};
 use cusax_b2bua::core::media::MediaEvent;
 use cusax_b2bua::core::registrar::Registrar;
 use cusax_b2bua::io::driver::{Control, Shell, drive};
 use cusax_b2bua::io::relay::Relay;
+use cusax_b2bua::io::transport::Listener;
+use cusax_b2bua::io::transport::stream::{StreamConfig, StreamListener};
+use cusax_b2bua::io::transport::tls::Tls;
 use cusax_b2bua::io::transport::udp::UdpListener;
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::dialplan;
@@ -35,16 +38,38 @@ pub fn start(
     dialplan::warm_up();
 
     let mut listeners = Vec::with_capacity(sip.listeners.len());
+    let mut certificates = Vec::new();
     for (index, listener) in sip.listeners.iter().enumerate() {
         let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
-        let bound = UdpListener::bind(id, listener.local).map_err(|error| {
+        let written = &config.sip.listeners[index];
+        let tls = match (&written.certificate, &written.key) {
+            (Some(certificate), Some(key)) => {
+                let tls = Tls::load(certificate, key)
+                    .map_err(|fault| Failure::new(Exit::Config, format!("sip.listeners[{index}]: {fault}")))?;
+                certificates.push(tls.clone());
+                Some(tls)
+            }
+            _ => None,
+        };
+        let bound = match listener.transport {
+            Transport::Udp => UdpListener::bind(id, listener.local).map(Listener::Udp),
+            transport => StreamListener::bind(StreamConfig {
+                id,
+                transport,
+                local: listener.local,
+                tls,
+                origins: written.origins.clone(),
+            })
+            .map(Listener::Stream),
+        };
+        let bound = bound.map_err(|error| {
             let told = format!(
                 "sip.listeners[{index}]: {}: {error}; write another address or port",
                 listener.local
             );
             Failure::new(Exit::CannotCreate, told)
         })?;
-        info!(address = %listener.local, "listening for SIP over UDP");
+        info!(address = %listener.local, transport = %listener.transport, "listening for SIP");
         listeners.push(bound);
     }
     let (media_events, media) = mpsc::channel(MEDIA_EVENTS);
@@ -79,12 +104,16 @@ pub fn start(
         drive(shell).await;
         Ok("b2bua")
     });
-    roles.spawn(steer(parts.clone(), control));
+    roles.spawn(steer(parts.clone(), control, certificates));
     Ok(())
 }
 
 /// Passes on what the operator wants.
-async fn steer(parts: Parts, control: mpsc::Sender<Control>) -> Result<&'static str, (&'static str, String)> {
+async fn steer(
+    parts: Parts,
+    control: mpsc::Sender<Control>,
+    certificates: Vec<Tls>,
+) -> Result<&'static str, (&'static str, String)> {
     let (mut config, mut shutdown) = (parts.config.clone(), parts.shutdown.clone());
     let started = Arc::clone(&config.borrow_and_update());
     let mut users = parts.users_changed.clone();
@@ -98,6 +127,9 @@ async fn steer(parts: Parts, control: mpsc::Sender<Control>) -> Result<&'static 
             }
             Ok(()) = config.changed() => {
                 let now = Arc::clone(&config.borrow_and_update());
+                for fault in certificates.iter().filter_map(|tls| tls.reload().err()) {
+                    error!(%fault, "the certificate was not taken; the old one stays in force");
+                }
                 match settings::reloaded(&started, &now) {
                     Ok(sip) => drop(control.send(Control::Settings(Arc::new(sip))).await),
                     Err(told) => warn!(%told, "the SIP part of the configuration was not taken"),

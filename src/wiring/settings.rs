@@ -107,21 +107,32 @@ fn of_listener(config: &Config, listener: &config::Listener) -> Listener {
         } else {
             public
         },
-        transport: match listener.transport {
-            config::Transport::Udp => Transport::Udp,
-        },
+        transport: of_transport(listener.transport),
         algorithms: listener.algorithms.clone(),
     }
 }
 
+fn of_transport(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
+        config::Transport::Ws => Transport::Ws,
+        config::Transport::Wss => Transport::Wss,
+    }
+}
+
 fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trunk, String> {
-    let fits = |listener: &config::Listener| match trunk.listener {
-        Some(address) => listener.address == address,
-        None => listener.address.is_ipv4() == trunk.address.is_ipv4(),
+    let fits = |listener: &config::Listener| {
+        let reaches = match trunk.listener {
+            Some(address) => listener.address == address,
+            None => listener.address.is_ipv4() == trunk.address.is_ipv4(),
+        };
+        reaches && listener.transport == trunk.transport
     };
     let listener = config.sip.listeners.iter().position(fits).ok_or_else(|| {
         format!(
-            "trunks[{index}].listener: no [[sip.listeners]] can reach {}; write the address of one",
+            "trunks[{index}].listener: no [[sip.listeners]] of this transport can reach {}; write the address of one",
             trunk.address
         )
     })?;
@@ -130,6 +141,7 @@ fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trun
         address: SocketAddr::new(trunk.address, trunk.port),
         realm: trunk.realm.as_ref().map(|realm| realm.as_str().to_owned()),
         listener: ListenerId(u16::try_from(listener).unwrap_or(u16::MAX)),
+        transport: of_transport(config.sip.listeners[listener].transport),
         prefixes: trunk.prefixes.iter().map(|prefix| prefix.as_str().to_owned()).collect(),
         impp: trunk.impp,
         emergency: trunk.emergency,

@@ -55,7 +55,9 @@ pub struct Endpoint<E> {
     next_call: u64,
     /// Deadlines of calls; an entry may be out of date, which the call notices.
     deadlines: BTreeSet<(Instant, MediaId)>,
-    dialogs: HashMap<DialogId, MediaId>,
+    dialogs: HashMap<DialogId, (MediaId, Flow)>,
+    /// How many dialogs there are on each flow.
+    flows: HashMap<Flow, usize>,
     servers: HashMap<ServerId, MediaId>,
     clients: HashMap<ClientId, (MediaId, Token)>,
     tokens: HashMap<(MediaId, Token), ClientId>,
@@ -232,6 +234,7 @@ impl<E: Entropy> Endpoint<E> {
             next_call: 0,
             deadlines: BTreeSet::new(),
             dialogs: HashMap::new(),
+            flows: HashMap::new(),
             servers: HashMap::new(),
             clients: HashMap::new(),
             tokens: HashMap::new(),
@@ -305,6 +308,26 @@ impl<E: Entropy> Endpoint<E> {
             }
         }
         self.settle(now);
+    }
+
+    /// A connection is closed, or could not be opened: what waits for an answer by it fails, and phones that registered
+    /// by it cannot be reached until they come again.
+    pub fn handle_closed(&mut self, now: Now, flow: Flow) {
+        self.transactions.handle_transport_failure(now.instant, flow);
+        self.registrar.handle_flow_closed(now, flow);
+        self.settle(now);
+    }
+
+    /// Whether a connection that says nothing is to be kept: phones registered by it, or calls travel by it.
+    #[must_use]
+    pub fn wants(&self, flow: &Flow) -> bool {
+        self.registrar.has_flow(flow) || self.flows.contains_key(flow)
+    }
+
+    /// Whether a connection may be opened for this flow.
+    #[must_use]
+    pub fn may_connect(&self, flow: &Flow) -> bool {
+        self.settings.may_connect(flow)
     }
 
     /// The store's answer; `Err` when it did not answer.
@@ -492,7 +515,7 @@ impl<E: Entropy> Endpoint<E> {
     /// A new request: to its dialog if it names one, else by method.
     fn request(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
         if let Some(id) = dialog_id(&request) {
-            let Some(&call) = self.dialogs.get(&id) else {
+            let Some(&(call, _)) = self.dialogs.get(&id) else {
                 // An invented To tag never gets past authentication by being "in a dialog".
                 self.counters.misplaced += 1;
                 return self.respond_once(server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
@@ -719,7 +742,7 @@ impl<E: Entropy> Endpoint<E> {
     fn ack(&mut self, now: Now, flow: Flow, request: &Request) {
         let Some(id) = dialog_id(request) else { return };
         match self.dialogs.get(&id) {
-            Some(&call) => self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request)),
+            Some(&(call, _)) => self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request)),
             None => self.counters.misplaced += 1,
         }
     }
@@ -823,11 +846,19 @@ impl<E: Entropy> Endpoint<E> {
                     self.transactions.cancel(now.instant, client, reason);
                 }
             }
-            CallOutput::Join(dialog) => {
-                self.dialogs.insert(dialog, id);
+            CallOutput::Join(dialog, flow) => {
+                self.dialogs.insert(dialog, (id, flow));
+                *self.flows.entry(flow).or_default() += 1;
             }
             CallOutput::Leave(dialog) => {
-                self.dialogs.remove(&dialog);
+                if let Some((_, flow)) = self.dialogs.remove(&dialog)
+                    && let Some(count) = self.flows.get_mut(&flow)
+                {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.flows.remove(&flow);
+                    }
+                }
             }
             CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
             CallOutput::Fetch(lookup) => {

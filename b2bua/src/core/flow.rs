@@ -25,6 +25,17 @@ impl Transport {
         self != Self::Udp
     }
 
+    /// The `transport` parameter of a URI (RFC 3261 §19.1.1, RFC 7118 §5.2); none for UDP, which is the default.
+    #[must_use]
+    pub fn parameter(self) -> Option<&'static str> {
+        match self {
+            Self::Udp => None,
+            Self::Tcp => Some("tcp"),
+            Self::Tls => Some("tls"),
+            Self::Ws | Self::Wss => Some("ws"),
+        }
+    }
+
     /// The word in a Via.
     #[must_use]
     pub fn as_str(self) -> &'static str {

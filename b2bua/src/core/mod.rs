@@ -14,3 +14,4 @@ pub mod registrar;
 pub mod routing;
 pub mod settings;
 pub mod transaction;
+pub mod websocket;

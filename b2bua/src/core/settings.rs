@@ -86,9 +86,27 @@ impl Settings {
         Uri::Sip(sip)
     }
 
+    /// Whether a connection may be opened for this flow: to a carrier, never to where a peer's message points.
+    #[must_use]
+    pub fn may_connect(&self, flow: &Flow) -> bool {
+        flow.transport == Transport::Tcp
+            && self.trunks.iter().any(|trunk| {
+                (trunk.listener, trunk.transport, trunk.address) == (flow.listener, flow.transport, flow.remote)
+            })
+    }
+
     /// The trunk that sends from this address, if the flow came from one.
     #[must_use]
     pub fn trunk_of(&self, flow: &Flow) -> Option<&Trunk> {
-        self.trunks.iter().find(|trunk| trunk.address == flow.remote)
+        self.trunks.iter().find(|trunk| {
+            let same_way = (trunk.listener, trunk.transport) == (flow.listener, flow.transport);
+            // A stream comes from whatever port the carrier's system chose.
+            let from_there = if flow.transport.reliable() {
+                trunk.address.ip() == flow.remote.ip()
+            } else {
+                trunk.address == flow.remote
+            };
+            same_way && from_there
+        })
     }
 }

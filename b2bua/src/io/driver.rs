@@ -27,15 +27,14 @@ use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
 use crate::io::meter::Meter;
 use crate::io::relay::Relay;
-use crate::io::transport::udp::UdpListener;
-use crate::io::transport::{INBOX, Received};
+use crate::io::transport::{Listener, Network, Received};
 
 /// What the loop joins together.
 pub struct Shell<E, U, S> {
     /// The SIP side.
     pub endpoint: Endpoint<E>,
     /// In the order of their identifiers.
-    pub listeners: Vec<UdpListener>,
+    pub listeners: Vec<Listener>,
     /// The media engine.
     pub relay: Relay,
     /// What it says.
@@ -84,11 +83,7 @@ where
         mut control,
         metrics,
     } = shell;
-    let (inbox, mut received) = mpsc::channel::<Received>(INBOX);
-    for listener in &listeners {
-        tokio::spawn(listener.clone().receive(inbox.clone()));
-    }
-    drop(inbox);
+    let (mut network, mut received) = Network::start(listeners);
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let records = spawn_recorder(Arc::clone(&users), metrics.clone());
     let keeper = spawn_keeper(Arc::clone(&state), metrics.clone());
@@ -110,8 +105,9 @@ where
             match output {
                 Output::Transmit { flow, bytes } => {
                     meter.sent(&bytes);
-                    if let Some(listener) = listeners.get(usize::from(flow.listener.0)) {
-                        listener.send(flow.remote, &bytes);
+                    let may_connect = endpoint.may_connect(&flow);
+                    if !network.send(flow, bytes, may_connect) {
+                        endpoint.handle_closed(clock::now(), flow);
                     }
                 }
                 Output::Media(command) => relay.submit(command),
@@ -149,7 +145,20 @@ where
             }
         };
         tokio::select! {
-            Some(Received { flow, bytes }) = received.recv() => endpoint.handle_datagram(clock::now(), flow, bytes),
+            Some(event) = received.recv() => match event {
+                Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
+                Received::Opened { flow, connection } => network.opened(flow, connection),
+                Received::Silent { flow, serial } => {
+                    if !endpoint.wants(&flow) {
+                        network.drop_silent(&flow, serial);
+                    }
+                }
+                Received::Closed { flow, serial } => {
+                    if network.closed(&flow, serial) {
+                        endpoint.handle_closed(clock::now(), flow);
+                    }
+                }
+            },
             Some((id, answer)) = answered.recv() => endpoint.handle_fetched(clock::now(), id, answer),
             Some(event) = media.recv() => {
                 meter.media(&event);
@@ -170,7 +179,7 @@ where
                     endpoint.drain(clock::now());
                 }
             },
-            _ = round.tick() => meter.show(&endpoint, &relay, &listeners),
+            _ = round.tick() => meter.show(&endpoint, &relay, &network),
             () = sleep => {
                 if stop_by.is_some_and(|at| at <= Instant::now()) {
                     warn!(calls = endpoint.calls(), "calls did not end in time");
@@ -180,7 +189,7 @@ where
             }
         }
     }
-    meter.show(&endpoint, &relay, &listeners);
+    meter.show(&endpoint, &relay, &network);
     relay.shutdown();
     records.finish().await;
     keeper.finish().await;

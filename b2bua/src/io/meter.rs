@@ -1,7 +1,5 @@
 //! What the machines counted, shown as metrics once in a while, so that the path of a message meets no lock.
 
-use std::sync::atomic::Ordering;
-
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::CallRecord;
 use cusax_common::io::telemetry::Metrics;
@@ -10,7 +8,7 @@ use crate::core::endpoint::{self, Endpoint};
 use crate::core::media::{MediaEvent, Side};
 use crate::core::transaction;
 use crate::io::relay::Relay;
-use crate::io::transport::udp::UdpListener;
+use crate::io::transport::{Lost, Network};
 
 /// Carries figures into the metrics.
 #[derive(Debug)]
@@ -28,8 +26,7 @@ struct Totals {
     transactions: transaction::Counters,
     sent_requests: u64,
     sent_responses: u64,
-    inbox_full: u64,
-    unsent: u64,
+    lost: Lost,
 }
 
 impl Meter {
@@ -93,12 +90,10 @@ impl Meter {
     }
 
     /// Brings the metrics up to date.
-    pub fn show<E: Entropy>(&mut self, endpoint: &Endpoint<E>, relay: &Relay, listeners: &[UdpListener]) {
-        let sum = |counter: fn(&UdpListener) -> u64| listeners.iter().map(counter).sum();
+    pub fn show<E: Entropy>(&mut self, endpoint: &Endpoint<E>, relay: &Relay, network: &Network) {
         self.now.endpoint = *endpoint.counters();
         self.now.transactions = endpoint.transaction_counters();
-        self.now.inbox_full = sum(|listener| listener.counters().inbox_full.load(Ordering::Relaxed));
-        self.now.unsent = sum(|listener| listener.counters().unsent.load(Ordering::Relaxed));
+        self.now.lost = network.lost();
         let (now, shown, metrics) = (self.now, self.shown, &self.metrics);
         self.shown = now;
         macro_rules! add {
@@ -121,8 +116,10 @@ impl Meter {
             sip_dropped("stray-ack") = transactions.stray_acks,
             sip_dropped("stray-cancel") = transactions.stray_cancels,
             sip_dropped("stray-response") = transactions.stray_responses,
-            sip_dropped("inbox-full") = inbox_full,
-            sip_dropped("unsent") = unsent,
+            sip_dropped("inbox-full") = lost.inbox_full,
+            sip_dropped("unsent") = lost.unsent,
+            connections_refused("refused") = lost.refused,
+            connections_refused("dropped") = lost.dropped,
             proofs("challenged") = endpoint.challenged,
             proofs("right") = endpoint.proved,
             proofs("wrong") = endpoint.unproved,
@@ -132,6 +129,7 @@ impl Meter {
         let again = now.transactions.retransmitted - shown.transactions.retransmitted;
         metrics.sip_retransmitted.inc_by(again);
         metrics.transactions.set(gauge(endpoint.transactions()));
+        metrics.connections.set(gauge(network.connections()));
         metrics.bindings.set(gauge(endpoint.bindings()));
         metrics.calls.set(gauge(endpoint.calls()));
         metrics.media_ports_free.set(gauge(relay.free_ports()));

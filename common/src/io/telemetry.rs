@@ -152,6 +152,10 @@ metrics! {
     sip_dropped: Counters("reason") = "cusax_sip_dropped",
     /// SIP messages sent again because no answer came.
     sip_retransmitted: Counter = "cusax_sip_retransmitted",
+    /// SIP connections that are up.
+    connections: Gauge = "cusax_sip_connections",
+    /// SIP connections that we ended: refused because there were too many, or dropped since they were silent or not read.
+    connections_refused: Counters("outcome") = "cusax_sip_connections_ended",
     /// Transactions that live now.
     transactions: Gauge = "cusax_sip_transactions",
     /// Phones registered now.

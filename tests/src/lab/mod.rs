@@ -7,7 +7,7 @@
 //! - [`Scratch`], [`Child`], [`Namespace`], [`signals`]: what runs where, and how it ends.
 //! - [`topology`]: the small internet in which phones reach the service and not each other.
 //! - [`phone`] (Debian's baresip), [`trunk`] (SIPp), [`meddler`] (adds headers that a stock phone cannot).
-//! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP).
+//! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
 //! - [`services`]: a private Postgres and a private Redis.
 //! - [`wav`], [`g711`], [`speech`], [`sound`]: what was said, what was heard, which tone was played when.
 //! - [`capture`]: what really went over the wire.
@@ -31,6 +31,7 @@ pub mod topology;
 pub mod trunk;
 pub mod wait;
 pub mod wav;
+pub mod wire;
 
 pub use fault::{Context, Fault, Result};
 pub use namespace::Namespace;

@@ -76,6 +76,7 @@ pub fn scene(seed: u64) -> Scene {
             realm: None,
             prefixes: Vec::new(),
             listener: ListenerId(0),
+            transport: Transport::Udp,
             impp: false,
             emergency: true,
         }],

@@ -35,6 +35,9 @@ pub fn contact<E>(cx: &Context<'_, E>, flow: Flow) -> NameAddr {
         .map_or(flow.remote, |listener| listener.public);
     let mut uri = SipUri::new(CONTACT_USER, Host::from(public.ip()));
     uri.port = Some(public.port());
+    if let Some(transport) = flow.transport.parameter() {
+        uri.params.set("transport", Some(transport));
+    }
     NameAddr::new(Uri::Sip(uri))
 }
 

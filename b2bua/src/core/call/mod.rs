@@ -259,7 +259,7 @@ impl Call {
             held_bye: None,
         };
         info!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
-        cx.emit(CallOutput::Join(call.near.dialog.id().clone()));
+        cx.emit(CallOutput::Join(call.near.dialog.id().clone(), flow));
         call.provisional(cx, Status::TRYING, None);
         match routing::lookup(&dialled) {
             Some(lookup) => {
@@ -574,7 +574,7 @@ impl Call {
                 crate::core::dialog::set_sdp(&mut request.headers, &mut request.body, body);
             }
             let token = self.token();
-            cx.emit(CallOutput::Join(leg.dialog.id().clone()));
+            cx.emit(CallOutput::Join(leg.dialog.id().clone(), target.flow));
             info!(leg = "callee", "inviting");
             cx.emit(CallOutput::Send {
                 token,

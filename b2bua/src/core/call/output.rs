@@ -56,8 +56,8 @@ pub enum CallOutput {
         /// Somebody else answered, which the phone need not list as missed (RFC 3326 §2).
         elsewhere: bool,
     },
-    /// From now on requests of this dialog belong to this call.
-    Join(DialogId),
+    /// From now on requests of this dialog belong to this call; they travel by this flow.
+    Join(DialogId, Flow),
     /// They no longer do.
     Leave(DialogId),
     /// For the media engine.

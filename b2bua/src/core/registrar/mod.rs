@@ -234,6 +234,12 @@ impl Registrar {
         }
     }
 
+    /// Whether a phone registered by this connection.
+    #[must_use]
+    pub fn has_flow(&self, flow: &Flow) -> bool {
+        self.flows.contains_key(flow)
+    }
+
     /// A connection is closed: phones that registered by it cannot be reached until they come again (RFC 5626 §5.3).
     pub fn handle_flow_closed(&mut self, now: Now, flow: Flow) {
         for aor in self.flows.remove(&flow).unwrap_or_default() {

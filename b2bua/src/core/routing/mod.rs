@@ -34,6 +34,8 @@ pub struct Trunk {
     pub realm: Option<String>,
     /// Our socket toward it.
     pub listener: ListenerId,
+    /// How messages travel there.
+    pub transport: Transport,
     /// The beginnings of the numbers, without `+`, that go this way. Empty: every number.
     pub prefixes: Vec<String>,
     /// Whether it may learn the JIDs of our users.
@@ -177,7 +179,7 @@ fn out(trunk: &Trunk, digits: &str, number: Option<(Tel, NumberClass)>) -> Plan 
     uri.params.set("user", Some("phone"));
     let flow = Flow {
         listener: trunk.listener,
-        transport: Transport::Udp,
+        transport: trunk.transport,
         remote: trunk.address,
     };
     Plan {

@@ -206,6 +206,7 @@ fn trunks() -> Vec<Trunk> {
         address: address.parse().unwrap(),
         realm: (name == "a").then(|| "carrier.test".into()),
         listener: ListenerId(0),
+        transport: Transport::Udp,
         prefixes: prefixes.iter().map(|&prefix| prefix.into()).collect(),
         impp: false,
         emergency,

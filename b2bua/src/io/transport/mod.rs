@@ -1,24 +1,252 @@
 //! Bytes in, bytes out. What they mean is decided in `core`.
+//!
+//! UDP is one socket for each listener. A stream is one task for each connection, which cuts the stream into messages
+//! ([`Framer`](cusax_common::core::sip::frame::Framer)) and writes what the loop gives it; all queues are bounded, so that a
+//! peer that does not read, or says nothing, costs only its own connection.
 
+pub mod stream;
+pub mod tls;
 pub mod udp;
+mod websocket;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use crate::core::flow::Flow;
+use stream::StreamListener;
+use udp::UdpListener;
 
-/// One message's worth of bytes and the path they came by.
-#[derive(Clone, Debug)]
-pub struct Received {
-    /// Where an answer goes.
-    pub flow: Flow,
-    /// The whole datagram.
-    pub bytes: Bytes,
+/// What the network brought.
+#[derive(Debug)]
+pub enum Received {
+    /// One message's worth of bytes.
+    Message {
+        /// Where an answer goes.
+        flow: Flow,
+        /// The whole datagram, or one message of a stream.
+        bytes: Bytes,
+    },
+    /// A connection is there, before anything that it says.
+    Opened {
+        /// Its name.
+        flow: Flow,
+        /// The way to write to it.
+        connection: Connection,
+    },
+    /// A connection has said no whole message for [`IDLE`].
+    Silent {
+        /// Its name.
+        flow: Flow,
+        /// Which connection of that name.
+        serial: u64,
+    },
+    /// A connection is over, or could not be opened.
+    Closed {
+        /// Its name.
+        flow: Flow,
+        /// Which connection of that name.
+        serial: u64,
+    },
 }
 
-/// How many received messages may wait for the loop. Over UDP a full queue drops, and the peer sends again.
-pub const INBOX: usize = 4096;
+/// One bound socket.
+#[derive(Clone, Debug)]
+pub enum Listener {
+    /// Datagrams.
+    Udp(UdpListener),
+    /// Connections.
+    Stream(StreamListener),
+}
 
+/// The writing end of a connection. Dropping it ends the connection once what was queued is written.
+#[derive(Debug)]
+pub struct Connection {
+    serial: u64,
+    queue: mpsc::Sender<Bytes>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The reading end of a connection's queue, with the count of its bytes.
+#[derive(Debug)]
+struct Queue {
+    messages: mpsc::Receiver<Bytes>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// What did not come or go, counted for all sockets together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Datagrams dropped because the loop was behind.
+    pub inbox_full: u64,
+    /// Messages that the kernel did not take, or whose connection was gone.
+    pub unsent: u64,
+    /// Connections refused because there were too many.
+    pub refused: u64,
+    /// Connections closed because they said nothing, or did not read.
+    pub dropped: u64,
+}
+
+/// Every socket, as the loop sees them.
+#[derive(Debug)]
+pub struct Network {
+    listeners: Vec<Listener>,
+    connections: HashMap<Flow, Connection>,
+    inbox: mpsc::Sender<Received>,
+    lost: Lost,
+}
+
+impl Network {
+    /// Starts receiving. The listeners are in the order of their identifiers.
+    #[expect(clippy::disallowed_methods, reason = "one task for each socket")]
+    #[must_use]
+    pub fn start(listeners: Vec<Listener>) -> (Self, mpsc::Receiver<Received>) {
+        let (inbox, received) = mpsc::channel(INBOX);
+        for listener in &listeners {
+            match listener.clone() {
+                Listener::Udp(udp) => drop(tokio::spawn(udp.receive(inbox.clone()))),
+                Listener::Stream(stream) => drop(tokio::spawn(stream.accept(inbox.clone()))),
+            }
+        }
+        let network = Self {
+            listeners,
+            connections: HashMap::new(),
+            inbox,
+            lost: Lost::default(),
+        };
+        (network, received)
+    }
+
+    /// Sends a message; tells whether its flow can still be used. A connection is opened only if `may_connect`.
+    pub fn send(&mut self, flow: Flow, bytes: Bytes, may_connect: bool) -> bool {
+        let Some(listener) = self.listeners.get(usize::from(flow.listener.0)) else {
+            self.lost.unsent += 1;
+            return false;
+        };
+        let stream = match listener {
+            Listener::Udp(udp) => {
+                udp.send(flow.remote, &bytes);
+                return true;
+            }
+            Listener::Stream(stream) => stream,
+        };
+        if may_connect && !self.connections.contains_key(&flow) {
+            let (connection, queue) = Connection::new();
+            stream.connect(flow, connection.serial, queue, &connection, self.inbox.clone());
+            self.connections.insert(flow, connection);
+        }
+        let sent = self
+            .connections
+            .get(&flow)
+            .is_some_and(|connection| connection.send(bytes));
+        if !sent {
+            self.lost.unsent += 1;
+            // Whoever does not read gets no more: to skip one message would be worse than to begin anew.
+            self.lost.dropped += u64::from(self.connections.remove(&flow).is_some());
+        }
+        sent
+    }
+
+    /// A connection has come. One of the same name that was there before is over.
+    pub fn opened(&mut self, flow: Flow, connection: Connection) {
+        self.connections.insert(flow, connection);
+    }
+
+    /// A connection has ended; tells whether it is the one in use.
+    pub fn closed(&mut self, flow: &Flow, serial: u64) -> bool {
+        let current = self.is_current(flow, serial);
+        if current {
+            self.connections.remove(flow);
+        }
+        current
+    }
+
+    /// Ends a connection that nobody wants.
+    pub fn drop_silent(&mut self, flow: &Flow, serial: u64) {
+        if self.is_current(flow, serial) {
+            self.connections.remove(flow);
+            self.lost.dropped += 1;
+        }
+    }
+
+    fn is_current(&self, flow: &Flow, serial: u64) -> bool {
+        self.connections
+            .get(flow)
+            .is_some_and(|connection| connection.serial == serial)
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What was lost so far.
+    #[must_use]
+    pub fn lost(&self) -> Lost {
+        let mut lost = self.lost;
+        for listener in &self.listeners {
+            match listener {
+                Listener::Udp(udp) => {
+                    lost.inbox_full += udp.counters().inbox_full.load(Ordering::Relaxed);
+                    lost.unsent += udp.counters().unsent.load(Ordering::Relaxed);
+                }
+                Listener::Stream(stream) => lost.refused += stream.refused(),
+            }
+        }
+        lost
+    }
+}
+
+impl Connection {
+    fn new() -> (Self, Queue) {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let (queue, messages) = mpsc::channel(QUEUE);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let connection = Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            queue,
+            waiting: Arc::clone(&waiting),
+        };
+        (connection, Queue { messages, waiting })
+    }
+
+    /// Queues a message; false when too much waits, or the connection is over.
+    fn send(&self, bytes: Bytes) -> bool {
+        let length = bytes.len();
+        let before = self.waiting.fetch_add(length, Ordering::Relaxed);
+        before.saturating_add(length) <= MAX_WAITING && self.queue.try_send(bytes).is_ok()
+    }
+}
+
+impl Queue {
+    async fn next(&mut self) -> Option<Bytes> {
+        self.messages.recv().await
+    }
+
+    fn written(&self, length: usize) {
+        self.waiting.fetch_sub(length, Ordering::Relaxed);
+    }
+}
+
+/// How many received messages may wait for the loop. Over UDP a full queue drops, and the peer sends again; a stream is
+/// read no further.
+pub const INBOX: usize = 4096;
+/// A connection that has said no whole message for so long is closed, unless phones registered by it or calls use it.
+pub const IDLE: Duration = Duration::from_secs(32);
+/// How many bytes may wait to be written on one connection.
+const MAX_WAITING: usize = 256 * 1024;
+/// How many messages may wait there.
+const QUEUE: usize = 1024;
+/// How long a peer may refuse to read.
+const WRITE: Duration = Duration::from_secs(10);
+/// How long TLS and WebSocket may take to shake hands.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long the last answer on a broken stream may take to be read.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long a receiver pauses after an error of its socket, so that a persistent one does not spin.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -79,7 +79,7 @@ impl UdpListener {
                         remote: canonical(remote),
                     };
                     let bytes = Bytes::copy_from_slice(&buffer[..length]);
-                    match inbox.try_send(Received { flow, bytes }) {
+                    match inbox.try_send(Received::Message { flow, bytes }) {
                         Ok(()) => {}
                         Err(mpsc::error::TrySendError::Full(_)) => {
                             self.counters.inbox_full.fetch_add(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use crate::core::config::section::{Check, Place, Reader, section};
 use crate::core::config::setting::{Digits, Host, Seconds, Word, words};
@@ -45,10 +46,16 @@ section! {
     Listener {
         /// Our own address, never the unspecified one: it stands in Via and Contact.
         address: IpAddr => "\"192.0.2.10\"",
-        /// The port.
+        /// The port. Usual are 5060, for TLS 5061, and for WebSocket 80 and 443 behind nothing else.
         port: u16 = 5_060,
-        /// The transport. Only UDP is there yet.
+        /// The transport.
         transport: Transport = Transport::Udp,
+        /// For TLS: the file with the certificate and those that it needs, in PEM. Read again at a reload.
+        certificate: Option<PathBuf> = None => "\"/etc/cusax/sip.example.com.crt\"",
+        /// For TLS: the file with its private key, in PEM.
+        key: Option<PathBuf> = None => "\"/etc/cusax/sip.example.com.key\"",
+        /// For WebSocket: the origins whose pages may connect, as browsers write them. Empty: pages of this host alone.
+        origins: Vec<String> = Vec::new(),
         /// Digest algorithms in the order in which they are offered, one challenge each. Some phones give up when they
         /// see one that they do not know: give those a listener with MD5 alone.
         algorithms: Vec<Algorithm> = vec![Algorithm::Sha256, Algorithm::Md5],
@@ -62,6 +69,14 @@ words! {
     Transport, "\"udp\"" {
         /// Datagrams.
         Udp = "udp",
+        /// A stream.
+        Tcp = "tcp",
+        /// A stream under TLS.
+        Tls = "tls",
+        /// WebSocket (RFC 7118), for phones in browsers.
+        Ws = "ws",
+        /// WebSocket under TLS.
+        Wss = "wss",
     }
 }
 
@@ -74,6 +89,8 @@ section! {
         address: IpAddr => "\"198.51.100.7\"",
         /// Its port.
         port: u16 = 5_060,
+        /// How messages travel there: "udp" or "tcp". A listener of the same transport must be there.
+        transport: Transport = Transport::Udp,
         /// The realm or domain that it puts into its requests. Not set: its address.
         realm: Option<Host> = None => "\"carrier.example\"",
         /// The beginnings of the numbers, without +, that go this way; the longest beginning wins. Empty: every number.
@@ -99,7 +116,7 @@ impl Check for Sip {
         }
         let mut seen = BTreeSet::new();
         for (index, listener) in self.listeners.iter().enumerate() {
-            if !seen.insert((listener.address, listener.port)) {
+            if !seen.insert((listener.address, listener.port, listener.transport == Transport::Udp)) {
                 let what = format!(
                     "{} port {} is taken by an earlier listener",
                     listener.address, listener.port
@@ -161,6 +178,25 @@ impl Check for Listener {
         if self.port == 0 {
             reader.fault_at(place.inner("port"), "is 0".into(), "write a port such as 5060".into());
         }
+        let is_tls = matches!(self.transport, Transport::Tls | Transport::Wss);
+        for (key, given) in [("certificate", self.certificate.is_some()), ("key", self.key.is_some())] {
+            if is_tls && !given {
+                let what = "is not set, and the transport needs it".into();
+                reader.fault_at(place.inner(key), what, format!("write {key} = \"<a PEM file>\""));
+            } else if given && !is_tls {
+                let what = "is set, and the transport has no use for it".into();
+                let fix = "take it out, or write transport = \"tls\" or \"wss\"".into();
+                reader.fault_at(place.inner(key), what, fix);
+            }
+        }
+        if !self.origins.is_empty() && !matches!(self.transport, Transport::Ws | Transport::Wss) {
+            let what = "is set, and only WebSocket has origins".into();
+            reader.fault_at(
+                place.inner("origins"),
+                what,
+                "take it out, or write transport = \"wss\"".into(),
+            );
+        }
         let distinct: BTreeSet<_> = self.algorithms.iter().collect();
         if self.algorithms.is_empty() || distinct.len() < self.algorithms.len() {
             let what = if self.algorithms.is_empty() {
@@ -183,6 +219,10 @@ impl Check for Trunk {
                 what,
                 "write the address from which it sends".into(),
             );
+        }
+        if !matches!(self.transport, Transport::Udp | Transport::Tcp) {
+            let what = "is no transport for carriers yet".into();
+            reader.fault_at(place.inner("transport"), what, "write \"udp\" or \"tcp\"".into());
         }
         if self.port == 0 {
             reader.fault_at(place.inner("port"), "is 0".into(), "write a port such as 5060".into());

@@ -1,0 +1,344 @@
+//! SIP over streams: TCP and TLS (RFC 3261 §18), and what WebSocket stands on.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use cusax_common::core::sip::frame::{Frame, Framer};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc::{self, WeakSender};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::debug;
+
+use super::tls::Tls;
+use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
+use crate::core::flow::{Flow, ListenerId, Transport};
+
+/// One bound socket that takes connections.
+#[derive(Clone, Debug)]
+pub struct StreamListener {
+    id: ListenerId,
+    transport: Transport,
+    local: SocketAddr,
+    socket: Arc<TcpListener>,
+    tls: Option<Tls>,
+    origins: Arc<[String]>,
+    guests: Arc<Guests>,
+}
+
+/// How a listener of connections is to be.
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    /// Its number.
+    pub id: ListenerId,
+    /// How messages travel.
+    pub transport: Transport,
+    /// What to bind.
+    pub local: SocketAddr,
+    /// The certificate, where the transport needs one.
+    pub tls: Option<Tls>,
+    /// For WebSocket: the origins whose pages may connect; none means the pages of this host.
+    pub origins: Vec<String>,
+}
+
+impl StreamListener {
+    /// Binds the address of a listener.
+    ///
+    /// # Errors
+    /// What the system says, for instance that the address is in use.
+    pub fn bind(config: StreamConfig) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(config.local), Type::STREAM, Some(Protocol::TCP))?;
+        if config.local.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // A restart must not wait for connections of the last run to be forgotten.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&config.local.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from_std(socket.into())?;
+        Ok(Self {
+            id: config.id,
+            transport: config.transport,
+            local: socket.local_addr()?,
+            socket: Arc::new(socket),
+            tls: config.tls,
+            origins: config.origins.into(),
+            guests: Arc::default(),
+        })
+    }
+
+    /// What the socket is bound to, with the port that the system chose for port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// How many connections were refused because there were too many.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.guests.refused.load(Ordering::Relaxed)
+    }
+
+    /// Takes connections until the other end of `inbox` is gone.
+    #[expect(clippy::disallowed_methods, reason = "one task for each connection")]
+    pub async fn accept(self, inbox: mpsc::Sender<Received>) {
+        loop {
+            tokio::select! {
+                () = inbox.closed() => return,
+                accepted = self.socket.accept() => match accepted {
+                    Ok((socket, remote)) => {
+                        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+                        if let Some(place) = Guests::enter(&self.guests, remote.ip()) {
+                            tokio::spawn(self.clone().welcome(socket, remote, place, inbox.clone()));
+                        }
+                    }
+                    // Out of descriptors, most likely.
+                    Err(_) => sleep(PAUSE).await,
+                },
+            }
+        }
+    }
+
+    async fn welcome(self, socket: TcpStream, remote: SocketAddr, _place: Place, inbox: mpsc::Sender<Received>) {
+        prepare(&socket);
+        let flow = Flow {
+            listener: self.id,
+            transport: self.transport,
+            remote,
+        };
+        match &self.tls {
+            None => self.speak(socket, flow, inbox).await,
+            Some(tls) => match timeout(HANDSHAKE, tls.accept(socket)).await {
+                Ok(Ok(stream)) => self.speak(stream, flow, inbox).await,
+                Ok(Err(error)) => debug!(%error, "TLS refused"),
+                Err(_) => debug!("a TLS handshake took too long"),
+            },
+        }
+    }
+
+    /// The connection is secure, if it is to be: speaks SIP on it, or WebSocket first.
+    async fn speak<S>(&self, stream: S, flow: Flow, inbox: mpsc::Sender<Received>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        if let Transport::Ws | Transport::Wss = self.transport {
+            match timeout(HANDSHAKE, websocket::shake(stream, &self.origins)).await {
+                Ok(Ok(socket)) => {
+                    let Some((serial, queue, _)) = open(flow, &inbox).await else {
+                        return;
+                    };
+                    websocket::carry(socket, flow, serial, queue, &inbox).await;
+                    let _ = inbox.send(Received::Closed { flow, serial }).await;
+                }
+                Ok(Err(error)) => debug!(%error, "WebSocket refused"),
+                Err(_) => debug!("a WebSocket handshake took too long"),
+            }
+            return;
+        }
+        let Some((serial, queue, pongs)) = open(flow, &inbox).await else {
+            return;
+        };
+        carry(stream, flow, serial, queue, pongs, &inbox).await;
+        let _ = inbox.send(Received::Closed { flow, serial }).await;
+    }
+
+    /// Opens a connection for a queue that the loop writes to already.
+    #[expect(clippy::disallowed_methods, reason = "one task for each connection")]
+    pub(super) fn connect(
+        &self,
+        flow: Flow,
+        serial: u64,
+        queue: Queue,
+        connection: &Connection,
+        inbox: mpsc::Sender<Received>,
+    ) {
+        let (local, pongs) = (self.local.ip(), connection.queue.downgrade());
+        tokio::spawn(async move {
+            match timeout(CONNECT, dial(local, flow.remote)).await {
+                Ok(Ok(socket)) => carry(socket, flow, serial, queue, pongs, &inbox).await,
+                Ok(Err(error)) => debug!(%error, "a connection could not be opened"),
+                Err(_) => debug!("a connection could not be opened in time"),
+            }
+            let _ = inbox.send(Received::Closed { flow, serial }).await;
+        });
+    }
+}
+
+async fn dial(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if remote.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(SocketAddr::new(local, 0))?;
+    let socket = socket.connect(remote).await?;
+    prepare(&socket);
+    Ok(socket)
+}
+
+/// Announces a connection to the loop.
+async fn open(flow: Flow, inbox: &mpsc::Sender<Received>) -> Option<(u64, Queue, WeakSender<Bytes>)> {
+    let (connection, queue) = Connection::new();
+    let (serial, pongs) = (connection.serial, connection.queue.downgrade());
+    inbox.send(Received::Opened { flow, connection }).await.ok()?;
+    Some((serial, queue, pongs))
+}
+
+/// Small messages go at once, and a peer that vanished without a word is noticed.
+fn prepare(socket: &TcpStream) {
+    let _ = socket.set_nodelay(true);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(20))
+        .with_retries(3);
+    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
+}
+
+/// Reads and writes until either ends.
+async fn carry<S>(
+    stream: S,
+    flow: Flow,
+    serial: u64,
+    queue: Queue,
+    pongs: WeakSender<Bytes>,
+    inbox: &mpsc::Sender<Received>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let (reader, writer) = tokio::io::split(stream);
+    let waiting = Arc::clone(&queue.waiting);
+    tokio::select! {
+        () = read(reader, flow, serial, &pongs, &waiting, inbox) => {}
+        () = write(writer, queue) => {}
+    }
+}
+
+async fn read(
+    mut reader: impl AsyncRead + Unpin,
+    flow: Flow,
+    serial: u64,
+    pongs: &WeakSender<Bytes>,
+    waiting: &std::sync::atomic::AtomicUsize,
+    inbox: &mpsc::Sender<Received>,
+) {
+    let mut framer = Framer::new();
+    let mut buffer = BytesMut::with_capacity(BUFFER);
+    let mut deadline = Instant::now() + IDLE;
+    loop {
+        buffer.clear();
+        match timeout_at(deadline, reader.read_buf(&mut buffer)).await {
+            Err(_) => {
+                if inbox.send(Received::Silent { flow, serial }).await.is_err() {
+                    return;
+                }
+                deadline = Instant::now() + IDLE;
+                continue;
+            }
+            Ok(Ok(0) | Err(_)) => return,
+            Ok(Ok(_)) => framer.push(&buffer),
+        }
+        loop {
+            match framer.next_frame() {
+                Ok(None) => break,
+                Ok(Some(Frame::Ping)) => {
+                    // A full queue means that the peer does not read, which the loop will notice.
+                    if let Some(queue) = pongs.upgrade() {
+                        waiting.fetch_add(PONG.len(), Ordering::Relaxed);
+                        let _ = queue.try_send(Bytes::from_static(PONG));
+                    }
+                }
+                Ok(Some(Frame::Message(bytes))) => {
+                    deadline = Instant::now() + IDLE;
+                    if inbox.send(Received::Message { flow, bytes }).await.is_err() {
+                        return;
+                    }
+                }
+                Err(broken) => {
+                    debug!(why = broken.why, "a stream is broken");
+                    if !broken.head.is_empty() {
+                        let bytes = broken.head;
+                        let _ = inbox.send(Received::Message { flow, bytes }).await;
+                        sleep(LINGER).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn write(mut writer: impl AsyncWrite + Unpin, mut queue: Queue) {
+    while let Some(bytes) = queue.next().await {
+        match timeout(WRITE, writer.write_all(&bytes)).await {
+            Ok(Ok(())) => queue.written(bytes.len()),
+            Ok(Err(_)) | Err(_) => return,
+        }
+        // TLS keeps back what it has not been told to send.
+        if queue.messages.is_empty() && !matches!(timeout(WRITE, writer.flush()).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+    let _ = timeout(LINGER, writer.shutdown()).await;
+}
+
+/// Who is connected: not too many, and not too many from one address.
+#[derive(Debug, Default)]
+struct Guests {
+    by_source: Mutex<HashMap<IpAddr, usize>>,
+    refused: AtomicU64,
+}
+
+/// A guest's place, given back when it is dropped.
+struct Place {
+    guests: Arc<Guests>,
+    source: IpAddr,
+}
+
+impl Guests {
+    fn enter(guests: &Arc<Self>, source: IpAddr) -> Option<Place> {
+        let mut by_source = guests.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = by_source.len();
+        let from_there = by_source.get(&source).copied().unwrap_or_default();
+        if all >= MAX_SOURCES || from_there >= MAX_FROM_ONE {
+            guests.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *by_source.entry(source).or_default() += 1;
+        Some(Place {
+            guests: Arc::clone(guests),
+            source,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_source = self.guests.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_source.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                by_source.remove(&self.source);
+            }
+        }
+    }
+}
+
+/// The most addresses that connections come from at one time, on one listener.
+const MAX_SOURCES: usize = 65_536;
+/// The most connections from one address: the phones of a house behind one router.
+const MAX_FROM_ONE: usize = 1024;
+/// Connections that the kernel keeps until they are taken.
+const BACKLOG: i32 = 1024;
+/// How long opening a connection may take.
+const CONNECT: Duration = Duration::from_secs(4);
+/// What is read at one time, in bytes. Each connection has such a buffer.
+const BUFFER: usize = 4096;
+/// The answer to a keep-alive (RFC 5626 §4.4.1).
+const PONG: &[u8] = b"\r\n";

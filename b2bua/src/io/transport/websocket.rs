@@ -1,0 +1,115 @@
+//! SIP over WebSocket (RFC 7118): one message in each WebSocket message.
+
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
+
+use cusax_common::core::sip::MAX_MESSAGE;
+
+use super::{IDLE, LINGER, Queue, Received, WRITE};
+use crate::core::flow::Flow;
+use crate::core::websocket::{PROTOCOL, Refusal, judge};
+
+/// Shakes hands, if the request may come from where it comes.
+pub(super) async fn shake<S>(stream: S, origins: &[String]) -> Result<WebSocketStream<S>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut config = WebSocketConfig::default();
+    config.max_message_size = Some(MAX_MESSAGE);
+    config.max_frame_size = Some(MAX_MESSAGE);
+    config.read_buffer_size = BUFFER;
+    config.write_buffer_size = 0;
+    config.max_write_buffer_size = 2 * MAX_MESSAGE;
+    #[expect(clippy::result_large_err, reason = "the library's type")]
+    let ask = |request: &Request, mut response: Response| {
+        let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("\0"));
+        let protocols = request
+            .headers()
+            .get_all("Sec-WebSocket-Protocol")
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        match judge(header("Origin"), header("Host"), protocols, origins) {
+            Ok(()) => {
+                response
+                    .headers_mut()
+                    .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(PROTOCOL));
+                Ok(response)
+            }
+            Err(why) => {
+                let mut refused = ErrorResponse::new(Some(why.to_string()));
+                *refused.status_mut() = match why {
+                    Refusal::Origin => StatusCode::FORBIDDEN,
+                    Refusal::Protocol => StatusCode::BAD_REQUEST,
+                };
+                Err(refused)
+            }
+        }
+    };
+    accept_hdr_async_with_config(stream, ask, Some(config)).await
+}
+
+/// Reads and writes until the connection is over.
+pub(super) async fn carry<S>(
+    mut socket: WebSocketStream<S>,
+    flow: Flow,
+    serial: u64,
+    mut queue: Queue,
+    inbox: &mpsc::Sender<Received>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut deadline = Instant::now() + IDLE;
+    let code = loop {
+        tokio::select! {
+            read = socket.next() => match read {
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                    deadline = Instant::now() + IDLE;
+                    let bytes = message.into_data();
+                    if inbox.send(Received::Message { flow, bytes }).await.is_err() {
+                        break CloseCode::Away;
+                    }
+                }
+                // Answered by the library.
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Err(Error::Capacity(_))) => break CloseCode::Size,
+                Some(Err(Error::Protocol(_))) => break CloseCode::Protocol,
+                Some(Err(Error::Utf8(_))) => break CloseCode::Invalid,
+                Some(Ok(Message::Close(_)) | Err(_)) | None => break CloseCode::Normal,
+            },
+            message = queue.next() => {
+                let Some(bytes) = message else { break CloseCode::Away };
+                let length = bytes.len();
+                let message = match Utf8Bytes::try_from(bytes.clone()) {
+                    Ok(text) => Message::Text(text),
+                    Err(_) => Message::Binary(bytes),
+                };
+                if !matches!(timeout(WRITE, socket.send(message)).await, Ok(Ok(()))) {
+                    return;
+                }
+                queue.written(length);
+            }
+            () = sleep_until(deadline) => {
+                deadline = Instant::now() + IDLE;
+                if inbox.send(Received::Silent { flow, serial }).await.is_err() {
+                    break CloseCode::Away;
+                }
+            }
+        }
+    };
+    let goodbye = CloseFrame {
+        code,
+        reason: Utf8Bytes::default(),
+    };
+    let _ = timeout(LINGER, socket.close(Some(goodbye))).await;
+}
+
+/// What is read at one time, in bytes. Each connection has such a buffer.
+const BUFFER: usize = 4096;

@@ -1,0 +1,435 @@
+//! What faces the network, over every transport, against a running service.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use cusax_b2bua::core::flow::Transport;
+use cusax_common::core::sip::typed::{Authorization, Credentials, DigestProof, WwwAuthenticate};
+use cusax_common::core::sip::{Message, Response, TypedHeader as _, digest};
+use cusax_tests::lab::wire::{self, Heard, Wire};
+use cusax_tests::lab::{Child, Scratch, Spec, wait};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+const ALL: [Transport; 5] = [
+    Transport::Udp,
+    Transport::Tcp,
+    Transport::Tls,
+    Transport::Ws,
+    Transport::Wss,
+];
+const SOON: Duration = Duration::from_secs(10);
+/// Long enough for an answer that must not come.
+const WHILE: Duration = Duration::from_millis(300);
+
+struct Service {
+    addresses: Vec<(Transport, SocketAddr)>,
+    root: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+    http: SocketAddr,
+    child: Child,
+    scratch: Scratch,
+}
+
+impl Service {
+    fn start(name: &str, ip: IpAddr) -> Self {
+        let scratch = Scratch::new(name).expect("a scratch folder");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![]).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).expect("a root").der().clone();
+        let issuer = Issuer::new(params, key);
+        let folder = scratch.path().to_owned();
+        certificate(&issuer, &folder);
+        let http = free(Ipv4Addr::LOCALHOST.into());
+        let mut config = format!(
+            "[sip]\ndomains = [\"sip.example.com\"]\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\n\
+             port = 1\nsecret = \"canary\"\n[numbers]\ncountry = \"DE\"\n[store]\nurl = \"sqlite:{folder}/cusax.db\"\n\
+             [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n",
+            folder = folder.display()
+        );
+        let addresses: Vec<_> = ALL.into_iter().map(|transport| (transport, free(ip))).collect();
+        for (transport, address) in &addresses {
+            let word = transport.as_str().to_ascii_lowercase();
+            config += &format!(
+                "[[sip.listeners]]\naddress = \"{}\"\nport = {}\ntransport = \"{word}\"\n",
+                address.ip(),
+                address.port()
+            );
+            if let Transport::Tls | Transport::Wss = transport {
+                config += &format!(
+                    "certificate = \"{0}/cert.pem\"\nkey = \"{0}/key.pem\"\n",
+                    folder.display()
+                );
+            }
+        }
+        fs::write(folder.join("cusax.toml"), config).expect("written");
+        let password = folder.join("password");
+        fs::write(&password, "al-secret").expect("written");
+        let user = [
+            "user",
+            "add",
+            "--jid",
+            "alice@example.com",
+            "--aor",
+            "sip:al@sip.example.com",
+        ];
+        let spec = cusax(&scratch).args(user).args(["--login", "al", "--password-file"]);
+        spec.arg(&password).output().expect("a user");
+        let mut child = cusax(&scratch).arg("serve").start(&folder).expect("starts");
+        child
+            .until("serving", SOON, |child| child.log().contains("serving").then_some(()))
+            .expect("serves");
+        Self {
+            addresses,
+            root,
+            issuer,
+            http,
+            child,
+            scratch,
+        }
+    }
+
+    fn address(&self, transport: Transport) -> SocketAddr {
+        let found = self.addresses.iter().find(|(known, _)| *known == transport);
+        found.expect("every transport").1
+    }
+
+    fn connect(&self, transport: Transport) -> Wire {
+        let service = self.address(transport);
+        Wire::connect(transport, SocketAddr::new(service.ip(), 0), service, &self.root)
+            .unwrap_or_else(|fault| panic!("{transport}: {fault}"))
+    }
+
+    /// One figure of the metrics.
+    fn metric(&self, name: &str) -> f64 {
+        let answer = http(self.http, "/metrics");
+        let line = answer
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_default()
+    }
+
+    fn metric_becomes(&self, name: &str, wanted: f64) {
+        wait::until_ok(&format!("{name} to be {wanted}"), SOON, || {
+            Ok((self.metric(name) == wanted).then_some(()))
+        })
+        .unwrap_or_else(|fault| panic!("{fault}: it is {}", self.metric(name)));
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let log = self.child.log();
+        if !std::thread::panicking() {
+            for secret in ["canary", "al-secret"] {
+                assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+            }
+        }
+    }
+}
+
+fn cusax(scratch: &Scratch) -> Spec {
+    Spec::new("cusax", env!("CARGO_BIN_EXE_cusax"))
+        .arg("--config")
+        .arg(scratch.path().join("cusax.toml"))
+}
+
+fn certificate(issuer: &Issuer<'_, KeyPair>, folder: &std::path::Path) -> CertificateDer<'static> {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let signed = params.signed_by(&key, issuer).expect("a certificate");
+    fs::write(folder.join("cert.pem"), signed.pem()).expect("written");
+    fs::write(folder.join("key.pem"), key.serialize_pem()).expect("written");
+    signed.der().clone()
+}
+
+/// A port that nobody has, for datagrams and connections.
+fn free(ip: IpAddr) -> SocketAddr {
+    loop {
+        let stream = TcpListener::bind((ip, 0)).expect("a port");
+        let address = stream.local_addr().expect("an address");
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+fn http(address: SocketAddr, path: &str) -> String {
+    use std::io::Read as _;
+    let mut stream = std::net::TcpStream::connect(address).expect("HTTP");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+fn options(transport: Transport, number: u32, body: &str) -> String {
+    format!(
+        "OPTIONS sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/{transport} client.invalid;branch=z9hG4bK{transport}{number};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:a@b.invalid>;tag={number}\r\nTo: <sip:sip.example.com>\r\nCall-ID: o{number}\r\n\
+         CSeq: {number} OPTIONS\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn register(transport: Transport, number: u32, more: &str) -> String {
+    format!(
+        "REGISTER sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/{transport} client.invalid;branch=z9hG4bKr{transport}{number};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:al@sip.example.com>;tag={number}\r\nTo: <sip:al@sip.example.com>\r\n\
+         Call-ID: r{transport}\r\nCSeq: {number} REGISTER\r\nContact: <sip:{transport}@client.invalid;transport={}>\r\n\
+         Expires: 600\r\n{more}Content-Length: 0\r\n\r\n",
+        transport.parameter().unwrap_or("udp")
+    )
+}
+
+fn response(wire: &mut Wire) -> Response {
+    match wire.hear(SOON) {
+        Heard::Message(bytes) => match Message::parse(bytes).expect("a message") {
+            Message::Response(response) => response,
+            Message::Request(request) => panic!("a request: {request:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn statuses(wire: &mut Wire, count: usize) -> Vec<u16> {
+    (0..count).map(|_| response(wire).status.code()).collect()
+}
+
+/// Registers by digest; gives the final status.
+fn log_in(wire: &mut Wire, transport: Transport) -> u16 {
+    wire.send(register(transport, 1, "").as_bytes()).expect("sent");
+    let challenged = response(wire);
+    assert_eq!(challenged.status.code(), 401, "{transport}");
+    let challenges = challenged.headers.list::<WwwAuthenticate>().expect("challenges");
+    let challenge = &challenges.first().expect("one").0;
+    let (realm, nonce) = (challenge.realm().expect("a realm"), challenge.nonce().expect("a nonce"));
+    let algorithm = challenge.algorithm().expect("an algorithm");
+    let (uri, count, cnonce) = ("sip:sip.example.com", "00000001", "abcdef");
+    let ha1 = digest::ha1(algorithm, "al", realm, "al-secret");
+    let proof = digest::response(algorithm, &ha1, nonce, count, cnonce, Some("auth"), "REGISTER", uri);
+    let credentials = Credentials::digest(&DigestProof {
+        username: "al",
+        realm,
+        nonce,
+        uri,
+        response: &proof,
+        algorithm,
+        opaque: challenge.opaque(),
+        auth: Some((cnonce, 1)),
+    });
+    let mut line = String::from("Authorization: ");
+    Authorization(credentials).write(&mut line);
+    wire.send(register(transport, 2, &format!("{line}\r\n")).as_bytes())
+        .expect("sent");
+    response(wire).status.code()
+}
+
+#[test]
+fn a_phone_registers_by_every_transport_and_goes_with_its_connection() {
+    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+        let service = Service::start("transports-register", ip);
+        let mut wires = Vec::new();
+        for transport in ALL {
+            let mut wire = service.connect(transport);
+            assert_eq!(log_in(&mut wire, transport), 200, "{transport} on {ip}");
+            wires.push(wire);
+        }
+        service.metric_becomes("cusax_registered_phones", 5.0);
+        drop(wires);
+        // What came by a connection cannot be reached without it; a datagram needs none.
+        service.metric_becomes("cusax_registered_phones", 1.0);
+        service.metric_becomes("cusax_sip_connections", 0.0);
+    }
+}
+
+#[test]
+fn messages_of_a_stream_come_in_any_pieces() {
+    let service = Service::start("transports-pieces", Ipv4Addr::LOCALHOST.into());
+    for transport in [Transport::Tcp, Transport::Tls] {
+        let mut wire = service.connect(transport);
+        let text = [1, 2, 3].map(|number| options(transport, number, "")).concat();
+        wire.send(text.as_bytes()).expect("sent");
+        assert_eq!(statuses(&mut wire, 3), [200, 200, 200], "{transport}: several at once");
+        for piece in options(transport, 4, "a body").as_bytes().chunks(7) {
+            wire.send(piece).expect("sent");
+        }
+        assert_eq!(statuses(&mut wire, 1), [200], "{transport}: in pieces");
+        wire.send(b"\r\n\r\n").expect("sent");
+        assert_eq!(wire.hear(SOON), Heard::Pong, "{transport}");
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
+    let service = Service::start("transports-broken", Ipv4Addr::LOCALHOST.into());
+    let hidden = options(Transport::Tcp, 99, "");
+    let rows = [
+        (
+            "two lengths",
+            format!("Content-Length: 0\r\nContent-Length: {}", hidden.len()),
+            Some(400),
+        ),
+        (
+            "a length beyond every bound",
+            "Content-Length: 18446744073709551615".to_owned(),
+            Some(400),
+        ),
+        ("a negative length", "Content-Length: -1".to_owned(), Some(400)),
+        ("a gigabyte", "Content-Length: 1073741824".to_owned(), None),
+    ];
+    for (what, line, status) in rows {
+        let mut wire = service.connect(Transport::Tcp);
+        let text = options(Transport::Tcp, 1, "").replace("Content-Length: 0", &line);
+        wire.send(text.as_bytes()).expect("sent");
+        let _ = wire.send(hidden.as_bytes());
+        if let Some(status) = status {
+            assert_eq!(response(&mut wire).status.code(), status, "{what}");
+        }
+        let end = loop {
+            match wire.hear(SOON) {
+                Heard::Message(bytes) => {
+                    let answer = String::from_utf8_lossy(&bytes).into_owned();
+                    assert!(!answer.contains("o99"), "{what}: what is hidden ran: {answer}");
+                }
+                other => break other,
+            }
+        };
+        assert_eq!(end, Heard::Closed(None), "{what}");
+    }
+    let mut wire = service.connect(Transport::Tcp);
+    for _ in 0..70 {
+        if wire.send(&[b'a'; 1024]).is_err() {
+            break;
+        }
+    }
+    assert_eq!(wire.hear(SOON), Heard::Closed(None), "headers without end");
+}
+
+#[test]
+fn a_websocket_is_for_sip_and_for_named_pages() {
+    let service = Service::start("transports-websocket", Ipv4Addr::LOCALHOST.into());
+    let address = service.address(Transport::Ws);
+    let open = |protocol, origin| {
+        let stream = wire::tcp(SocketAddr::new(address.ip(), 0), address).expect("TCP");
+        Wire::upgrade(Box::new(stream), protocol, origin)
+            .map(drop)
+            .map_err(|fault| fault.to_string())
+    };
+    assert_eq!(open(Some("sip"), None), Ok(()));
+    assert_eq!(
+        open(Some("sip"), Some("http://localhost")),
+        Ok(()),
+        "a page of this host"
+    );
+    assert_eq!(open(None, None), Err("400".to_owned()));
+    assert_eq!(open(Some("xmpp"), None), Err("400".to_owned()));
+    for origin in [
+        "http://evil.example",
+        "null",
+        "http://localhost:1",
+        "http://localhost.evil.example",
+    ] {
+        assert_eq!(open(Some("sip"), Some(origin)), Err("403".to_owned()), "{origin}");
+    }
+    // Frames against RFC 6455 §5 end the connection with the code that says why (§7.4.1).
+    let rows: [(&str, Vec<u8>, u16); 3] = [
+        ("an unmasked frame", vec![0x81, 0x01, b'x'], 1002),
+        (
+            "a frame of 2^63 bytes",
+            [&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4][..], b"x"].concat(),
+            1009,
+        ),
+        ("a reserved opcode", vec![0x83, 0x80, 0, 0, 0, 0], 1002),
+    ];
+    for (what, frame, code) in rows {
+        let mut wire = service.connect(Transport::Ws);
+        let Wire::WebSocket(socket) = &mut wire else {
+            unreachable!()
+        };
+        socket.get_mut().write_all(&frame).expect("sent");
+        assert_eq!(wire.hear(SOON), Heard::Closed(Some(code)), "{what}");
+    }
+    let mut wire = service.connect(Transport::Ws);
+    wire.send(b"").expect("an empty message");
+    wire.send(options(Transport::Ws, 1, "").as_bytes()).expect("sent");
+    assert_eq!(
+        response(&mut wire).status.code(),
+        200,
+        "it goes on after an empty message"
+    );
+}
+
+#[test]
+fn a_certificate_changes_under_connections_that_go_on() {
+    let service = Service::start("transports-certificate", Ipv4Addr::LOCALHOST.into());
+    let folder = service.scratch.path().to_owned();
+    let mut old = service.connect(Transport::Tls);
+    old.send(options(Transport::Tls, 1, "").as_bytes()).expect("sent");
+    assert_eq!(statuses(&mut old, 1), [200]);
+    let shown = |service: &Service| {
+        let address = service.address(Transport::Tls);
+        let socket = wire::tcp(SocketAddr::new(address.ip(), 0), address).expect("TCP");
+        let stream = wire::tls(socket, &service.root).expect("TLS");
+        let chain = stream.conn.peer_certificates().expect("a certificate");
+        chain[0].clone().into_owned()
+    };
+    let first = shown(&service);
+    let second = certificate(&service.issuer, &folder);
+    assert_ne!(first, second);
+    cusax(&service.scratch).arg("reload").output().expect("reloads");
+    wait::until_ok("the new certificate", SOON, || {
+        Ok((shown(&service) == second).then_some(()))
+    })
+    .expect("shown");
+    // A key that does not fit is told, and the certificate in force stays.
+    fs::write(
+        folder.join("key.pem"),
+        KeyPair::generate().expect("a key").serialize_pem(),
+    )
+    .expect("written");
+    cusax(&service.scratch).arg("reload").output().expect("reloads");
+    let mut child = service;
+    child
+        .child
+        .until("a word about it", SOON, |child| {
+            child.log().contains("the certificate was not taken").then_some(())
+        })
+        .expect("it is told");
+    assert_eq!(shown(&child), second);
+    old.send(options(Transport::Tls, 2, "").as_bytes()).expect("sent");
+    assert_eq!(statuses(&mut old, 1), [200], "the old connection goes on");
+}
+
+#[test]
+fn many_who_say_nothing_disturb_nobody() {
+    let service = Service::start("transports-silent", Ipv4Addr::LOCALHOST.into());
+    let address = service.address(Transport::Tcp);
+    let mut silent = Vec::new();
+    for number in 0..1500 {
+        let Ok(stream) = wire::tcp(SocketAddr::new(address.ip(), 0), address) else {
+            continue;
+        };
+        let mut stream = stream;
+        if number % 2 == 0 {
+            let _ = stream.write_all(b"OPTIONS sip:");
+        }
+        silent.push(stream);
+    }
+    service.metric_becomes("cusax_sip_connections", 1024.0);
+    let from = SocketAddr::new(Ipv4Addr::new(127, 7, 0, 1).into(), 0);
+    let mut other = Wire::connect(Transport::Tcp, from, address, &service.root).expect("another source");
+    other.send(options(Transport::Tcp, 1, "").as_bytes()).expect("sent");
+    assert_eq!(statuses(&mut other, 1), [200]);
+    let mut wire = service.connect(Transport::Udp);
+    wire.send(options(Transport::Udp, 1, "").as_bytes()).expect("sent");
+    assert_eq!(statuses(&mut wire, 1), [200]);
+    assert_eq!(wire.hear(WHILE), Heard::Silence);
+}
