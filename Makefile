@@ -8,7 +8,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 BUILD := $(CARGO) build --release --workspace --all-features --bins
 CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
 
-.PHONY: demo run test bench lint deps
+.PHONY: demo run test torture bench lint deps
 
 # The whole path with real clients, each line checked.
 # STORE=postgres; SEED=number; BREAK=reach|impp|tone|relay|vcard|roster.
@@ -28,6 +28,11 @@ test: deps
 	CARGO_TARGET_$(HOST)_RUNNER='$(SUDO) env RUSTC_BOOTSTRAP=1' $(CARGO) test --workspace --all-features --tests -- \
 	  -Z unstable-options $(if $(SHUFFLE),--shuffle-seed=$(SHUFFLE),--shuffle) $(ARGS)
 	$(CARGO) test --workspace --all-features --doc
+
+# The torture messages of RFC 4475 and RFC 5118 against a service of its own, over every transport: prints the table.
+torture:
+	$(CARGO) build --workspace --all-features --bins
+	target/debug/torture
 
 # Our parser beside others, and the relay. BENCHMARKS.md holds what was reached.
 bench:

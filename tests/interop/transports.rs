@@ -2,172 +2,27 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use cusax_b2bua::core::flow::Transport;
 use cusax_common::core::sip::typed::{Authorization, Credentials, DigestProof, WwwAuthenticate};
 use cusax_common::core::sip::{Message, Response, TypedHeader as _, digest};
+use cusax_tests::lab::service::{Service, TRANSPORTS};
 use cusax_tests::lab::wire::{self, Heard, Wire};
-use cusax_tests::lab::{Child, Scratch, Spec, wait};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use cusax_tests::lab::{torture, wait};
+use rcgen::KeyPair;
 
-const ALL: [Transport; 5] = [
-    Transport::Udp,
-    Transport::Tcp,
-    Transport::Tls,
-    Transport::Ws,
-    Transport::Wss,
-];
 const SOON: Duration = Duration::from_secs(10);
 /// Long enough for an answer that must not come.
 const WHILE: Duration = Duration::from_millis(300);
 
-struct Service {
-    addresses: Vec<(Transport, SocketAddr)>,
-    root: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-    http: SocketAddr,
-    child: Child,
-    scratch: Scratch,
-}
-
-impl Service {
-    fn start(name: &str, ip: IpAddr) -> Self {
-        let scratch = Scratch::new(name).expect("a scratch folder");
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec![]).expect("parameters");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = params.self_signed(&key).expect("a root").der().clone();
-        let issuer = Issuer::new(params, key);
-        let folder = scratch.path().to_owned();
-        certificate(&issuer, &folder);
-        let http = free(Ipv4Addr::LOCALHOST.into());
-        let mut config = format!(
-            "[sip]\ndomains = [\"sip.example.com\"]\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\n\
-             port = 1\nsecret = \"canary\"\n[numbers]\ncountry = \"DE\"\n[store]\nurl = \"sqlite:{folder}/cusax.db\"\n\
-             [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n",
-            folder = folder.display()
-        );
-        let addresses: Vec<_> = ALL.into_iter().map(|transport| (transport, free(ip))).collect();
-        for (transport, address) in &addresses {
-            let word = transport.as_str().to_ascii_lowercase();
-            config += &format!(
-                "[[sip.listeners]]\naddress = \"{}\"\nport = {}\ntransport = \"{word}\"\n",
-                address.ip(),
-                address.port()
-            );
-            if let Transport::Tls | Transport::Wss = transport {
-                config += &format!(
-                    "certificate = \"{0}/cert.pem\"\nkey = \"{0}/key.pem\"\n",
-                    folder.display()
-                );
-            }
-        }
-        fs::write(folder.join("cusax.toml"), config).expect("written");
-        let password = folder.join("password");
-        fs::write(&password, "al-secret").expect("written");
-        let user = [
-            "user",
-            "add",
-            "--jid",
-            "alice@example.com",
-            "--aor",
-            "sip:al@sip.example.com",
-        ];
-        let spec = cusax(&scratch).args(user).args(["--login", "al", "--password-file"]);
-        spec.arg(&password).output().expect("a user");
-        let mut child = cusax(&scratch).arg("serve").start(&folder).expect("starts");
-        child
-            .until("serving", SOON, |child| child.log().contains("serving").then_some(()))
-            .expect("serves");
-        Self {
-            addresses,
-            root,
-            issuer,
-            http,
-            child,
-            scratch,
-        }
-    }
-
-    fn address(&self, transport: Transport) -> SocketAddr {
-        let found = self.addresses.iter().find(|(known, _)| *known == transport);
-        found.expect("every transport").1
-    }
-
-    fn connect(&self, transport: Transport) -> Wire {
-        let service = self.address(transport);
-        Wire::connect(transport, SocketAddr::new(service.ip(), 0), service, &self.root)
-            .unwrap_or_else(|fault| panic!("{transport}: {fault}"))
-    }
-
-    /// One figure of the metrics.
-    fn metric(&self, name: &str) -> f64 {
-        let answer = http(self.http, "/metrics");
-        let line = answer
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok()).unwrap_or_default()
-    }
-
-    fn metric_becomes(&self, name: &str, wanted: f64) {
-        wait::until_ok(&format!("{name} to be {wanted}"), SOON, || {
-            Ok((self.metric(name) == wanted).then_some(()))
-        })
-        .unwrap_or_else(|fault| panic!("{fault}: it is {}", self.metric(name)));
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let log = self.child.log();
-        if !std::thread::panicking() {
-            for secret in ["canary", "al-secret"] {
-                assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
-            }
-        }
-    }
-}
-
-fn cusax(scratch: &Scratch) -> Spec {
-    Spec::new("cusax", env!("CARGO_BIN_EXE_cusax"))
-        .arg("--config")
-        .arg(scratch.path().join("cusax.toml"))
-}
-
-fn certificate(issuer: &Issuer<'_, KeyPair>, folder: &std::path::Path) -> CertificateDer<'static> {
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let signed = params.signed_by(&key, issuer).expect("a certificate");
-    fs::write(folder.join("cert.pem"), signed.pem()).expect("written");
-    fs::write(folder.join("key.pem"), key.serialize_pem()).expect("written");
-    signed.der().clone()
-}
-
-/// A port that nobody has, for datagrams and connections.
-fn free(ip: IpAddr) -> SocketAddr {
-    loop {
-        let stream = TcpListener::bind((ip, 0)).expect("a port");
-        let address = stream.local_addr().expect("an address");
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
-}
-
-fn http(address: SocketAddr, path: &str) -> String {
-    use std::io::Read as _;
-    let mut stream = std::net::TcpStream::connect(address).expect("HTTP");
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
-    .expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
+fn start(name: &str, ip: IpAddr) -> Service {
+    let service = Service::start(name, env!("CARGO_BIN_EXE_cusax").as_ref(), ip, "sip.example.com").expect("a service");
+    service
+        .add_user("alice@example.com", "sip:al@sip.example.com", "al", "al-secret")
+        .expect("a user");
+    service
 }
 
 fn options(transport: Transport, number: u32, body: &str) -> String {
@@ -235,26 +90,37 @@ fn log_in(wire: &mut Wire, transport: Transport) -> u16 {
 #[test]
 fn a_phone_registers_by_every_transport_and_goes_with_its_connection() {
     for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
-        let service = Service::start("transports-register", ip);
+        let service = start("transports-register", ip);
         let mut wires = Vec::new();
-        for transport in ALL {
-            let mut wire = service.connect(transport);
+        for transport in TRANSPORTS {
+            let mut wire = service.connect(transport).expect("a connection");
             assert_eq!(log_in(&mut wire, transport), 200, "{transport} on {ip}");
             wires.push(wire);
         }
-        service.metric_becomes("cusax_registered_phones", 5.0);
+        service.metric_becomes("cusax_registered_phones", 5.0).expect("in time");
         drop(wires);
         // What came by a connection cannot be reached without it; a datagram needs none.
-        service.metric_becomes("cusax_registered_phones", 1.0);
-        service.metric_becomes("cusax_sip_connections", 0.0);
+        service.metric_becomes("cusax_registered_phones", 1.0).expect("in time");
+        service.metric_becomes("cusax_sip_connections", 0.0).expect("in time");
     }
+}
+
+/// Every torture message gets the answer, or the silence, that is expected of it.
+#[test]
+fn torture_messages_are_answered_as_expected() {
+    let Some(folder) = torture::folder() else {
+        eprintln!("skipped: CUSAX_TORTURE names no folder with torture-manifest.tsv");
+        return;
+    };
+    let table = torture::table(env!("CARGO_BIN_EXE_cusax").as_ref(), &folder).expect("a table");
+    assert_eq!(table.wrong(), 0, "\n{table}");
 }
 
 #[test]
 fn messages_of_a_stream_come_in_any_pieces() {
-    let service = Service::start("transports-pieces", Ipv4Addr::LOCALHOST.into());
+    let service = start("transports-pieces", Ipv4Addr::LOCALHOST.into());
     for transport in [Transport::Tcp, Transport::Tls] {
-        let mut wire = service.connect(transport);
+        let mut wire = service.connect(transport).expect("a connection");
         let text = [1, 2, 3].map(|number| options(transport, number, "")).concat();
         wire.send(text.as_bytes()).expect("sent");
         assert_eq!(statuses(&mut wire, 3), [200, 200, 200], "{transport}: several at once");
@@ -269,7 +135,7 @@ fn messages_of_a_stream_come_in_any_pieces() {
 
 #[test]
 fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
-    let service = Service::start("transports-broken", Ipv4Addr::LOCALHOST.into());
+    let service = start("transports-broken", Ipv4Addr::LOCALHOST.into());
     let hidden = options(Transport::Tcp, 99, "");
     let rows = [
         (
@@ -286,7 +152,7 @@ fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
         ("a gigabyte", "Content-Length: 1073741824".to_owned(), None),
     ];
     for (what, line, status) in rows {
-        let mut wire = service.connect(Transport::Tcp);
+        let mut wire = service.connect(Transport::Tcp).expect("a connection");
         let text = options(Transport::Tcp, 1, "").replace("Content-Length: 0", &line);
         wire.send(text.as_bytes()).expect("sent");
         let _ = wire.send(hidden.as_bytes());
@@ -304,7 +170,7 @@ fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
         };
         assert_eq!(end, Heard::Closed(None), "{what}");
     }
-    let mut wire = service.connect(Transport::Tcp);
+    let mut wire = service.connect(Transport::Tcp).expect("a connection");
     for _ in 0..70 {
         if wire.send(&[b'a'; 1024]).is_err() {
             break;
@@ -315,7 +181,7 @@ fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
 
 #[test]
 fn a_websocket_is_for_sip_and_for_named_pages() {
-    let service = Service::start("transports-websocket", Ipv4Addr::LOCALHOST.into());
+    let service = start("transports-websocket", Ipv4Addr::LOCALHOST.into());
     let address = service.address(Transport::Ws);
     let open = |protocol, origin| {
         let stream = wire::tcp(SocketAddr::new(address.ip(), 0), address).expect("TCP");
@@ -350,14 +216,14 @@ fn a_websocket_is_for_sip_and_for_named_pages() {
         ("a reserved opcode", vec![0x83, 0x80, 0, 0, 0, 0], 1002),
     ];
     for (what, frame, code) in rows {
-        let mut wire = service.connect(Transport::Ws);
+        let mut wire = service.connect(Transport::Ws).expect("a connection");
         let Wire::WebSocket(socket) = &mut wire else {
             unreachable!()
         };
         socket.get_mut().write_all(&frame).expect("sent");
         assert_eq!(wire.hear(SOON), Heard::Closed(Some(code)), "{what}");
     }
-    let mut wire = service.connect(Transport::Ws);
+    let mut wire = service.connect(Transport::Ws).expect("a connection");
     wire.send(b"").expect("an empty message");
     wire.send(options(Transport::Ws, 1, "").as_bytes()).expect("sent");
     assert_eq!(
@@ -369,22 +235,22 @@ fn a_websocket_is_for_sip_and_for_named_pages() {
 
 #[test]
 fn a_certificate_changes_under_connections_that_go_on() {
-    let service = Service::start("transports-certificate", Ipv4Addr::LOCALHOST.into());
+    let service = start("transports-certificate", Ipv4Addr::LOCALHOST.into());
     let folder = service.scratch.path().to_owned();
-    let mut old = service.connect(Transport::Tls);
+    let mut old = service.connect(Transport::Tls).expect("a connection");
     old.send(options(Transport::Tls, 1, "").as_bytes()).expect("sent");
     assert_eq!(statuses(&mut old, 1), [200]);
     let shown = |service: &Service| {
         let address = service.address(Transport::Tls);
         let socket = wire::tcp(SocketAddr::new(address.ip(), 0), address).expect("TCP");
-        let stream = wire::tls(socket, &service.root).expect("TLS");
+        let stream = wire::tls(socket, service.root()).expect("TLS");
         let chain = stream.conn.peer_certificates().expect("a certificate");
         chain[0].clone().into_owned()
     };
     let first = shown(&service);
-    let second = certificate(&service.issuer, &folder);
+    let second = service.renew_certificate().expect("a certificate");
     assert_ne!(first, second);
-    cusax(&service.scratch).arg("reload").output().expect("reloads");
+    service.cusax().arg("reload").output().expect("reloads");
     wait::until_ok("the new certificate", SOON, || {
         Ok((shown(&service) == second).then_some(()))
     })
@@ -395,7 +261,7 @@ fn a_certificate_changes_under_connections_that_go_on() {
         KeyPair::generate().expect("a key").serialize_pem(),
     )
     .expect("written");
-    cusax(&service.scratch).arg("reload").output().expect("reloads");
+    service.cusax().arg("reload").output().expect("reloads");
     let mut child = service;
     child
         .child
@@ -410,7 +276,7 @@ fn a_certificate_changes_under_connections_that_go_on() {
 
 #[test]
 fn many_who_say_nothing_disturb_nobody() {
-    let service = Service::start("transports-silent", Ipv4Addr::LOCALHOST.into());
+    let service = start("transports-silent", Ipv4Addr::LOCALHOST.into());
     let address = service.address(Transport::Tcp);
     let mut silent = Vec::new();
     for number in 0..1500 {
@@ -423,12 +289,14 @@ fn many_who_say_nothing_disturb_nobody() {
         }
         silent.push(stream);
     }
-    service.metric_becomes("cusax_sip_connections", 1024.0);
+    service
+        .metric_becomes("cusax_sip_connections", 1024.0)
+        .expect("in time");
     let from = SocketAddr::new(Ipv4Addr::new(127, 7, 0, 1).into(), 0);
-    let mut other = Wire::connect(Transport::Tcp, from, address, &service.root).expect("another source");
+    let mut other = Wire::connect(Transport::Tcp, from, address, service.root()).expect("another source");
     other.send(options(Transport::Tcp, 1, "").as_bytes()).expect("sent");
     assert_eq!(statuses(&mut other, 1), [200]);
-    let mut wire = service.connect(Transport::Udp);
+    let mut wire = service.connect(Transport::Udp).expect("a connection");
     wire.send(options(Transport::Udp, 1, "").as_bytes()).expect("sent");
     assert_eq!(statuses(&mut wire, 1), [200]);
     assert_eq!(wire.hear(WHILE), Heard::Silence);

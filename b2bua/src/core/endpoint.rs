@@ -298,16 +298,31 @@ impl<E: Entropy> Endpoint<E> {
             }
             Err(fault) => {
                 trace!(kind = ?fault.kind, "malformed message");
-                match (fault.status, fault.reply_to) {
-                    (Some(status), Some(request)) if request.method != Method::Ack => {
-                        self.counters.malformed_answered += 1;
-                        self.respond_statelessly(flow, &request, status);
-                    }
-                    _ => self.counters.malformed_dropped += 1,
-                }
+                self.malformed(flow, fault.status, fault.reply_to.as_deref());
             }
         }
         self.settle(now);
+    }
+
+    /// The head of a message that came by a stream and whose end cannot be told (RFC 3261 §18.3): it is answered, and never
+    /// carried out, however well it reads.
+    pub fn handle_broken(&mut self, now: Now, flow: Flow, head: Bytes) {
+        match Message::parse(head) {
+            Ok(Message::Request(request)) => self.malformed(flow, Some(Status::BAD_REQUEST), Some(&request)),
+            Ok(Message::Response(_)) => self.malformed(flow, None, None),
+            Err(fault) => self.malformed(flow, fault.status, fault.reply_to.as_deref()),
+        }
+        self.settle(now);
+    }
+
+    fn malformed(&mut self, flow: Flow, status: Option<Status>, request: Option<&Request>) {
+        match (status, request) {
+            (Some(status), Some(request)) if request.method != Method::Ack => {
+                self.counters.malformed_answered += 1;
+                self.respond_statelessly(flow, request, status);
+            }
+            _ => self.counters.malformed_dropped += 1,
+        }
     }
 
     /// A connection is closed, or could not be opened: what waits for an answer by it fails, and phones that registered

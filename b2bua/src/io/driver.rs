@@ -147,6 +147,7 @@ where
         tokio::select! {
             Some(event) = received.recv() => match event {
                 Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
+                Received::Broken { flow, head } => endpoint.handle_broken(clock::now(), flow, head),
                 Received::Opened { flow, connection } => network.opened(flow, connection),
                 Received::Silent { flow, serial } => {
                     if !endpoint.wants(&flow) {

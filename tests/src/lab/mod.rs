@@ -8,6 +8,7 @@
 //! - [`topology`]: the small internet in which phones reach the service and not each other.
 //! - [`phone`] (Debian's baresip), [`trunk`] (SIPp), [`meddler`] (adds headers that a stock phone cannot).
 //! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
+//! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it.
 //! - [`services`]: a private Postgres and a private Redis.
 //! - [`wav`], [`g711`], [`speech`], [`sound`]: what was said, what was heard, which tone was played when.
 //! - [`capture`]: what really went over the wire.
@@ -23,11 +24,13 @@ pub mod process;
 pub mod prosody;
 pub mod rogue;
 pub mod scratch;
+pub mod service;
 pub mod services;
 pub mod signals;
 pub mod sound;
 pub mod speech;
 pub mod topology;
+pub mod torture;
 pub mod trunk;
 pub mod wait;
 pub mod wav;

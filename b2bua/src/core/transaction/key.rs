@@ -1,7 +1,9 @@
 //! How a message finds its transaction: branch, sent-by, method (RFC 3261 §17.1.3 and §17.2.3).
 
+use cusax_common::core::entropy::hex;
 use cusax_common::core::sip::typed::{CSeq, CallId, From, To, Via};
-use cusax_common::core::sip::{Method, Request, Response};
+use cusax_common::core::sip::{Method, Request, Response, TypedHeader as _, Uri};
+use ring::digest;
 
 /// Every branch that RFC 3261 elements make begins so (§8.1.1.7).
 pub const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -90,19 +92,19 @@ impl Incoming {
     /// [`Unmatchable`] tells what cannot be matched, or must not be kept.
     pub fn read(request: &Request) -> Result<Self, Unmatchable> {
         let via = request.headers.first::<Via>().map_err(|_| Unmatchable::Headers)?;
+        let cseq = request.headers.one::<CSeq>().map_err(|_| Unmatchable::Headers)?;
+        let call_id = request.headers.one::<CallId>().map_err(|_| Unmatchable::Headers)?;
+        let from = request.headers.one::<From>().map_err(|_| Unmatchable::Headers)?;
+        let to = request.headers.one::<To>().map_err(|_| Unmatchable::Headers)?;
         let branch = match via.branch() {
             Some(branch) if is_rfc3261(branch) => kept(branch)?,
-            _ => return Err(Unmatchable::Branch),
+            _ => of_rfc2543(&via, &request.uri, from.tag(), call_id.as_str(), cseq.seq),
         };
         let server = ServerKey {
             branch,
             sent_by: sent_by(&via),
             method: request.method.clone(),
         };
-        let cseq = request.headers.one::<CSeq>().map_err(|_| Unmatchable::Headers)?;
-        let call_id = request.headers.one::<CallId>().map_err(|_| Unmatchable::Headers)?;
-        let from = request.headers.one::<From>().map_err(|_| Unmatchable::Headers)?;
-        let to = request.headers.one::<To>().map_err(|_| Unmatchable::Headers)?;
         let request = RequestKey {
             call_id: kept(call_id.as_str())?,
             from_tag: kept(from.tag().unwrap_or_default())?,
@@ -121,9 +123,6 @@ impl Incoming {
 /// Why a request cannot be matched to a transaction. The answer is 400, if one can be sent at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unmatchable {
-    /// The branch is missing, or not in the manner of RFC 3261.
-    #[error("the topmost Via has no branch that begins with the magic cookie")]
-    Branch,
     /// Via, CSeq, Call-ID, From or To cannot be read.
     #[error("a header that every request has cannot be read")]
     Headers,
@@ -179,6 +178,26 @@ fn is_rfc3261(branch: &str) -> bool {
         && branch
             .get(..MAGIC_COOKIE.len())
             .is_some_and(|head| head.eq_ignore_ascii_case(MAGIC_COOKIE))
+}
+
+/// What stands for the branch of a client of RFC 2543: everything by which §17.2.3 matches its requests. It cannot be the
+/// branch of anybody else, which begins with the cookie.
+fn of_rfc2543(via: &Via, uri: &Uri, from_tag: Option<&str>, call_id: &str, sequence: u32) -> Box<str> {
+    let mut topmost = String::new();
+    via.write(&mut topmost);
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [
+        &topmost,
+        &uri.to_string(),
+        from_tag.unwrap_or_default(),
+        call_id,
+        &sequence.to_string(),
+    ] {
+        // The length keeps one part from running into the next.
+        context.update(&part.len().to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    hex(context.finish().as_ref()).into()
 }
 
 fn kept(text: &str) -> Result<Box<str>, Unmatchable> {

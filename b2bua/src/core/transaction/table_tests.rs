@@ -466,17 +466,45 @@ fn a_branch_is_not_enough() {
 #[test]
 fn what_cannot_be_matched_is_refused() {
     let mut world = World::new();
-    world.take(udp(), request("OPTIONS", "1", "", 1));
-    world.take(udp(), request("OPTIONS", "z9hG4bK", "", 1));
     world.take(udp(), request("OPTIONS", &format!("z9hG4bK{}", "x".repeat(600)), "", 1));
     world.take(udp(), request("OPTIONS", "z9hG4bK1", &"t".repeat(600), 1));
-    world.take(udp(), request("ACK", "1", "", 1));
-    world.expect("400, but never to an ACK", &[(0, "refused 400"); 4]);
+    world.take(udp(), request("ACK", "z9hG4bK1", &"t".repeat(600), 1));
+    world.expect("400, but never to an ACK", &[(0, "refused 400"); 2]);
     assert_eq!(
         (world.table.counters().refused, world.table.counters().stray_acks),
-        (4, 1)
+        (2, 1)
     );
     world.assert_empty();
+}
+
+#[test]
+fn clients_of_rfc_2543_are_matched_by_everything_else() {
+    for branch in ["1", "z9hG4bK", "Z9HG4B"] {
+        let mut world = World::new();
+        let invite = request("INVITE", branch, "", 7);
+        world.take(udp(), invite.clone());
+        world.take(udp(), invite.clone());
+        world.respond(&reply(&invite, 486, "b")).unwrap();
+        world.take(udp(), invite.clone());
+        let mut ack = request("ACK", branch, "b", 7);
+        ack.headers.replace(&CSeq::new(7, Method::Ack));
+        world.take(udp(), ack);
+        world.expect(
+            "copies and the ACK to a failure find their INVITE",
+            &[(0, "request INVITE"), (0, "send 486 INVITE"), (0, "send 486 INVITE")],
+        );
+        // Another number is another request, and so is another branch.
+        world.take(udp(), request("INVITE", branch, "", 8));
+        world.take(udp(), request("INVITE", &format!("2{branch}"), "", 9));
+        world.expect("strangers to the first", &[(0, "request INVITE"); 2]);
+    }
+    let mut world = World::new();
+    world.take(udp(), request("INVITE", "1", "", 7));
+    world.take(udp(), request("CANCEL", "1", "", 7));
+    world.expect(
+        "CANCEL finds its INVITE",
+        &[(0, "request INVITE"), (0, "send 200 CANCEL"), (0, "cancelled")],
+    );
 }
 
 #[test]

@@ -31,6 +31,13 @@ pub enum Received {
         /// The whole datagram, or one message of a stream.
         bytes: Bytes,
     },
+    /// The head of a message whose end cannot be told; nothing more comes by this connection.
+    Broken {
+        /// Where an answer goes.
+        flow: Flow,
+        /// Its headers.
+        head: Bytes,
+    },
     /// A connection is there, before anything that it says.
     Opened {
         /// Its name.

@@ -263,8 +263,8 @@ async fn read(
                 Err(broken) => {
                     debug!(why = broken.why, "a stream is broken");
                     if !broken.head.is_empty() {
-                        let bytes = broken.head;
-                        let _ = inbox.send(Received::Message { flow, bytes }).await;
+                        let head = broken.head;
+                        let _ = inbox.send(Received::Broken { flow, head }).await;
                         sleep(LINGER).await;
                     }
                     return;

@@ -50,9 +50,9 @@ section! {
         port: u16 = 5_060,
         /// The transport.
         transport: Transport = Transport::Udp,
-        /// For TLS: the file with the certificate and those that it needs, in PEM. Read again at a reload.
+        /// For TLS, which needs it: the file with the certificate and those that it needs, in PEM. Read again at a reload.
         certificate: Option<PathBuf> = None => "\"/etc/cusax/sip.example.com.crt\"",
-        /// For TLS: the file with its private key, in PEM.
+        /// For TLS, which needs it: the file with the certificate's private key, in PEM.
         key: Option<PathBuf> = None => "\"/etc/cusax/sip.example.com.key\"",
         /// For WebSocket: the origins whose pages may connect, as browsers write them. Empty: pages of this host alone.
         origins: Vec<String> = Vec::new(),
@@ -183,10 +183,6 @@ impl Check for Listener {
             if is_tls && !given {
                 let what = "is not set, and the transport needs it".into();
                 reader.fault_at(place.inner(key), what, format!("write {key} = \"<a PEM file>\""));
-            } else if given && !is_tls {
-                let what = "is set, and the transport has no use for it".into();
-                let fix = "take it out, or write transport = \"tls\" or \"wss\"".into();
-                reader.fault_at(place.inner(key), what, fix);
             }
         }
         if !self.origins.is_empty() && !matches!(self.transport, Transport::Ws | Transport::Wss) {

@@ -1,0 +1,207 @@
+//! The service alone on this host's loopback, with a listener of every transport, for what needs no phone and no chat.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cusax_b2bua::core::flow::Transport;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
+use super::wire::Wire;
+use super::{Child, Context as _, Result, Scratch, Spec, wait};
+
+/// Every transport, in the order of the listeners.
+pub const TRANSPORTS: [Transport; 5] = [
+    Transport::Udp,
+    Transport::Tcp,
+    Transport::Tls,
+    Transport::Ws,
+    Transport::Wss,
+];
+
+/// The running service. It ends, and its folder goes, when this is dropped.
+pub struct Service {
+    program: PathBuf,
+    addresses: Vec<(Transport, SocketAddr)>,
+    root: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+    http: SocketAddr,
+    /// The process.
+    pub child: Child,
+    /// Its folder: `cusax.toml`, `cert.pem`, `key.pem`.
+    pub scratch: Scratch,
+}
+
+impl Service {
+    /// Starts `program` with listeners on `ip` for the SIP domains in `domains`, separated by commas.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(name: &str, program: &Path, ip: IpAddr, domains: &str) -> Result<Self> {
+        let scratch = Scratch::new(name)?;
+        let key = KeyPair::generate().context("a key")?;
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).context("a root")?.der().clone();
+        let issuer = Issuer::new(params, key);
+        let folder = scratch.path().to_owned();
+        certificate(&issuer, &folder)?;
+        let http = free(Ipv4Addr::LOCALHOST.into())?;
+        let addresses = TRANSPORTS
+            .into_iter()
+            .map(|transport| Ok((transport, free(ip)?)))
+            .collect::<Result<Vec<_>>>()?;
+        fs::write(
+            folder.join("cusax.toml"),
+            configuration(&folder, http, &addresses, domains),
+        )?;
+        let mut child = cusax(program, &folder).arg("serve").start(&folder)?;
+        child.until("the service to serve", READY, |child| {
+            child.log().contains("serving version").then_some(())
+        })?;
+        Ok(Self {
+            program: program.to_owned(),
+            addresses,
+            root,
+            issuer,
+            http,
+            child,
+            scratch,
+        })
+    }
+
+    /// The command line with this service's configuration.
+    #[must_use]
+    pub fn cusax(&self) -> Spec {
+        cusax(&self.program, self.scratch.path())
+    }
+
+    /// Adds a user with one phone account.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn add_user(&self, jid: &str, aor: &str, login: &str, password: &str) -> Result<()> {
+        let file = self.scratch.path().join(format!("{login}.password"));
+        fs::write(&file, password)?;
+        let spec = self
+            .cusax()
+            .args(["user", "add", "--jid", jid, "--aor", aor, "--login", login]);
+        spec.arg("--password-file").arg(&file).output().map(drop)
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// Never: there is a listener of every transport.
+    #[must_use]
+    pub fn address(&self, transport: Transport) -> SocketAddr {
+        let found = self.addresses.iter().find(|(known, _)| *known == transport);
+        found.expect("every transport has a listener").1
+    }
+
+    /// Who signs its certificates.
+    #[must_use]
+    pub fn root(&self) -> &CertificateDer<'static> {
+        &self.root
+    }
+
+    /// Writes a new certificate and its key where the service reads them; gives the certificate.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn renew_certificate(&self) -> Result<CertificateDer<'static>> {
+        certificate(&self.issuer, self.scratch.path())
+    }
+
+    /// A connection, or a socket.
+    ///
+    /// # Errors
+    /// When the service does not take it.
+    pub fn connect(&self, transport: Transport) -> Result<Wire> {
+        let service = self.address(transport);
+        Wire::connect(transport, SocketAddr::new(service.ip(), 0), service, &self.root)
+    }
+
+    /// One figure of the metrics; zero for one that was never counted.
+    ///
+    /// # Errors
+    /// When the service does not answer.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let mut stream = TcpStream::connect(self.http)?;
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let line = answer
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.and_then(|value| value.parse().ok()).unwrap_or_default())
+    }
+
+    /// Waits until a figure is as wanted.
+    ///
+    /// # Errors
+    /// When it does not become so.
+    pub fn metric_becomes(&self, name: &str, wanted: f64) -> Result<()> {
+        let mut last = f64::NAN;
+        let waited = wait::until_ok(&format!("{name} to be {wanted}"), READY, || {
+            last = self.metric(name)?;
+            Ok((last == wanted).then_some(()))
+        });
+        waited.context(format_args!("it is {last}"))
+    }
+}
+
+fn cusax(program: &Path, folder: &Path) -> Spec {
+    Spec::new("cusax", program)
+        .arg("--config")
+        .arg(folder.join("cusax.toml"))
+}
+
+fn configuration(folder: &Path, http: SocketAddr, addresses: &[(Transport, SocketAddr)], domains: &str) -> String {
+    let folder = folder.display();
+    let domains: Vec<_> = domains.split(',').map(|domain| format!("\"{domain}\"")).collect();
+    let mut text = format!(
+        "[sip]\ndomains = [{}]\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\n\
+         secret = \"canary\"\n[numbers]\ncountry = \"DE\"\n[store]\nurl = \"sqlite:{folder}/cusax.db\"\n\
+         [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n",
+        domains.join(", ")
+    );
+    for (transport, address) in addresses {
+        let word = transport.as_str().to_ascii_lowercase();
+        let (ip, port) = (address.ip(), address.port());
+        text += &format!("[[sip.listeners]]\naddress = \"{ip}\"\nport = {port}\ntransport = \"{word}\"\n");
+        if let Transport::Tls | Transport::Wss = transport {
+            text += &format!("certificate = \"{folder}/cert.pem\"\nkey = \"{folder}/key.pem\"\n");
+        }
+    }
+    text
+}
+
+fn certificate(issuer: &Issuer<'_, KeyPair>, folder: &Path) -> Result<CertificateDer<'static>> {
+    let key = KeyPair::generate().context("a key")?;
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).context("parameters")?;
+    let signed = params.signed_by(&key, issuer).context("a certificate")?;
+    fs::write(folder.join("cert.pem"), signed.pem())?;
+    fs::write(folder.join("key.pem"), key.serialize_pem())?;
+    Ok(signed.der().clone())
+}
+
+/// A port that nobody has, neither for datagrams nor for connections.
+fn free(ip: IpAddr) -> Result<SocketAddr> {
+    loop {
+        let stream = TcpListener::bind((ip, 0))?;
+        let address = stream.local_addr()?;
+        if UdpSocket::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+}
+
+/// How long the service may take for anything.
+const READY: Duration = Duration::from_secs(20);
