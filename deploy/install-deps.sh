@@ -81,8 +81,12 @@ as_root "${apt[@]}" install "${missing[@]}" || {
     as_root apt-get -q update
     as_root "${apt[@]}" install "${missing[@]}"
 }
-if [ ${#new_services[@]} != 0 ] && [ -d /run/systemd/system ]; then
+if [ ${#new_services[@]} != 0 ]; then
     echo "install-deps: not to be started at boot: ${new_services[*]} (systemctl enable brings that back)"
-    as_root systemctl disable --quiet "${new_services[@]}" || true
+    for service in "${new_services[@]}"; do
+        # One of them for either kind of init; what is not there has nothing to be told.
+        as_root systemctl disable --quiet "$service" 2>/dev/null || true
+        as_root update-rc.d "$service" disable 2>/dev/null || true
+    done
 fi
 echo "install-deps: done"

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::failure::Failure;
-use super::{Answer, open_store, store_failure, table, wait};
+use super::{Answer, open_existing_store, store_failure, table, wait};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -29,7 +29,7 @@ pub struct Arguments {
 pub fn run(config: Config, arguments: Arguments) -> Result<Answer, Failure> {
     let Arguments { user, session, limit } = arguments;
     wait(async {
-        let store = open_store(&config).await?;
+        let store = open_existing_store(&config).await?;
         let query = CallQuery { user, session, limit };
         let calls = store
             .calls(&query)
@@ -75,7 +75,9 @@ fn row(call: &CallRecord) -> Vec<String> {
 
 fn json(call: &CallRecord) -> serde_json::Value {
     let mut json = serde_json::to_value(call).unwrap_or_default();
-    json["start"] = stamp(call.started).into();
+    json["started"] = stamp(call.started).into();
+    json["answered"] = call.answered.map(stamp).into();
+    json["ended"] = stamp(call.ended).into();
     json["length_secs"] = seconds(call).into();
     json
 }

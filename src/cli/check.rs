@@ -24,25 +24,61 @@ pub fn run(config: Config) -> Result<Answer, Failure> {
     wait(async {
         let mut findings = Vec::new();
         let mut users = 0;
-        match Store::open(config.store.url.expose(), None).await {
-            Ok(store) => {
-                match user::every(&store).await {
-                    Ok(all) => {
-                        users = all.len();
-                        findings.extend(all.iter().flat_map(|user| of_user(&config, user)));
-                    }
-                    Err(error) => findings.push(of_store("store.url", &error)),
+        match Store::missing_file(config.store.url.expose()) {
+            // It is not made by looking at it.
+            Some(file) => findings.push(Finding {
+                grave: false,
+                what: format!("store.url: {} does not exist", file.display()),
+                fix: "the first `cusax user add` or `cusax serve` makes it".into(),
+            }),
+            None => match of_users(&config).await {
+                Ok((count, found)) => {
+                    users = count;
+                    findings.extend(found);
                 }
-                store.close().await;
-            }
-            Err(error) => findings.push(of_store("store.url", &error)),
+                Err(error) => findings.push(of_store("store.url", &error)),
+            },
         }
+        findings.extend(of_listeners(&config));
         if let Err(error) = open_state(&config).await {
             findings.push(of_store("state.url", &error));
         }
         findings.extend(of_server(&config).await);
         Ok(report(&findings, users))
     })
+}
+
+/// How many users there are, and what is to be said of them.
+async fn of_users(config: &Config) -> Result<(usize, Vec<Finding>), StoreError> {
+    let store = Store::open(config.store.url.expose(), None).await?;
+    let all = user::every(&store).await;
+    store.close().await;
+    let all = all?;
+    let findings = all.iter().flat_map(|user| of_user(config, user)).collect();
+    Ok((all.len(), findings))
+}
+
+/// Addresses that are not this machine's cannot be listened on.
+fn of_listeners(config: &Config) -> Vec<Finding> {
+    let listeners = config.sip.listeners.iter().map(|listener| listener.address);
+    let media = config.media.addresses.iter().copied();
+    let named = listeners
+        .enumerate()
+        .map(|(index, address)| (format!("sip.listeners[{index}].address"), address))
+        .chain(
+            media
+                .enumerate()
+                .map(|(index, address)| (format!("media.addresses[{index}]"), address)),
+        );
+    let not_ours = named.filter_map(|(key, address)| {
+        let error = std::net::UdpSocket::bind((address, 0)).err()?;
+        Some(Finding {
+            grave: true,
+            what: format!("{key}: {address}: {error}"),
+            fix: "write an address of this machine; `ip addr` lists them".into(),
+        })
+    });
+    not_ours.collect()
 }
 
 /// Opens the shared state of the configuration.
@@ -53,12 +89,15 @@ pub async fn open_state(config: &Config) -> Result<State, StoreError> {
 
 fn report(findings: &[Finding], users: usize) -> Answer {
     let grave = findings.iter().any(|finding| finding.grave);
-    let mut text = String::from("the configuration is right\n");
+    let mut text = String::new();
     for finding in findings {
         let word = if finding.grave { "fault" } else { "note" };
         text.push_str(&format!("{word}: {}; {}\n", finding.what, finding.fix));
     }
-    text.push_str(&format!("{users} user(s)\n"));
+    if !grave {
+        text.push_str("the configuration is right\n");
+    }
+    text.push_str(&format!("users: {users}\n"));
     let list: Vec<_> = findings
         .iter()
         .map(|f| serde_json::json!({ "grave": f.grave, "what": f.what, "fix": f.fix }))
@@ -98,7 +137,7 @@ fn of_user(config: &Config, user: &User) -> Vec<Finding> {
     if user.aors.is_empty() {
         note(
             format!("{}: has no SIP address", user.jid),
-            "add one with `cusax user add --replace --aor`",
+            "give one with `cusax user add --update --aor`",
         );
     }
     for aor in &user.aors {

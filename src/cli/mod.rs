@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cusax_common::core::config::Config;
 use cusax_common::core::store::StoreError;
-use cusax_common::io::config::{DEFAULT_PATH, load};
+use cusax_common::io::config::{DEFAULT_PATH, load, load_without_secrets};
 use cusax_common::io::store::Store;
 
 pub mod failure;
@@ -75,6 +75,13 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            // The arguments could not be read, so that whoever wants JSON is found by the word.
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                return complain(
+                    &Failure::new(Exit::Usage, error.to_string().trim_end().to_owned()),
+                    true,
+                );
+            }
             // Help and version are answers; a closed pipe is no reason to complain.
             let _ = error.print();
             return if error.use_stderr() {
@@ -107,10 +114,10 @@ fn answer(cli: Cli) -> Result<Answer, Failure> {
         Command::Config(config::Command::Reference) => Ok(config::reference()),
         Command::Config(config::Command::Show) => Ok(config::show(&load(&cli.config)?)),
         Command::Serve => crate::wiring::serve(load(&cli.config)?, &cli.config),
-        Command::User(command) => user::run(load(&cli.config)?, command),
-        Command::Calls(arguments) => calls::run(load(&cli.config)?, arguments),
+        Command::User(command) => user::run(load_without_secrets(&cli.config)?, command),
+        Command::Calls(arguments) => calls::run(load_without_secrets(&cli.config)?, arguments),
         Command::Check => check::run(load(&cli.config)?),
-        Command::Reload => reload::run(load(&cli.config)?),
+        Command::Reload => reload::run(load_without_secrets(&cli.config)?),
     }
 }
 
@@ -142,6 +149,19 @@ fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure>
         .build()
         .map_err(|error| Failure::new(Exit::Software, format!("no runtime: {error}")))?
         .block_on(work)
+}
+
+/// Opens the store of the configuration to read what is in it. One that is not there is not made: it would look like a
+/// service without users.
+async fn open_existing_store(config: &Config) -> Result<Store, Failure> {
+    if let Some(file) = Store::missing_file(config.store.url.expose()) {
+        let what = format!(
+            "store.url: {} does not exist; `cusax serve` or `cusax user add` makes it",
+            file.display()
+        );
+        return Err(Failure::new(Exit::NoInput, what));
+    }
+    open_store(config).await
 }
 
 /// Opens the store of the configuration.

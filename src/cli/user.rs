@@ -17,11 +17,11 @@ use cusax_common::io::store::Store;
 use jid::BareJid;
 
 use super::failure::{Exit, Failure};
-use super::{Answer, check, open_store, store_failure, table, wait};
+use super::{Answer, check, open_existing_store, open_store, store_failure, table, wait};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Add a user, or replace one
+    /// Add a user, or change one
     Add(Box<Add>),
     /// List the users
     List,
@@ -60,26 +60,29 @@ pub struct Add {
     /// Read the password from the first line of a file
     #[arg(long, value_name = "PATH")]
     password_file: Option<PathBuf>,
-    /// The user's phones can do video
-    #[arg(long)]
-    video: bool,
+    /// The user's phones can do video; --video=false takes it back
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    video: Option<bool>,
     /// Send the user no notices in chat
-    #[arg(long)]
-    no_notices: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    no_notices: Option<bool>,
     /// Do not show the user's JID to the people they call
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    no_impp: Option<bool>,
+    /// The language of notices, such as en or de; en if nothing is given
     #[arg(long)]
-    no_impp: bool,
-    /// The language of notices
-    #[arg(long, default_value = "en")]
-    language: String,
-    /// Replace the user if there is one; the password is kept unless a new one is given
+    language: Option<String>,
+    /// Change the user if there is one: what is not given stays as it was, the password too
     #[arg(long)]
-    replace: bool,
+    update: bool,
 }
 
 pub fn run(config: Config, command: Command) -> Result<Answer, Failure> {
     wait(async {
-        let store = open_store(&config).await?;
+        let store = match command {
+            Command::Add(_) => open_store(&config).await?,
+            Command::List | Command::Show { .. } | Command::Remove { .. } => open_existing_store(&config).await?,
+        };
         let answer = match command {
             Command::Add(arguments) => add(&config, &store, *arguments).await,
             Command::List => list(&store).await,
@@ -104,14 +107,18 @@ pub async fn every(store: &impl UserStore) -> Result<Vec<User>, StoreError> {
 }
 
 async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, Failure> {
-    check_arguments(config, &arguments)?;
     let known = store.by_jid(&arguments.jid).await.map_err(of_store)?;
-    if known.is_some() && !arguments.replace {
+    if known.is_some() && !arguments.update {
         return Err(data(format!(
-            "{} exists already; give --replace to change it",
+            "{} exists already; give --update to change it",
             arguments.jid
         )));
     }
+    let mut arguments = arguments;
+    if let Some(known) = &known {
+        arguments.keep(known);
+    }
+    check_arguments(config, &arguments)?;
     let (credentials, generated) = credentials(&arguments, known.as_ref())?;
     let user = User {
         name: match arguments.name {
@@ -126,11 +133,11 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
         numbers: arguments.numbers,
         credentials,
         flags: Flags {
-            video: arguments.video,
-            notices: !arguments.no_notices,
-            impp: !arguments.no_impp,
+            video: arguments.video.unwrap_or(false),
+            notices: !arguments.no_notices.unwrap_or(false),
+            impp: !arguments.no_impp.unwrap_or(false),
         },
-        language: arguments.language,
+        language: arguments.language.unwrap_or_else(|| LANGUAGE.to_owned()),
     };
     match store.put(&user).await.map_err(of_store)? {
         Put::Done => {}
@@ -140,7 +147,7 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
             )));
         }
     }
-    let verb = if known.is_some() { "replaced" } else { "added" };
+    let verb = if known.is_some() { "changed" } else { "added" };
     let mut text = format!("{verb} {}\n", user.jid);
     let mut json = to_json(&user);
     if let Some(password) = generated {
@@ -148,6 +155,23 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
         json["password"] = password.expose().as_str().into();
     }
     Ok(Answer::new(text, json))
+}
+
+impl Add {
+    /// What was not given stays as it was.
+    fn keep(&mut self, known: &User) {
+        self.name.get_or_insert_with(|| known.name.clone());
+        if self.aors.is_empty() {
+            self.aors.clone_from(&known.aors);
+        }
+        if self.numbers.is_empty() {
+            self.numbers.clone_from(&known.numbers);
+        }
+        self.video.get_or_insert(known.flags.video);
+        self.no_notices.get_or_insert(!known.flags.notices);
+        self.no_impp.get_or_insert(!known.flags.impp);
+        self.language.get_or_insert_with(|| known.language.clone());
+    }
 }
 
 fn check_arguments(config: &Config, arguments: &Add) -> Result<(), Failure> {
@@ -195,7 +219,7 @@ fn check_arguments(config: &Config, arguments: &Add) -> Result<(), Failure> {
             "a login is not empty and has no colon, quote, backslash or control character".into(),
         ));
     }
-    let language = &arguments.language;
+    let language = arguments.language.as_deref().unwrap_or(LANGUAGE);
     if !(1..=35).contains(&language.len()) || !language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Err(data(format!(
             "{language:?} is no language; write one such as en or pt-BR"
@@ -390,5 +414,7 @@ const PAGE: u32 = 500;
 const MAX_PASSWORD: u64 = 1024;
 /// Letters of a password made here, five random bits each.
 const PASSWORD_LETTERS: usize = 24;
+/// The language of notices for users of whom nothing else is known.
+const LANGUAGE: &str = "en";
 /// 32 letters that nobody takes for another.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";

@@ -254,7 +254,23 @@ fn without_a_component_secret_it_does_not_start() {
 #[test]
 fn users_come_and_go() {
     let bench = Bench::new();
-    assert_eq!(bench.json(&["user", "list"]), serde_json::json!([]));
+    for command in [
+        &["user", "list"][..],
+        &["calls"],
+        &["user", "remove", "alice@example.com"],
+    ] {
+        let output = bench.run(command);
+        assert_eq!(output.status.code(), Some(66), "{output:?}");
+        assert!(stderr(&output).contains("does not exist"), "{output:?}");
+    }
+    assert!(
+        bench.json(&["check"])["findings"]
+            .to_string()
+            .contains("does not exist")
+    );
+    assert!(!bench.path("cusax.db").exists(), "looking makes nothing");
+    // Only the service needs the secret that it shares with the XMPP server.
+    fs::remove_file(bench.path("component.secret")).expect("removed");
     let base = [
         "user",
         "add",
@@ -287,12 +303,31 @@ fn users_come_and_go() {
     assert_eq!(sorted(shown.clone()), sorted(expected));
     assert_eq!(bench.json(&["user", "list"]), serde_json::json!([shown]));
 
-    // A password that was given is never told again, and replacing keeps it.
+    // What is not given stays as it was.
+    let update =
+        |more: &[&str]| bench.json(&[&["user", "add", "--jid", "alice@example.com", "--update"], more].concat());
+    let mut expected = sorted(shown);
+    for (given, key, value) in [
+        (
+            &["--number", "+442079460019"][..],
+            "numbers",
+            serde_json::json!(["+442079460019"]),
+        ),
+        (&["--video=false"], "video", false.into()),
+        (&["--no-impp=false"], "impp", true.into()),
+        (&["--no-notices"], "notices", false.into()),
+        (&["--language", "de"], "language", "de".into()),
+    ] {
+        expected[key] = value;
+        assert_eq!(sorted(update(given)), expected, "{given:?}");
+    }
+
+    // A password that was given is never told again, and updating keeps it.
     fs::write(bench.path("password"), "canary-password\n").expect("written");
     let file = bench.path("password").display().to_string();
-    let replaced = add_alice(&bench, &["--replace", "--password-file", &file]);
+    let replaced = add_alice(&bench, &["--update", "--password-file", &file]);
     assert!(replaced.status.success(), "{replaced:?}");
-    let kept = add_alice(&bench, &["--replace", "--name", "Alice"]);
+    let kept = add_alice(&bench, &["--update", "--name", "Alice"]);
     assert!(
         kept.status.success() && !String::from_utf8_lossy(&kept.stdout).contains("password"),
         "{kept:?}"
@@ -364,7 +399,7 @@ fn what_cannot_be_is_refused_with_its_reason() {
     }
     let output = add_alice(&bench, &[]);
     assert_eq!(output.status.code(), Some(65), "{output:?}");
-    assert!(stderr(&output).contains("--replace"), "{output:?}");
+    assert!(stderr(&output).contains("--update"), "{output:?}");
     let output = bench.run(&["user", "add", "--jid", "alice@elsewhere.example"]);
     assert_eq!(
         (output.status.code(), stderr(&output).contains("xmpp.domain")),
@@ -385,7 +420,11 @@ fn usage_help_and_stores_have_their_own_statuses() {
     assert_eq!(bench.run(&["--help"]).status.code(), Some(0));
     assert_eq!(bench.run(&["--version"]).status.code(), Some(0));
     assert_eq!(bench.run(&["reload"]).status.code(), Some(69), "nothing runs");
+    assert!(add_alice(&bench, &[]).status.success());
     assert_eq!(bench.json(&["calls"]), serde_json::json!([]));
+    let output = bench.run(&["calls", "--json", "--session", "xyz"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(serde_json::from_slice::<Value>(&output.stderr).is_ok(), "{output:?}");
     assert_eq!(bench.run(&["calls", "--session", "xyz"]).status.code(), Some(64));
     let text = fs::read_to_string(bench.path("cusax.toml")).expect("read");
     fs::write(
@@ -438,6 +477,19 @@ fn check_notes_users_whose_phones_cannot_register() {
         whats.iter().any(|what| what.contains("xmpp.host")),
         "nobody listens there: {told}"
     );
+    let text = fs::read_to_string(bench.path("cusax.toml")).expect("read");
+    fs::write(
+        bench.path("cusax.toml"),
+        text.replace("address = \"127.0.0.1\"", "address = \"192.0.2.10\""),
+    )
+    .expect("written");
+    let output = bench.run(&["check"]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(69), "{told}");
+    assert!(
+        told.contains("sip.listeners[0].address: 192.0.2.10") && !told.contains("is right"),
+        "not this machine's: {told}"
+    );
 }
 
 #[test]
@@ -463,6 +515,7 @@ fn a_secret_is_never_shown() {
 #[test]
 fn a_closed_pipe_is_no_panic() {
     let bench = Bench::new();
+    assert!(add_alice(&bench, &[]).status.success());
     for command in [
         &["config", "reference"][..],
         &["user", "list"],

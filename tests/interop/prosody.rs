@@ -264,6 +264,16 @@ fn a_forged_reach_reaches_nobody_and_rooms_see_none() {
 }
 
 #[test]
+fn whoever_forgets_the_plugin_is_told() {
+    let stack = Stack::start("forgotten", Plugin::Forgotten);
+    let told = wait::until("a word about it", SOON, || {
+        stack.status().refusal.filter(|why| why.contains("modules_enabled"))
+    });
+    told.unwrap_or_else(|fault| panic!("{fault}: {:?}", stack.status()));
+    stack.stop();
+}
+
+#[test]
 fn rosters_show_held_addresses_to_those_who_ask() {
     let stack = Stack::start("roster", Plugin::Loaded);
     stack.settled();
@@ -733,6 +743,8 @@ type Door<'a> = (&'a str, &'a dyn Fn(&str) -> String);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Plugin {
     Loaded,
+    /// The component is declared, and the plugin is not enabled.
+    Forgotten,
     Absent,
 }
 
@@ -776,6 +788,7 @@ impl Stack {
             contacts: contacts(jid).iter().map(|&jid| jid.into()).collect(),
         });
         let loaded = plugin == Plugin::Loaded;
+        let declared = plugin != Plugin::Absent;
         let atlanta = VirtualHost {
             name: "atlanta.example".into(),
             lines: vec![format!("cusax_component = \"{COMPONENT}\"")],
@@ -794,7 +807,7 @@ impl Stack {
         let plan = Plan {
             hosts: vec![atlanta, biloxi],
             accounts: accounts.into(),
-            component: loaded.then(|| (COMPONENT.into(), SECRET.into())),
+            component: declared.then(|| (COMPONENT.into(), SECRET.into())),
             clients: CLIENTS,
             components: COMPONENTS,
         };
@@ -807,7 +820,7 @@ impl Stack {
             plan,
             scratch,
         };
-        if loaded {
+        if declared {
             stack.start_component();
         }
         Ok(stack)

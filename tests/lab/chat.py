@@ -73,7 +73,7 @@ class Client(slixmpp.ClientXMPP):
 
 
 def main():
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.ERROR)
     jid, password, host, port = sys.argv[1:]
     client = Client(jid, password)
     client.connect((host, int(port)), disable_starttls=True, force_starttls=False)

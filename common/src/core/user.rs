@@ -239,7 +239,7 @@ impl<'de> serde::Deserialize<'de> for Aor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AorError {
     /// The part before the `@` is missing, too long or holds control characters.
-    #[error("an address of record needs a user part before the @, without control characters")]
+    #[error("an address of record is sip:user@domain, without control characters")]
     User,
     /// The part after the `@` is no host name, or carries a port or parameters.
     #[error("an address of record ends with a host name, without port or parameters")]

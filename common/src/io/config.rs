@@ -16,6 +16,19 @@ pub const DEFAULT_PATH: &str = "/etc/cusax/cusax.toml";
 /// Every fault there is, at once; a file that cannot be opened is among them.
 pub fn load(path: &Path) -> Result<Config, Faults> {
     let folder = path.parent().unwrap_or(Path::new("."));
+    Config::read(layers(path, folder), &|secret| read_secret(&folder.join(secret)))
+}
+
+/// The same for whoever needs no secret of the service, and may have no right to it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_without_secrets(path: &Path) -> Result<Config, Faults> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    Config::read_without_secrets(layers(path, folder))
+}
+
+fn layers(path: &Path, folder: &Path) -> Layers {
     let mut layers = add(Layers::new(), path);
     let more = folder.join("conf.d");
     if let Ok(entries) = fs::read_dir(&more) {
@@ -28,9 +41,7 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
     }
     let variables =
         std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    Config::read(layers.environment(variables), &|secret| {
-        read_secret(&folder.join(secret))
-    })
+    layers.environment(variables)
 }
 
 fn add(layers: Layers, path: &Path) -> Layers {

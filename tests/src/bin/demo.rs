@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cusax_tests::demo::{self, Options};
+use cusax_tests::lab::signals;
 
 /// Shows cusax with real phones, chat clients and servers.
 #[derive(Parser)]
@@ -21,6 +22,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Scratch folders hold secrets, though only for a while.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let outcome = match Arguments::parse().command {
         Command::Show(options) => demo::show(&options),
         Command::Serve(options) => demo::serve(&options),
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
+            signals::wait_if_ending();
             eprintln!("demo: {fault}");
             ExitCode::FAILURE
         }

@@ -410,6 +410,7 @@ pub fn serve(options: &Options, cast: &Cast) -> Result<()> {
         operators: OPERATOR_PORT,
         allow: r#"["127.0.0.0/8"]"#,
     };
+    free(&place)?;
     let (pitch, speed) = cast.voices[2];
     let voice = Voice::new(pitch, speed, scratch.path())?.say(&cast.spoken[2], 60);
     let _trunk = match place.trunk {
@@ -449,6 +450,20 @@ pub fn serve(options: &Options, cast: &Cast) -> Result<()> {
         stack.config.display()
     );
     stack.watch()
+}
+
+/// Sees that nobody has the ports of this machine that are wanted.
+fn free(place: &Place) -> Result<()> {
+    for port in [place.clients, place.components, place.operators] {
+        std::net::TcpListener::bind((place.sip.ip(), port)).context(format_args!(
+            "port {port} of {}; end the program that has it",
+            place.sip.ip()
+        ))?;
+    }
+    for address in [Some(place.sip), place.trunk].into_iter().flatten() {
+        std::net::UdpSocket::bind(address).context(format_args!("UDP {address}; end the program that has it"))?;
+    }
+    Ok(())
 }
 
 /// The ports inside the namespace, where nobody else is.

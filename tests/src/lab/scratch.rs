@@ -26,8 +26,8 @@ impl Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("{PREFIX}{}-{number}-{name}", std::process::id()));
         fs::create_dir_all(&path).context(format_args!("making {}", path.display()))?;
-        // Postgres runs as a user of its own and must pass through.
-        set_mode(&path, 0o755)?;
+        // Postgres runs as a user of its own and must pass through; nobody else need see what is in there.
+        set_mode(&path, 0o711)?;
         LIVING.lock().expect(NO_PANIC).push(path.clone());
         Ok(Self {
             path,

@@ -44,4 +44,11 @@ pub fn end_cleanly() -> Result<()> {
     Ok(())
 }
 
+/// Waits for the end, if a signal has begun it: what fails then fails because everything is being stopped.
+pub fn wait_if_ending() {
+    while FINISHING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
 static FINISHING: AtomicBool = AtomicBool::new(false);

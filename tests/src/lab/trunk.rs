@@ -54,6 +54,8 @@ impl Trunk {
             &ip,
             "-mi",
             &ip,
+            "-ci",
+            &ip,
             "-p",
             &number,
             "-nostdin",

@@ -86,6 +86,8 @@ pub enum Answer {
     Version(String),
     /// The plugin's map has another number or epoch.
     Conflict,
+    /// Nobody in the server knows what was asked.
+    Absent,
     /// Any other error, or none came in time.
     Failed,
 }
@@ -147,6 +149,7 @@ impl Link {
         match (&mut self.phase, answer) {
             (Phase::Down | Phase::Resting(_) | Phase::Refused(..), _) => {}
             (_, Answer::Version(reason)) => self.refuse(now, reason),
+            (Phase::Asking, Answer::Absent) => self.refuse(now, ABSENT.to_owned()),
             (Phase::Asking, Answer::Done(Some(state))) if state.version != PROTOCOL => {
                 self.refuse(now, mismatch(state.version));
             }
@@ -261,7 +264,7 @@ impl Link {
 
     fn refuse(&mut self, now: Instant, reason: String) {
         self.take_back();
-        tracing::error!(%reason, "the plugin in the server is not the one that belongs to this version");
+        tracing::error!(%reason, "the server's plugin is not there, or not the one that belongs to this version");
         self.phase = Phase::Refused(now + LONGEST_PAUSE, reason);
     }
 
@@ -328,6 +331,9 @@ fn mismatch(version: u32) -> String {
     )
 }
 
+/// For people, when the server does not know the question.
+const ABSENT: &str = "the server has no mod_cusax for xmpp.domain: put \"cusax\" into modules_enabled of that VirtualHost, and \
+                      see that xmpp.domain is its name";
 /// Where a chunk of lines ends, in bytes as they are on the wire. One line more may come on top, which is far smaller.
 pub const CHUNK: usize = 96 * 1024;
 /// Most steps of a bulk that are not answered yet.

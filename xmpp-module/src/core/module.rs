@@ -612,6 +612,10 @@ fn link_answer(iq: &Element, done: bool) -> Answer {
     if has("conflict") {
         return Answer::Conflict;
     }
+    let absent = ["service-unavailable", "remote-server-not-found", "item-not-found"];
+    if absent.into_iter().any(has) {
+        return Answer::Absent;
+    }
     // Its own kind of error, so that a plugin of any version can be understood.
     let theirs = error.and_then(|error| error.get_child("version-mismatch", ns::PLUGIN));
     match theirs {

@@ -69,6 +69,18 @@ impl Config {
     /// # Errors
     /// Every fault there is, at once.
     pub fn read(layers: Layers, secrets: &ReadSecret<'_>) -> Result<Self, Faults> {
+        Self::of(layers, Some(secrets))
+    }
+
+    /// Reads the merged layers for whoever needs no secret, and may have no right to it: secrets are empty.
+    ///
+    /// # Errors
+    /// Every fault there is, at once.
+    pub fn read_without_secrets(layers: Layers) -> Result<Self, Faults> {
+        Self::of(layers, None)
+    }
+
+    fn of(layers: Layers, secrets: Option<&ReadSecret<'_>>) -> Result<Self, Faults> {
         let (values, figment, main, faults) = layers.into_parts();
         let mut reader = Reader::new(figment, main.clone(), faults, secrets);
         let read = <Self as setting::Setting>::read(

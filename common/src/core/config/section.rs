@@ -148,7 +148,7 @@ pub struct Reader<'a> {
     figment: Figment,
     /// Where a key that nobody set would stand.
     main: String,
-    secrets: &'a ReadSecret<'a>,
+    secrets: Option<&'a ReadSecret<'a>>,
     faults: Vec<Fault>,
     /// Where each key that was set came from.
     sources: BTreeMap<String, String>,
@@ -157,7 +157,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(figment: Figment, main: String, faults: Vec<Fault>, secrets: &'a ReadSecret<'a>) -> Self {
+    pub(super) fn new(figment: Figment, main: String, faults: Vec<Fault>, secrets: Option<&'a ReadSecret<'a>>) -> Self {
         let incomplete = !faults.is_empty();
         Self {
             figment,
@@ -246,6 +246,11 @@ impl<'a> Reader<'a> {
         example: Option<&str>,
     ) -> Option<T> {
         let path = outer.inner(key);
+        if self.secrets.is_none()
+            && let Some(unread) = T::unread()
+        {
+            return Some(unread);
+        }
         if T::SECRET
             && let Some(value) = table.get(&format!("{key}_file"))
         {
@@ -301,7 +306,8 @@ impl<'a> Reader<'a> {
             );
             return None;
         };
-        match (self.secrets)(Path::new(path)) {
+        let Some(secrets) = self.secrets else { return None };
+        match secrets(Path::new(path)) {
             Ok(text) => T::read(self, &place, &Value::from(text.trim_end_matches(['\r', '\n']))),
             Err((what, fix)) => {
                 self.fault(&place, what, fix);

@@ -26,6 +26,12 @@ pub trait Setting: Sized {
     /// Whether a key that is not set is a value of its own.
     const OPTIONAL: bool = false;
 
+    /// What stands for the value where nobody needs it; only secrets have that.
+    #[must_use]
+    fn unread() -> Option<Self> {
+        None
+    }
+
     /// The keys inside, for tables.
     #[must_use]
     fn rows() -> Vec<Row> {
@@ -293,6 +299,10 @@ fn listed(text: &str) -> Vec<Value> {
 impl Setting for Secret<String> {
     const EXPECTED: &'static str = "a secret in quotes";
     const SECRET: bool = true;
+
+    fn unread() -> Option<Self> {
+        Some(Self::new(String::new()))
+    }
 
     fn read(reader: &mut Reader<'_>, place: &Place, value: &Value) -> Option<Self> {
         match scalar(value) {

@@ -7,6 +7,8 @@
 //!
 //! Every operation ends within [`PATIENCE`]. An operation that was cut off may still have been carried out.
 
+use std::path::Path;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -46,9 +48,8 @@ impl Store {
     /// [`StoreError::Refused`] for an address that cannot be read, [`StoreError::Corrupt`] for a schema that is not
     /// ours or newer than this program, [`StoreError::Unavailable`] otherwise.
     pub async fn open(url: &str, password: Option<&Secret<String>>) -> Result<Self, StoreError> {
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return SqliteStore::open(path.as_ref()).await.map(Self::Sqlite);
+        if let Some(path) = Self::file(url) {
+            return SqliteStore::open(path).await.map(Self::Sqlite);
         }
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             return PostgresStore::open(url, password).await.map(Self::Postgres);
@@ -56,6 +57,22 @@ impl Store {
         Err(StoreError::Refused(
             "the address of a store begins with sqlite: or postgres:",
         ))
+    }
+
+    /// The file of a SQLite store.
+    fn file(url: &str) -> Option<&Path> {
+        let path = url.strip_prefix("sqlite:")?;
+        Some(path.strip_prefix("//").unwrap_or(path).as_ref())
+    }
+
+    /// The file of a SQLite store that is not there yet.
+    #[must_use]
+    pub fn missing_file(url: &str) -> Option<&Path> {
+        let missing = |path: &&Path| {
+            path.metadata()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        Self::file(url).filter(missing)
     }
 
     /// How many rows were left out of lists because they could not be read.

@@ -24,10 +24,10 @@ pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
     })?;
     let rows = [
         (
-            "the call to Bob",
+            "the call to Bob's address",
             [
                 ("caller", alice),
-                ("callee", bob),
+                ("to", &cast.bob.aor),
                 ("cause", "caller-hung-up"),
                 ("impp", "verified"),
                 ("warning", "none"),
