@@ -306,7 +306,7 @@ impl<'a> Reader<'a> {
             );
             return None;
         };
-        let Some(secrets) = self.secrets else { return None };
+        let secrets = self.secrets?;
         match secrets(Path::new(path)) {
             Ok(text) => T::read(self, &place, &Value::from(text.trim_end_matches(['\r', '\n']))),
             Err((what, fix)) => {
