@@ -144,6 +144,7 @@ fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trun
         transport: of_transport(config.sip.listeners[listener].transport),
         prefixes: trunk.prefixes.iter().map(|prefix| prefix.as_str().to_owned()).collect(),
         impp: trunk.impp,
+        asserted: trunk.asserted,
         emergency: trunk.emergency,
     })
 }

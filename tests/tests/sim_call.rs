@@ -351,6 +351,30 @@ fn the_trunk_reaches_owners_and_its_claims_are_removed() {
 }
 
 #[test]
+fn a_trunk_is_known_by_address_and_realm() {
+    for (realm, from, known) in [
+        (None, "sip:+15550100@anything.example", true),
+        (Some("carrier.example"), "sip:+15550100@Carrier.example", true),
+        (Some("carrier.example"), "sip:+15550100@other.example", false),
+        (Some("carrier.example"), "tel:+15550100", false),
+    ] {
+        let mut scene = cusax_tests::sim::scene(37);
+        let mut settings = scene.world.endpoint.settings().clone();
+        settings.trunks[0].realm = realm.map(str::to_owned);
+        scene.world.endpoint.handle_settings(settings.into());
+        scene.world.act(scene.bob, |phone, now| phone.register(now, 3600));
+        scene.world.run(SECOND);
+        scene.world.phones[scene.trunk.0].claim = Some(from.to_owned());
+        scene.world.act(scene.trunk, |phone, now| {
+            phone.call(now, "sip:+4930901821@sip.example.com")
+        });
+        scene.world.run(5 * SECOND);
+        let expected = if known { Stage::Up } else { Stage::Over(Some(407)) };
+        assert_eq!(*scene.stage(scene.trunk), expected, "{realm:?} {from}");
+    }
+}
+
+#[test]
 fn strangers_get_nowhere() {
     let mut scene = Scene::registered(11);
     let server = scene.world.address();

@@ -270,6 +270,12 @@ impl<E: Entropy> Endpoint<E> {
         clients + servers
     }
 
+    /// What the operator decided.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// How many calls there are, ending ones included.
     #[must_use]
     pub fn calls(&self) -> usize {
@@ -547,15 +553,11 @@ impl<E: Entropy> Endpoint<E> {
         }
         match request.method {
             Method::Options => self.respond_once(server, call::capabilities(&request)),
-            Method::Invite if self.settings.trunk_of(&flow).is_some() => {
-                let name = self
-                    .settings
-                    .trunk_of(&flow)
-                    .map(|trunk| trunk.name.clone())
-                    .unwrap_or_default();
-                self.invite(now, server, flow, request, Caller::Trunk { name });
-            }
-            Method::Register | Method::Invite => self.authenticate(now, server, flow, request),
+            Method::Invite => match self.trunk_of(&flow, &request) {
+                Some(name) => self.invite(now, server, flow, request, Caller::Trunk { name }),
+                None => self.authenticate(now, server, flow, request),
+            },
+            Method::Register => self.authenticate(now, server, flow, request),
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify | Method::Refer => {
                 self.counters.misplaced += 1;
                 self.respond_once(server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
@@ -563,6 +565,17 @@ impl<E: Entropy> Endpoint<E> {
             Method::Other(_) => self.respond_once(server, request.response(Status::NOT_IMPLEMENTED)),
             _ => self.respond_once(server, call::not_allowed(&request)),
         }
+    }
+
+    /// The name of the trunk that sent this, if one did.
+    fn trunk_of(&self, flow: &Flow, request: &Request) -> Option<String> {
+        let From(from) = request.headers.one().ok()?;
+        let domain = match &from.uri {
+            Uri::Sip(uri) => Some(uri.host.to_string()),
+            Uri::Tel(_) | Uri::Other(_) => None,
+        };
+        let trunk = self.settings.trunk_of(flow, domain.as_deref())?;
+        Some(trunk.name.clone())
     }
 
     /// What every request outside a dialog is refused for (RFC 3261 §8.2).

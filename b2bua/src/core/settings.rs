@@ -95,10 +95,14 @@ impl Settings {
             })
     }
 
-    /// The trunk that sends from this address, if the flow came from one.
+    /// The trunk that sends from this address and under this domain of From, if the request came from one.
     #[must_use]
-    pub fn trunk_of(&self, flow: &Flow) -> Option<&Trunk> {
+    pub fn trunk_of(&self, flow: &Flow, domain: Option<&str>) -> Option<&Trunk> {
         self.trunks.iter().find(|trunk| {
+            let says_so = trunk
+                .realm
+                .as_deref()
+                .is_none_or(|realm| domain.is_some_and(|domain| domain.eq_ignore_ascii_case(realm)));
             let same_way = (trunk.listener, trunk.transport) == (flow.listener, flow.transport);
             // A stream comes from whatever port the carrier's system chose.
             let from_there = if flow.transport.reliable() {
@@ -106,7 +110,7 @@ impl Settings {
             } else {
                 trunk.address == flow.remote
             };
-            same_way && from_there
+            same_way && from_there && says_so
         })
     }
 }

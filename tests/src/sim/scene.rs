@@ -78,6 +78,7 @@ pub fn scene(seed: u64) -> Scene {
             listener: ListenerId(0),
             transport: Transport::Udp,
             impp: false,
+            asserted: true,
             emergency: true,
         }],
         plan: HomePlan::new("DE").expect("a constant of the scene"),

@@ -50,6 +50,8 @@ pub enum Audience {
     Trunk {
         /// Whether it may learn JIDs.
         impp: bool,
+        /// Whether it is in our trust domain (RFC 3325 §2).
+        asserted: bool,
         /// Whether it carries an emergency call, for which help must know whom to call back.
         emergency: bool,
     },
@@ -68,6 +70,7 @@ impl Audience {
             },
             (Some(_), _) => Self::Trunk {
                 impp: plan.trunk_impp,
+                asserted: plan.trunk_asserted,
                 emergency: plan.emergency,
             },
         }
@@ -77,6 +80,16 @@ impl Audience {
         match self {
             Self::Phones { .. } => true,
             Self::Trunk { impp, .. } => *impp,
+        }
+    }
+
+    /// Help must know whom to call back, whoever carries the call.
+    fn may_be_told(&self) -> bool {
+        match self {
+            Self::Phones { .. } => true,
+            Self::Trunk {
+                asserted, emergency, ..
+            } => *asserted || *emergency,
         }
     }
 
@@ -110,6 +123,7 @@ pub fn stamp(ours: &mut Headers, party: Party<'_>, invite: &Headers, audience: &
     let private = wants_privacy(invite);
     if let Party::User { user, aor } = party
         && (!private || audience.reveals_private())
+        && audience.may_be_told()
     {
         for identity in asserted::identities(user, aor, audience) {
             ours.put(&PAssertedIdentity(identity));

@@ -74,6 +74,19 @@ fn from_and_asserted_identity_follow_from_the_record() {
             "id",
         ),
         (
+            "a carrier outside our trust domain",
+            inside,
+            headers(&[]),
+            Audience::Trunk {
+                impp: false,
+                asserted: false,
+                emergency: false,
+            },
+            "\"Alice \\\"A\\\" Example\" <sip:+4930901820@ours.test;user=phone>",
+            &[],
+            "",
+        ),
+        (
             "privacy that is not wanted",
             inside,
             headers(&[("Privacy", "none")]),
@@ -547,7 +560,11 @@ fn phones() -> Audience {
 }
 
 fn trunk(impp: bool, emergency: bool) -> Audience {
-    Audience::Trunk { impp, emergency }
+    Audience::Trunk {
+        impp,
+        asserted: true,
+        emergency,
+    }
 }
 
 fn headers(lines: &[(&str, &str)]) -> Headers {

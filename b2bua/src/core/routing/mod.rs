@@ -30,7 +30,7 @@ pub struct Trunk {
     pub name: String,
     /// Where its calls come from and ours go to.
     pub address: SocketAddr,
-    /// The domain that it wants to see; its address where it has none.
+    /// The domain that stands in its requests and in ours to it; any, and its address, where it has none.
     pub realm: Option<String>,
     /// Our socket toward it.
     pub listener: ListenerId,
@@ -40,6 +40,8 @@ pub struct Trunk {
     pub prefixes: Vec<String>,
     /// Whether it may learn the JIDs of our users.
     pub impp: bool,
+    /// Whether it is told who calls (RFC 3325 §2).
+    pub asserted: bool,
     /// Whether emergency calls go this way.
     pub emergency: bool,
 }
@@ -95,6 +97,8 @@ pub struct Plan {
     pub trunk: Option<String>,
     /// Whether the trunk may learn JIDs.
     pub trunk_impp: bool,
+    /// Whether the trunk is told who calls.
+    pub trunk_asserted: bool,
     /// Whether this is an emergency call.
     pub emergency: bool,
 }
@@ -192,6 +196,7 @@ fn out(trunk: &Trunk, digits: &str, number: Option<(Tel, NumberClass)>) -> Plan 
         number,
         trunk: Some(trunk.name.clone()),
         trunk_impp: trunk.impp,
+        trunk_asserted: trunk.asserted,
     }
 }
 
@@ -217,6 +222,7 @@ fn stay(home: &Aor, phones: Vec<Target>, number: Option<(Tel, NumberClass)>) -> 
         number,
         trunk: None,
         trunk_impp: false,
+        trunk_asserted: false,
         emergency: false,
     })
 }

@@ -209,6 +209,7 @@ fn trunks() -> Vec<Trunk> {
         transport: Transport::Udp,
         prefixes: prefixes.iter().map(|&prefix| prefix.into()).collect(),
         impp: false,
+        asserted: true,
         emergency,
     };
     vec![

@@ -91,12 +91,16 @@ section! {
         port: u16 = 5_060,
         /// How messages travel there: "udp" or "tcp". A listener of the same transport must be there.
         transport: Transport = Transport::Udp,
-        /// The realm or domain that it puts into its requests. Not set: its address.
+        /// The domain that stands in From of its requests, and that ours to it name. Requests from its address with
+        /// another domain are not its own. Not set: any domain, and ours name its address.
         realm: Option<Host> = None => "\"carrier.example\"",
         /// The beginnings of the numbers, without +, that go this way; the longest beginning wins. Empty: every number.
         prefixes: Vec<Digits> = Vec::new(),
         /// Whether this carrier may learn the JIDs of our users.
         impp: bool = false,
+        /// Whether this carrier is told who calls by P-Asserted-Identity, as carriers with whom one has a contract are
+        /// (RFC 3325 §2).
+        asserted: bool = true,
         /// Whether emergency calls go this way.
         emergency: bool = true,
         /// The address of the listener to use. Not set: the first of the same address family.
