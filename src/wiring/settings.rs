@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::flow::{ListenerId, Transport};
 use cusax_b2bua::core::registrar;
 use cusax_b2bua::core::routing::Trunk;
@@ -37,6 +38,7 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         plan: config.numbers.plan().map_err(|error| format!("numbers: {error}"))?,
         policy: config.policy.rules(),
         ring_timeout: config.sip.ring_timeout.duration(),
+        limits: of_limits(&config.sip.limits),
         max_calls: usize::try_from(config.sip.max_calls).unwrap_or(usize::MAX),
         media_networks: config.media.allow_networks.clone(),
     })
@@ -111,6 +113,21 @@ fn of_listener(config: &Config, listener: &config::Listener) -> Listener {
         algorithms: listener.algorithms.clone(),
     }
 }
+
+fn of_limits(limits: &config::Limits) -> Limits {
+    let rate = |per_second: u32| Rate {
+        per_second,
+        burst: per_second.saturating_mul(BURST_SECONDS),
+    };
+    Limits {
+        source: rate(limits.per_source),
+        account: rate(limits.per_account),
+        all: rate(limits.all),
+    }
+}
+
+/// After a rest, so many seconds' worth may come at once.
+const BURST_SECONDS: u32 = 4;
 
 fn of_transport(transport: config::Transport) -> Transport {
     match transport {

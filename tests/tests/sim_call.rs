@@ -375,6 +375,46 @@ fn a_trunk_is_known_by_address_and_realm() {
 }
 
 #[test]
+fn a_flood_harms_nobody_else() {
+    let mut scene = Scene::registered(38);
+    scene.alice_calls(BOB);
+    scene.world.run(5 * SECOND);
+    assert_eq!(*scene.stage(scene.alice), Stage::Up);
+    scene.world.wire = Some(Vec::new());
+    let (flood, server) = (address(66, 5070), scene.world.address());
+    let (mut sent, before) = (0, scene.world.endpoint.transactions());
+    for number in 0..20_000 {
+        let method = ["INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE"][number % 4];
+        let text = format!(
+            "{method} {BOB} SIP/2.0\r\nVia: SIP/2.0/UDP {flood};branch=z9hG4bKf{number}\r\nMax-Forwards: 70\r\n\
+             From: <{BOB}>;tag=1\r\nTo: <{BOB}>\r\nCall-ID: f{number}\r\nCSeq: 1 {method}\r\n\
+             Contact: <sip:x@{flood}>\r\nContent-Length: 0\r\n\r\n"
+        );
+        sent += text.len();
+        scene.world.inject(flood, text);
+        // Two thousand in a second.
+        scene.world.run(Duration::from_micros(500));
+    }
+    let answers: usize = scene.world.said(server, flood).iter().map(String::len).sum();
+    assert!(answers * 4 < sent, "{answers} bytes for {sent}");
+    let counters = *scene.world.endpoint.counters();
+    assert!((18_000..19_500).contains(&counters.throttled), "{counters:?}");
+    assert!(scene.world.endpoint.transactions() <= before, "nothing is kept of them");
+    // The call goes on, and so does everybody else.
+    scene.world.act(scene.bob, |phone, now| phone.register(now, 3600));
+    scene.world.act(scene.alice, Phone::reinvite);
+    scene.world.run(2 * SECOND);
+    assert_eq!(
+        (scene.stage(scene.alice), scene.stage(scene.bob)),
+        (&Stage::Up, &Stage::Up)
+    );
+    assert_eq!(scene.world.endpoint.counters().registered, counters.registered + 1);
+    scene.world.act(scene.alice, Phone::hang_up);
+    scene.nothing_is_left();
+    assert_eq!(scene.world.records[0].cause, Cause::CallerHungUp);
+}
+
+#[test]
 fn strangers_get_nowhere() {
     let mut scene = Scene::registered(11);
     let server = scene.world.address();

@@ -32,6 +32,7 @@ use cusax_common::core::user::User;
 use jid::BareJid;
 use tracing::{Span, debug, info_span, trace};
 
+use crate::core::admission::{Admission, Verdict};
 use crate::core::auth::{self, Authenticated, Authenticator, Header};
 use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::cause;
@@ -51,6 +52,8 @@ pub struct Endpoint<E> {
     transactions: Transactions,
     registrar: Registrar,
     authenticator: Authenticator,
+    /// Made with the first request, which brings the time.
+    admission: Option<Admission<Account>>,
     calls: HashMap<MediaId, Live>,
     next_call: u64,
     /// Deadlines of calls; an entry may be out of date, which the call notices.
@@ -160,10 +163,19 @@ pub struct Counters {
     pub misplaced: u64,
     /// Requests refused because a table was full.
     pub overloaded: u64,
+    /// Requests that were dropped or put off because too much was asked for.
+    pub throttled: u64,
     /// Registrations accepted, refreshes included.
     pub registered: u64,
     /// Registrations refused though the proof held.
     pub unregistered: u64,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Account {
+    User(BareJid),
+    Trunk(String),
 }
 
 /// An ACK that was sent: for the 2xx with this tag of the callee's, since each branch of a fork may send one
@@ -230,6 +242,7 @@ impl<E: Entropy> Endpoint<E> {
             transactions: Transactions::new(Limits::default(), secret),
             registrar,
             authenticator,
+            admission: None,
             calls: HashMap::new(),
             next_call: 0,
             deadlines: BTreeSet::new(),
@@ -538,8 +551,11 @@ impl<E: Entropy> Endpoint<E> {
         if let Some(id) = dialog_id(&request) {
             let Some(&(call, _)) = self.dialogs.get(&id) else {
                 // An invented To tag never gets past authentication by being "in a dialog".
-                self.counters.misplaced += 1;
-                return self.respond_once(server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+                if self.admit_source(now, server, &flow, &request) {
+                    self.counters.misplaced += 1;
+                    self.respond_once(server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+                }
+                return;
             };
             if request.method == Method::Invite {
                 self.servers.insert(server, call);
@@ -548,15 +564,27 @@ impl<E: Entropy> Endpoint<E> {
                 call.handle_request(cx, &id, server, flow, &request)
             });
         }
+        let trunk = (request.method == Method::Invite)
+            .then(|| self.trunk_of(&flow, &request))
+            .flatten();
+        if trunk.is_none() && !self.admit_source(now, server, &flow, &request) {
+            return;
+        }
         if let Some(refusal) = self.unserved(&request) {
             return self.respond_once(server, refusal);
         }
         match request.method {
             Method::Options => self.respond_once(server, call::capabilities(&request)),
-            Method::Invite => match self.trunk_of(&flow, &request) {
-                Some(name) => self.invite(now, server, flow, request, Caller::Trunk { name }),
+            Method::Invite => match trunk {
+                Some(name) => {
+                    if self.admit_account(now, server, &request, &Account::Trunk(name.clone())) {
+                        self.invite(now, server, flow, request, Caller::Trunk { name });
+                    }
+                }
                 None => self.authenticate(now, server, flow, request),
             },
+            // What CUSAX keeps on XMPP: presence is not given out here (RFC 7081 §4.1), whatever the package.
+            Method::Subscribe => self.respond_once(server, request.response(Status::BAD_EVENT)),
             Method::Register => self.authenticate(now, server, flow, request),
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify | Method::Refer => {
                 self.counters.misplaced += 1;
@@ -565,6 +593,35 @@ impl<E: Entropy> Endpoint<E> {
             Method::Other(_) => self.respond_once(server, request.response(Status::NOT_IMPLEMENTED)),
             _ => self.respond_once(server, call::not_allowed(&request)),
         }
+    }
+
+    /// Whether a request of somebody who has proved nothing goes on; if not, it is dealt with.
+    fn admit_source(&mut self, now: Now, server: ServerId, flow: &Flow, request: &Request) -> bool {
+        let limits = self.settings.limits;
+        let admission = self
+            .admission
+            .get_or_insert_with(|| Admission::new(limits, now.instant));
+        match admission.judge_source(now.instant, flow.remote.ip()) {
+            Verdict::Pass => return true,
+            Verdict::Drop => self.transactions.forget(server),
+            Verdict::Later => self.later(server, request),
+        }
+        self.counters.throttled += 1;
+        false
+    }
+
+    /// The same for what an account has proved to be its own.
+    fn admit_account(&mut self, now: Now, server: ServerId, request: &Request, account: &Account) -> bool {
+        let limits = self.settings.limits;
+        let admission = self
+            .admission
+            .get_or_insert_with(|| Admission::new(limits, now.instant));
+        if admission.judge_account(now.instant, account) == Verdict::Pass {
+            return true;
+        }
+        self.counters.throttled += 1;
+        self.later(server, request);
+        false
     }
 
     /// The name of the trunk that sent this, if one did.
@@ -659,6 +716,9 @@ impl<E: Entropy> Endpoint<E> {
         {
             Ok(proof) => {
                 self.counters.proved += 1;
+                if !self.admit_account(now, server, &request, &Account::User(proof.user().jid.clone())) {
+                    return;
+                }
                 match request.method {
                     Method::Register => self.register(now, server, flow, &request, proof),
                     _ => self.call_by(now, server, flow, request, &proof),
@@ -964,6 +1024,11 @@ impl<E: Entropy> Endpoint<E> {
 
     fn overloaded(&mut self, server: ServerId, request: &Request) {
         self.counters.overloaded += 1;
+        self.later(server, request);
+    }
+
+    /// 503: the sender may try again.
+    fn later(&mut self, server: ServerId, request: &Request) {
         let mut response = request.response(Status::SERVICE_UNAVAILABLE);
         response.headers.put(&RetryAfter::new(RETRY_SECONDS));
         self.respond_once(server, response);

@@ -1,5 +1,6 @@
 //! Everything that can be decided without touching the world.
 
+pub mod admission;
 pub mod auth;
 pub mod call;
 pub mod cause;

@@ -12,6 +12,7 @@ use cusax_common::core::sip::Uri;
 use cusax_common::core::user::Algorithm;
 use ipnet::IpNet;
 
+use crate::core::admission::Limits;
 use crate::core::flow::{Flow, ListenerId, Transport};
 use crate::core::routing::Trunk;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a callee may ring.
     pub ring_timeout: Duration,
+    /// How much may be asked for.
+    pub limits: Limits,
     /// The most calls at one time; one more gets 503.
     pub max_calls: usize,
     /// Networks that media may go to although they are loopback or otherwise suspect.

@@ -99,7 +99,7 @@ impl Row {
         service: SocketAddr,
         root: &CertificateDer<'static>,
     ) -> Result<Outcome> {
-        let own = Ipv4Addr::new(127, 75, 44, host);
+        let own = Ipv4Addr::new(127, 75, 44 + transport as u8, host);
         // An answer goes where the Via says (RFC 3261 §18.2.2): the sender is there.
         let port = self.via_port();
         let wire = Wire::connect(transport, SocketAddr::new(own.into(), port), service, root);
@@ -165,14 +165,27 @@ pub struct Table(Vec<(Row, Vec<Outcome>)>);
 /// When the service does not come up, or does not go on.
 pub fn table(program: &Path, folder: &Path) -> Result<Table> {
     let service = Service::start("torture", program, Ipv4Addr::LOCALHOST.into(), "example.com")?;
-    let mut lines = Vec::new();
-    for (row, host) in rows(folder)?.into_iter().zip(1..) {
-        let outcomes = TRANSPORTS.map(|transport| {
-            let outcome = row.send(transport, host, service.address(transport), service.root());
+    let rows = rows(folder)?;
+    let send_all = |transport| {
+        let (address, root) = (service.address(transport), service.root());
+        let outcomes = rows.iter().zip(1..).map(|(row, host)| {
+            let outcome = row.send(transport, host, address, root);
             outcome.unwrap_or_else(|fault| Outcome(format!("fault: {fault}")))
         });
-        lines.push((row, outcomes.to_vec()));
-    }
+        outcomes.collect::<Vec<_>>()
+    };
+    // Most of the time is waiting for silence, which all can do together.
+    let columns = std::thread::scope(|scope| {
+        let sending = TRANSPORTS.map(|transport| scope.spawn(move || send_all(transport)));
+        sending.map(|thread| thread.join().map_err(|_| Fault::new("a thread panicked")))
+    });
+    let [udp, tcp, tls, ws] = columns;
+    let columns = [udp?, tcp?, tls?, ws?];
+    let lines = rows.iter().enumerate().map(|(at, row)| {
+        let outcomes = columns.iter().map(|column| column[at].clone()).collect();
+        (row.clone(), outcomes)
+    });
+    let lines = lines.collect();
     // Whatever was sent, the service is there for the next one.
     for transport in TRANSPORTS {
         let mut wire = service.connect(transport)?;

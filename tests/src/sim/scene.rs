@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::flow::{ListenerId, Transport};
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::{Listener, Settings};
@@ -84,6 +85,20 @@ pub fn scene(seed: u64) -> Scene {
         plan: HomePlan::new("DE").expect("a constant of the scene"),
         policy: Policy::default(),
         ring_timeout: Duration::from_secs(60),
+        limits: Limits {
+            source: Rate {
+                per_second: 100,
+                burst: 400,
+            },
+            account: Rate {
+                per_second: 50,
+                burst: 200,
+            },
+            all: Rate {
+                per_second: 5000,
+                burst: 20_000,
+            },
+        },
         max_calls: 1000,
         media_networks: Vec::new(),
     };

@@ -6,7 +6,7 @@
 //! [`poll_timeout`](Transactions::poll_timeout). Instants never go backwards.
 //!
 //! # What the layer above must do
-//! - Answer every [`Output::Request`], and answer an INVITE that was [`Output::Cancelled`] with 487.
+//! - Answer every [`Output::Request`] or [`forget`](Transactions::forget) it, and answer an INVITE that was [`Output::Cancelled`] with 487.
 //! - Acknowledge every 2xx to INVITE that it is handed, copies included (RFC 3261 §13.2.2.4).
 //! - Challenge strangers by [`respond_once`](Transactions::respond_once), which keeps nothing and repeats nothing: a
 //!   source that proved nothing must not make us send more than it sent (RFC 3261 §8.2.7).
@@ -168,6 +168,11 @@ impl Transactions {
         });
         self.forget_server(server);
         Ok(())
+    }
+
+    /// Forgets a request without an answer.
+    pub fn forget(&mut self, server: ServerId) {
+        self.forget_server(server);
     }
 
     /// Sends a response outside every transaction, for what was [`Output::Refused`].

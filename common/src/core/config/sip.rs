@@ -22,6 +22,8 @@ section! {
         nonce_life: Seconds = Seconds(300),
         /// How long registrations last.
         register: Register,
+        /// How much may be asked for.
+        limits: Limits,
         /// The sockets on which phones and trunks reach us. At least one.
         listeners: Vec<Listener>,
     }
@@ -38,6 +40,20 @@ section! {
         default: Seconds = Seconds(600),
         /// The most phones at one address of record.
         max_contacts: u32 = 5,
+    }
+}
+
+section! {
+    /// How much may be asked for in a second, on average; four times as much at once after a rest. What goes beyond is
+    /// dropped where the address may be made up, else put off with 503. Calls that are up are not touched.
+    Limits {
+        /// Requests from one address (IPv6: one /64 network) that belong to no call. A house of many phones behind one
+        /// address needs more.
+        per_source: u32 = 100,
+        /// Calls and registrations of one user, and calls from one carrier.
+        per_account: u32 = 50,
+        /// Requests from everybody that belong to no call.
+        all: u32 = 5_000,
     }
 }
 
@@ -137,6 +153,22 @@ impl Check for Sip {
         if !(10..=86_400).contains(&self.nonce_life.0) {
             let what = format!("{} is out of bounds", self.nonce_life.0);
             reader.fault_at(place.inner("nonce_life"), what, "write 10 to 86400 seconds".into());
+        }
+    }
+}
+
+impl Check for Limits {
+    fn check(&self, reader: &mut Reader<'_>, place: &Place) {
+        let all = [
+            ("per_source", self.per_source),
+            ("per_account", self.per_account),
+            ("all", self.all),
+        ];
+        for (key, value) in all {
+            if !(1..=1_000_000).contains(&value) {
+                let what = format!("{value} is out of bounds");
+                reader.fault_at(place.inner(key), what, "write 1 to 1000000".into());
+            }
         }
     }
 }
