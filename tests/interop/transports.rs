@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use cusax_b2bua::core::flow::Transport;
 use cusax_common::core::sip::typed::{Authorization, Credentials, DigestProof, WwwAuthenticate};
 use cusax_common::core::sip::{Message, Response, TypedHeader as _, digest};
+use cusax_tests::lab::nonsense::Nonsense;
 use cusax_tests::lab::service::{Service, TRANSPORTS};
+use cusax_tests::lab::softphone::{Softphone, until};
 use cusax_tests::lab::wire::{self, Heard, Wire};
 use cusax_tests::lab::{torture, wait};
+use cusax_tests::peer::phone::{Account, Manner, Stage};
 use rcgen::KeyPair;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -115,6 +118,90 @@ fn torture_messages_are_answered_as_expected() {
     let table = torture::table(env!("CARGO_BIN_EXE_cusax").as_ref(), &folder).expect("a table");
     assert_eq!(table.wrong(), 0, "\n{table}");
 }
+
+/// A hundred thousand messages that nobody should send, and calls that go through all the while.
+#[test]
+fn nonsense_keeps_nobody_from_calling() {
+    let service = start("transports-nonsense", Ipv4Addr::LOCALHOST.into());
+    service
+        .add_user("bob@example.com", "sip:bo@sip.example.com", "bo", "bo-secret")
+        .expect("a user");
+    let address = service.address(Transport::Udp);
+    let phone = |host: u8, name: &str| {
+        let account = Account {
+            aor: format!("sip:{name}@sip.example.com"),
+            username: name.to_owned(),
+            password: format!("{name}-secret"),
+        };
+        let local = SocketAddr::new(Ipv4Addr::new(127, 81, 0, host).into(), 0);
+        Softphone::new(local, address, account, u64::from(host)).expect("a phone")
+    };
+    let mut phones = [phone(1, "al"), phone(2, "bo")];
+    for phone in &mut phones {
+        phone.phone.manner = Manner::Answer(Duration::ZERO);
+        phone.phone.register(std::time::Instant::now(), 3600);
+    }
+    until(&mut phones, "registration", SOON, |_| {
+        service.metric("cusax_registered_phones").is_ok_and(|n| n == 2.0)
+    })
+    .expect("registered");
+    let senders: Vec<_> = (0..250u8)
+        .map(|host| UdpSocket::bind((Ipv4Addr::new(127, 82, 0, host), 0)).expect("a socket"))
+        .collect();
+    let mut nonsense = Nonsense::new(SEED);
+    let (mut sent, mut memory) = (0u64, 0);
+    for round in 0..1000 {
+        for _ in 0..100 {
+            let bytes = nonsense.message();
+            senders[sent as usize % senders.len()]
+                .send_to(&bytes, address)
+                .expect("sent");
+            sent += 1;
+        }
+        let [al, bo] = &mut phones;
+        al.phone.heard.clear();
+        bo.phone.heard.clear();
+        al.phone.call(std::time::Instant::now(), "sip:bo@sip.example.com");
+        let up = |phones: &[Softphone; 2]| phones.iter().all(|phone| phone.phone.stage == Stage::Up);
+        until(&mut phones, "a call", SOON, up).unwrap_or_else(|fault| panic!("seed {SEED}, round {round}: {fault}"));
+        phones[0].phone.hang_up(std::time::Instant::now());
+        let over = |phones: &[Softphone; 2]| matches!(phones[1].phone.stage, Stage::Over(_));
+        until(&mut phones, "its end", SOON, over).unwrap_or_else(|fault| panic!("seed {SEED}, round {round}: {fault}"));
+        if round == 300 {
+            memory = service.memory().expect("memory");
+        }
+    }
+    let calls = phones.iter().map(|phone| phone.sent).sum::<u64>();
+    let names = [
+        "cusax_sip_received_total{kind=\"request\"}",
+        "cusax_sip_received_total{kind=\"response\"}",
+        "cusax_sip_received_total{kind=\"keepalive\"}",
+        "cusax_sip_malformed_total{outcome=\"answered\"}",
+        "cusax_sip_malformed_total{outcome=\"dropped\"}",
+        "cusax_sip_dropped_total{reason=\"inbox-full\"}",
+    ];
+    let dropped = service.kernel_drops().expect("drops");
+    let mut counted = 0.0;
+    wait::until_ok("counters that add up", SOON, || {
+        counted = 0.0;
+        for name in names {
+            counted += service.metric(name)?;
+        }
+        Ok((counted as u64 + dropped == sent + calls).then_some(()))
+    })
+    .unwrap_or_else(|fault| panic!("{fault}: {counted} counted and {dropped} lost of {sent} and {calls}"));
+    let grown = service.memory().expect("memory").saturating_sub(memory);
+    println!(
+        "{sent} messages, {calls} of calls, {dropped} lost by the kernel, {grown} bytes grown after the first third"
+    );
+    assert!(
+        grown < 16 * 1024 * 1024,
+        "{grown} bytes more than after the first third"
+    );
+}
+
+/// What decides the messages of [`nonsense_keeps_nobody_from_calling`].
+const SEED: u64 = 1;
 
 #[test]
 fn messages_of_a_stream_come_in_any_pieces() {

@@ -151,6 +151,8 @@ pub struct Counters {
     pub malformed_answered: u64,
     /// Messages that could not be read, and were dropped.
     pub malformed_dropped: u64,
+    /// Requests whose transaction cannot be told, answered 400.
+    pub unmatchable: u64,
     /// Challenges sent.
     pub challenged: u64,
     /// Proofs that held.
@@ -507,7 +509,7 @@ impl<E: Entropy> Endpoint<E> {
             Tx::Refused { flow, request, why } => {
                 match why {
                     Refusal::Full => self.counters.overloaded += 1,
-                    Refusal::Unmatchable(_) => self.counters.malformed_answered += 1,
+                    Refusal::Unmatchable(_) => self.counters.unmatchable += 1,
                 }
                 self.respond_statelessly(flow, &request, why.status());
             }

@@ -112,6 +112,7 @@ impl Meter {
             sip_dropped("forbidden") = endpoint.forbidden,
             sip_dropped("misplaced") = endpoint.misplaced,
             sip_dropped("overloaded") = endpoint.overloaded,
+            sip_dropped("unmatchable") = endpoint.unmatchable,
             sip_dropped("throttled") = endpoint.throttled,
             sip_dropped("merged") = transactions.merged,
             sip_dropped("stray-ack") = transactions.stray_acks,

@@ -8,7 +8,8 @@
 //! - [`topology`]: the small internet in which phones reach the service and not each other.
 //! - [`phone`] (Debian's baresip), [`trunk`] (SIPp), [`meddler`] (adds headers that a stock phone cannot).
 //! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
-//! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it.
+//! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it;
+//!   [`nonsense`]: many more that nobody wrote; [`softphone`]: the simulated world's phone on a real socket.
 //! - [`services`]: a private Postgres and a private Redis.
 //! - [`wav`], [`g711`], [`speech`], [`sound`]: what was said, what was heard, which tone was played when.
 //! - [`capture`]: what really went over the wire.
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod g711;
 pub mod meddler;
 pub mod namespace;
+pub mod nonsense;
 pub mod phone;
 pub mod process;
 pub mod prosody;
@@ -27,6 +29,7 @@ pub mod scratch;
 pub mod service;
 pub mod services;
 pub mod signals;
+pub mod softphone;
 pub mod sound;
 pub mod speech;
 pub mod topology;

@@ -125,6 +125,32 @@ impl Service {
         Wire::connect(transport, SocketAddr::new(service.ip(), 0), service, &self.root)
     }
 
+    /// How much memory the process holds, in bytes.
+    ///
+    /// # Errors
+    /// When it is no more.
+    pub fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        Ok(kilobytes.context("no figure of memory")? * 1024)
+    }
+
+    /// How many datagrams the kernel threw away before the UDP listener read them.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn kernel_drops(&self) -> Result<u64> {
+        let port = format!(":{:04X} ", self.address(Transport::Udp).port());
+        let table = fs::read_to_string("/proc/net/udp")?;
+        let line = table.lines().find(|line| line.contains(&port)).context("no socket")?;
+        Ok(line
+            .split_whitespace()
+            .last()
+            .and_then(|drops| drops.parse().ok())
+            .unwrap_or_default())
+    }
+
     /// One figure of the metrics; zero for one that was never counted.
     ///
     /// # Errors
@@ -169,7 +195,8 @@ fn configuration(folder: &Path, http: SocketAddr, addresses: &[(Transport, Socke
     let mut text = format!(
         "[sip]\ndomains = [{}]\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\n\
          secret = \"canary\"\n[numbers]\ncountry = \"DE\"\n[store]\nurl = \"sqlite:{folder}/cusax.db\"\n\
-         [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n",
+         [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n\
+         [media]\nallow_networks = [\"127.0.0.0/8\"]\n[sip.limits]\nper_account = 1000\nall = 50000\n",
         domains.join(", ")
     );
     for (transport, address) in addresses {
