@@ -139,7 +139,7 @@ fn nonsense_keeps_nobody_from_calling() {
     let mut phones = [phone(1, "al"), phone(2, "bo")];
     for phone in &mut phones {
         phone.phone.manner = Manner::Answer(Duration::ZERO);
-        phone.phone.register(std::time::Instant::now(), 3600);
+        phone.act(|phone, now| phone.register(now, 3600));
     }
     until(&mut phones, "registration", SOON, |_| {
         service.metric("cusax_registered_phones").is_ok_and(|n| n == 2.0)
@@ -161,10 +161,10 @@ fn nonsense_keeps_nobody_from_calling() {
         let [al, bo] = &mut phones;
         al.phone.heard.clear();
         bo.phone.heard.clear();
-        al.phone.call(std::time::Instant::now(), "sip:bo@sip.example.com");
+        al.act(|phone, now| phone.call(now, "sip:bo@sip.example.com"));
         let up = |phones: &[Softphone; 2]| phones.iter().all(|phone| phone.phone.stage == Stage::Up);
         until(&mut phones, "a call", SOON, up).unwrap_or_else(|fault| panic!("seed {SEED}, round {round}: {fault}"));
-        phones[0].phone.hang_up(std::time::Instant::now());
+        phones[0].act(|phone, now| phone.hang_up(now));
         let over = |phones: &[Softphone; 2]| matches!(phones[1].phone.stage, Stage::Over(_));
         until(&mut phones, "its end", SOON, over).unwrap_or_else(|fault| panic!("seed {SEED}, round {round}: {fault}"));
         if round == 300 {

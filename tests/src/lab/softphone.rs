@@ -30,6 +30,11 @@ impl Softphone {
         Ok(Self { phone, sent: 0, socket })
     }
 
+    /// Lets its user do something.
+    pub fn act(&mut self, deed: impl FnOnce(&mut Phone, Instant)) {
+        deed(&mut self.phone, Instant::now());
+    }
+
     /// Sends and hears what there is.
     ///
     /// # Errors
