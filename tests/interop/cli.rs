@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use cusax_tests::lab::service::free;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -174,10 +175,7 @@ impl Watchdog {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    free(Ipv4Addr::LOCALHOST.into()).expect("a free port").port()
 }
 
 fn stderr(output: &Output) -> String {

@@ -39,6 +39,7 @@ use crate::core::flow::Transport;
 /// One key for each deployment: processes that share it accept one another's nonces, but not one another's counts.
 pub struct Authenticator {
     key: hmac::Key,
+    life: Duration,
     /// One for each algorithm: what proofs for unknown users are computed with.
     dummies: [String; Algorithm::ALL.len()],
     windows: BTreeMap<NonceId, Window>,
@@ -49,7 +50,7 @@ pub struct Authenticator {
 
 /// The algorithms that a listener offers unless it is configured otherwise, the preferred one first.
 pub const DEFAULT_ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
-/// How long a nonce is good.
+/// How long a nonce is good unless it is configured otherwise.
 pub const NONCE_LIFE: Duration = Duration::from_secs(60);
 /// How many nonces in use are remembered with their counts.
 pub const MAX_NONCES: usize = 65_536;
@@ -136,13 +137,13 @@ impl Rejection {
 }
 
 impl Authenticator {
-    /// Takes the key, which only this deployment knows.
+    /// Takes the key, which only this deployment knows, and how long a nonce is good.
     #[must_use]
-    pub fn new(secret: &[u8; 32]) -> Self {
-        Self::with_limit(secret, MAX_NONCES)
+    pub fn new(secret: &[u8; 32], life: Duration) -> Self {
+        Self::with_limit(secret, life, MAX_NONCES)
     }
 
-    fn with_limit(secret: &[u8; 32], limit: usize) -> Self {
+    fn with_limit(secret: &[u8; 32], life: Duration, limit: usize) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let dummies = Algorithm::ALL.map(|algorithm| {
             let context = format!("secret of nobody, {}", algorithm.as_str());
@@ -150,6 +151,7 @@ impl Authenticator {
         });
         Self {
             key,
+            life,
             dummies,
             windows: BTreeMap::new(),
             forgotten: None,
@@ -227,7 +229,7 @@ impl Authenticator {
             .own_nonce(claim.nonce, realm, claim.algorithm, transport)
             .ok_or(Rejection::StaleNonce)?;
         // A nonce of the future is one of a clock that was set back since.
-        if id.made > now || now.since(id.made) > NONCE_LIFE {
+        if id.made > now || now.since(id.made) > self.life {
             return Err(Rejection::StaleNonce);
         }
         self.use_count(now, id, claim.count)?;
@@ -274,7 +276,7 @@ impl Authenticator {
             return Err(Rejection::StaleNonce);
         }
         while let Some((oldest, _)) = self.windows.first_key_value() {
-            let expired = now.since(oldest.made) > NONCE_LIFE;
+            let expired = now.since(oldest.made) > self.life;
             if !expired && self.windows.len() < self.limit {
                 break;
             }
@@ -554,7 +556,7 @@ mod tests {
     }
 
     fn auth() -> Authenticator {
-        Authenticator::new(&[5; 32])
+        Authenticator::new(&[5; 32], NONCE_LIFE)
     }
 
     fn challenge(auth: &Authenticator, now: Wall, seed: u64, algorithm: Algorithm) -> Challenge {
@@ -774,7 +776,7 @@ mod tests {
             Err(Rejection::StaleNonce),
             "from the future"
         );
-        let mut other = Authenticator::new(&[6; 32]);
+        let mut other = Authenticator::new(&[6; 32], NONCE_LIFE);
         assert_eq!(
             phone.ask(&mut other, START, Some(&alice())),
             Err(Rejection::StaleNonce),
@@ -784,7 +786,7 @@ mod tests {
 
     #[test]
     fn forgotten_counts_are_stale_and_never_good_again() {
-        let mut auth = Authenticator::with_limit(&[5; 32], 2);
+        let mut auth = Authenticator::with_limit(&[5; 32], NONCE_LIFE, 2);
         let phones: Vec<_> = (0..4)
             .map(|n| {
                 Phone::new(&challenge(

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cusax_b2bua::core::flow::Transport;
@@ -11,7 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::wire::Wire;
-use super::{Child, Context as _, Result, Scratch, Spec, wait};
+use super::{Child, Context as _, Fault, Result, Scratch, Spec, wait};
 
 /// Every transport, in the order of the listeners.
 pub const TRANSPORTS: [Transport; 5] = [
@@ -219,16 +220,29 @@ fn certificate(issuer: &Issuer<'_, KeyPair>, folder: &Path) -> Result<Certificat
     Ok(signed.der().clone())
 }
 
-/// A port that nobody has, neither for datagrams nor for connections.
-fn free(ip: IpAddr) -> Result<SocketAddr> {
-    loop {
-        let stream = TcpListener::bind((ip, 0))?;
-        let address = stream.local_addr()?;
-        if UdpSocket::bind(address).is_ok() {
+/// A port that nobody has, neither for datagrams nor for connections, and that the system gives to no connection of its
+/// own before it is used. No two calls of one process give the same.
+///
+/// # Errors
+/// When every port is taken.
+pub fn free(ip: IpAddr) -> Result<SocketAddr> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Programs that run side by side begin at places of their own.
+    let offset = (std::process::id() % 97) as u16 * (PORTS / 97);
+    for _ in 0..PORTS {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(offset) % PORTS;
+        let address = SocketAddr::new(ip, FIRST_PORT + number);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return Ok(address);
         }
     }
+    Err(Fault::new("no port is free"))
 }
+
+/// Below those that connections are made from (32768 and up) and those of the relay.
+const FIRST_PORT: u16 = 10_000;
+/// How many there are.
+const PORTS: u16 = 9_700;
 
 /// How long the service may take for anything.
 const READY: Duration = Duration::from_secs(20);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_b2bua::core::auth::Authenticator;
+use cusax_b2bua::core::auth::{Authenticator, NONCE_LIFE};
 use cusax_b2bua::core::endpoint::{Endpoint, FetchId, Output, Query};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
@@ -86,7 +86,7 @@ impl World {
         let endpoint = Endpoint::new(
             Arc::new(settings),
             Registrar::new(registrar::Settings::default()),
-            Authenticator::new(&secret),
+            Authenticator::new(&secret, NONCE_LIFE),
             &secret,
             Seeded::new(entropy.next_u64()),
         );

@@ -19,7 +19,7 @@ section! {
         /// Seconds a phone may ring before the caller hears that nobody answers.
         ring_timeout: Seconds = Seconds(120),
         /// Seconds for which a phone may use one digest nonce. Shorter costs one round trip more often.
-        nonce_life: Seconds = Seconds(300),
+        nonce_life: Seconds = Seconds(60),
         /// How long registrations last.
         register: Register,
         /// How much may be asked for.
