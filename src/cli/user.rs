@@ -263,6 +263,13 @@ fn credentials(arguments: &Add, known: Option<&User>) -> Result<(Vec<Credential>
         {
             return Ok((kept, None));
         }
+        if !user.credentials.is_empty() {
+            // What is kept proves nothing under another name or in another domain, and a new password would lock out the
+            // phones that have the old one.
+            return Err(data(
+                "another login or domain needs the password anew; give --password-stdin or --password-file".into(),
+            ));
+        }
     }
     let (password, generated) = match given {
         Some(password) => (password, None),

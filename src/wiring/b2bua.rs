@@ -10,7 +10,7 @@ use cusax_b2bua::core::registrar::Registrar;
 use cusax_b2bua::io::driver::{Control, Shell, drive};
 use cusax_b2bua::io::relay::Relay;
 use cusax_b2bua::io::transport::Listener;
-use cusax_b2bua::io::transport::stream::{StreamConfig, StreamListener};
+use cusax_b2bua::io::transport::stream::{Guests, StreamConfig, StreamListener};
 use cusax_b2bua::io::transport::tls::Tls;
 use cusax_b2bua::io::transport::udp::UdpListener;
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
@@ -39,6 +39,7 @@ pub fn start(
 
     let mut listeners = Vec::with_capacity(sip.listeners.len());
     let mut certificates = Vec::new();
+    let guests = Guests::of_this_process();
     for (index, listener) in sip.listeners.iter().enumerate() {
         let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
         let written = &config.sip.listeners[index];
@@ -59,6 +60,7 @@ pub fn start(
                 local: listener.local,
                 tls,
                 origins: written.origins.clone(),
+                guests: Arc::clone(&guests),
             })
             .map(Listener::Stream),
         };

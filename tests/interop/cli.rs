@@ -320,6 +320,19 @@ fn users_come_and_go() {
         assert_eq!(sorted(update(given)), expected, "{given:?}");
     }
 
+    // Another login needs the password anew; nothing is made up that would lock phones out.
+    let output = bench.run(&[
+        "user",
+        "add",
+        "--jid",
+        "alice@example.com",
+        "--update",
+        "--login",
+        "other",
+    ]);
+    assert_eq!(output.status.code(), Some(65), "{output:?}");
+    assert!(stderr(&output).contains("--password-file"), "{output:?}");
+
     // A password that was given is never told again, and updating keeps it.
     fs::write(bench.path("password"), "canary-password\n").expect("written");
     let file = bench.path("password").display().to_string();

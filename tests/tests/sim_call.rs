@@ -598,6 +598,50 @@ fn a_caller_is_not_hung_up_before_the_acknowledgement() {
 }
 
 #[test]
+fn an_ack_that_is_not_the_callers_holds_nothing_up() {
+    for (name, forge) in [("without the tag", "branch"), ("from elsewhere", "source")] {
+        let mut scene = Scene::registered(39);
+        scene.world.wire = Some(Vec::new());
+        scene.alice_calls(BOB);
+        let bob = scene.bob;
+        assert!(
+            scene
+                .world
+                .until(5 * SECOND, |world| world.phone(bob).stage == Stage::Up)
+        );
+        let (alice, server) = (address(10, 5070), scene.world.address());
+        let invite = scene.world.said(alice, server).pop().expect("an INVITE");
+        // The real ACK never comes.
+        scene.world.phones[scene.alice.0].server = address(250, 9);
+        let answered = |world: &cusax_tests::sim::World| {
+            world
+                .said(server, alice)
+                .into_iter()
+                .find(|text| text.starts_with("SIP/2.0 200"))
+        };
+        scene.world.run(SECOND / 10);
+        let answer = answered(&scene.world).expect("a 200");
+        let line = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).expect(name).to_owned();
+        let (to, from) = match forge {
+            "branch" => (line(&invite, "To"), alice),
+            _ => (line(&answer, "To"), address(66, 5070)),
+        };
+        let ack = format!(
+            "ACK sip:cusax@192.0.2.1 SIP/2.0\r\n{}\r\nMax-Forwards: 70\r\n{}\r\n{to}\r\n{}\r\n{}\r\nContent-Length: 0\r\n\r\n",
+            line(&invite, "Via"),
+            line(&invite, "From"),
+            line(&invite, "Call-ID"),
+            line(&invite, "CSeq").replace("INVITE", "ACK"),
+        );
+        scene.world.inject(from, ack);
+        scene.world.run(SECOND);
+        scene.world.act(bob, Phone::hang_up);
+        scene.nothing_is_left();
+        assert_eq!(scene.world.records.len(), 1, "{name}");
+    }
+}
+
+#[test]
 fn another_branch_that_answers_is_hung_up() {
     let mut scene = Scene::registered(34);
     scene.world.wire = Some(Vec::new());

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many requests are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,8 @@ impl Bucket {
         if millis > 0 {
             let more = millis.saturating_mul(rate.per_second.into());
             self.thousandths = self.thousandths.saturating_add(more).min(u64::from(rate.burst) * 1000);
-            self.at = now;
+            // What is less than a millisecond counts next time.
+            self.at += Duration::from_millis(millis);
         }
         let enough = self.thousandths >= 1000;
         if enough {
@@ -152,7 +153,7 @@ impl Bucket {
 }
 
 /// One customer has a whole /64 network of IPv6, and may send from each of its addresses.
-fn network(source: IpAddr) -> IpAddr {
+pub fn network(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
         IpAddr::V6(ip) => {
@@ -171,8 +172,6 @@ pub const MAX_TRACKED: usize = 65_536;
     reason = "the tests need some instant to count from; nothing waits"
 )]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -233,6 +232,27 @@ mod tests {
             (admission.sources.buckets.len(), admission.sources.order.len()),
             (MAX_TRACKED, MAX_TRACKED)
         );
+    }
+
+    #[test]
+    fn a_rate_is_kept_at_every_interval() {
+        let start = Instant::now();
+        let rate = Rate {
+            per_second: 500,
+            burst: 4,
+        };
+        for micros in [100, 999, 1_000, 1_001, 1_500, 1_900, 1_999] {
+            let mut bucket = Bucket::full(rate, start);
+            let asked = 10_000_000 / micros;
+            let taken = (0..asked)
+                .filter(|n| bucket.take(rate, start + Duration::from_micros(n * micros)))
+                .count();
+            let expected = usize::try_from(asked).unwrap().min(5_004);
+            assert!(
+                taken.abs_diff(expected) <= expected / 100,
+                "{micros} µs: {taken} of {expected}"
+            );
+        }
     }
 
     #[test]

@@ -381,10 +381,10 @@ impl<E: Entropy> Endpoint<E> {
                     // Asked again at the next change; until then they stay.
                     Err(()) => {}
                 }
-                self.ask_doubtful();
             }
             None => {}
         }
+        self.ask_doubtful();
         self.settle(now);
     }
 
@@ -605,8 +605,9 @@ impl<E: Entropy> Endpoint<E> {
             .get_or_insert_with(|| Admission::new(limits, now.instant));
         match admission.judge_source(now.instant, flow.remote.ip()) {
             Verdict::Pass => return true,
-            Verdict::Drop => self.transactions.forget(server),
-            Verdict::Later => self.later(server, request),
+            // Who has a connection has the address, and waits for an answer.
+            Verdict::Drop if !flow.transport.reliable() => self.transactions.forget(server),
+            Verdict::Drop | Verdict::Later => self.later(server, request),
         }
         self.counters.throttled += 1;
         false
@@ -838,6 +839,12 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn response(&mut self, now: Now, client: ClientId, response: &Response) {
+        let invited = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        if invited && response.status.is_success() && tag_of(&response.headers).is_none() {
+            // It names no dialog that could be acknowledged (RFC 3261 §12.1.1); its sender gives up by itself.
+            self.counters.misplaced += 1;
+            return;
+        }
         if response.status.is_success()
             && let Some(acks) = self.acks.get(&client)
         {
@@ -985,7 +992,9 @@ impl<E: Entropy> Endpoint<E> {
         while self.doubted < MAX_DOUBTED
             && let Some(jid) = self.doubtful.pop_front()
         {
-            if self.fetch(Query::Holder(jid.clone()), Fetching::Holder(jid)).is_err() {
+            if let Err(Fetching::Holder(jid)) = self.fetch(Query::Holder(jid.clone()), Fetching::Holder(jid)) {
+                // There is room again when the next answer has come.
+                self.doubtful.push_front(jid);
                 return;
             }
             self.doubted += 1;

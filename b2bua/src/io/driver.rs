@@ -148,7 +148,11 @@ where
             Some(event) = received.recv() => match event {
                 Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
                 Received::Broken { flow, head } => endpoint.handle_broken(clock::now(), flow, head),
-                Received::Opened { flow, connection } => network.opened(flow, connection),
+                Received::Opened { flow, connection } => {
+                    if network.opened(flow, connection) {
+                        endpoint.handle_closed(clock::now(), flow);
+                    }
+                }
                 Received::Silent { flow, serial } => {
                     if !endpoint.wants(&flow) {
                         network.drop_silent(&flow, serial);

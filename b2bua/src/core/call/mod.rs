@@ -451,6 +451,7 @@ impl Call {
             return;
         }
         self.deadline = None;
+        self.release_bye(cx);
         if matches!(
             self.phase,
             Phase::Locating(_) | Phase::Opening(_) | Phase::Warning(_) | Phase::Ringing
@@ -874,6 +875,9 @@ impl Call {
         if self.facts.answered.is_some() {
             self.tell_busy(cx, false);
         }
+        if self.held_bye.is_some() {
+            self.deadline = Some(cx.now.instant + ACK_PATIENCE);
+        }
         self.phase = Phase::Over;
         let record = self.record(cx.now.wall, cause);
         info!(
@@ -1140,6 +1144,9 @@ fn read_offer<E>(
         Box::new(request.response(status))
     })
 }
+
+/// How long a BYE waits for the ACK of the 2xx (64 times T1, RFC 3261 §13.3.1.4), and a little more.
+const ACK_PATIENCE: Duration = Duration::from_secs(33);
 
 /// Which failure of several the caller hears: 6xx, then what the callee said, then timeouts (RFC 3261 §16.7).
 fn rank(status: Status) -> u16 {

@@ -335,6 +335,16 @@ impl Transactions {
             && let Some(entry) = self.servers.get_mut(&id)
             && let ServerMachine::Invite(machine) = &mut entry.machine
         {
+            // The ACK to a 2xx is one of its dialog, from its peer, or it is nothing: whoever else says it must not stop
+            // the copies.
+            let belongs = entry
+                .answer
+                .as_ref()
+                .is_none_or(|(_, key)| incoming.to_tag.as_ref() == Some(&key.to_tag) && same_peer(entry.flow, flow));
+            if !belongs {
+                self.counters.stray_acks += 1;
+                return;
+            }
             machine.handle_ack(now);
             return self.run_server(id, Some((flow, request)));
         }
@@ -344,7 +354,10 @@ impl Transactions {
                 invite: incoming.request.of_invite(),
                 to_tag,
             };
-            self.answered.get(&key).copied()
+            self.answered
+                .get(&key)
+                .copied()
+                .filter(|id| self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow)))
         });
         match invite {
             Some(id) => self.settle(id),

@@ -158,9 +158,10 @@ impl Network {
         sent
     }
 
-    /// A connection has come. One of the same name that was there before is over.
-    pub fn opened(&mut self, flow: Flow, connection: Connection) {
-        self.connections.insert(flow, connection);
+    /// A connection has come. Tells whether one of the same name was there before, which is over then.
+    #[must_use]
+    pub fn opened(&mut self, flow: Flow, connection: Connection) -> bool {
+        self.connections.insert(flow, connection).is_some()
     }
 
     /// A connection has ended; tells whether it is the one in use.

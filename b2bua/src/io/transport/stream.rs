@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::tls::Tls;
 use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
+use crate::core::admission::network;
 use crate::core::flow::{Flow, ListenerId, Transport};
 
 /// One bound socket that takes connections.
@@ -30,6 +31,7 @@ pub struct StreamListener {
     tls: Option<Tls>,
     origins: Arc<[String]>,
     guests: Arc<Guests>,
+    refused: Arc<AtomicU64>,
 }
 
 /// How a listener of connections is to be.
@@ -45,6 +47,8 @@ pub struct StreamConfig {
     pub tls: Option<Tls>,
     /// For WebSocket: the origins whose pages may connect; none means the pages of this host.
     pub origins: Vec<String>,
+    /// Who is connected, to all listeners together.
+    pub guests: Arc<Guests>,
 }
 
 impl StreamListener {
@@ -70,7 +74,8 @@ impl StreamListener {
             socket: Arc::new(socket),
             tls: config.tls,
             origins: config.origins.into(),
-            guests: Arc::default(),
+            guests: config.guests,
+            refused: Arc::default(),
         })
     }
 
@@ -83,7 +88,7 @@ impl StreamListener {
     /// How many connections were refused because there were too many.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        self.guests.refused.load(Ordering::Relaxed)
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Takes connections until the other end of `inbox` is gone.
@@ -95,8 +100,13 @@ impl StreamListener {
                 accepted = self.socket.accept() => match accepted {
                     Ok((socket, remote)) => {
                         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
-                        if let Some(place) = Guests::enter(&self.guests, remote.ip()) {
-                            tokio::spawn(self.clone().welcome(socket, remote, place, inbox.clone()));
+                        match Guests::enter(&self.guests, remote.ip()) {
+                            Some(place) => {
+                                tokio::spawn(self.clone().welcome(socket, remote, place, inbox.clone()));
+                            }
+                            None => {
+                                self.refused.fetch_add(1, Ordering::Relaxed);
+                            }
                         }
                     }
                     // Out of descriptors, most likely.
@@ -244,14 +254,18 @@ async fn read(
             Ok(Ok(0) | Err(_)) => return,
             Ok(Ok(_)) => framer.push(&buffer),
         }
+        // One answer is enough for all that came together.
+        let mut ponged = false;
         loop {
             match framer.next_frame() {
                 Ok(None) => break,
                 Ok(Some(Frame::Ping)) => {
                     // A full queue means that the peer does not read, which the loop will notice.
-                    if let Some(queue) = pongs.upgrade() {
+                    if let Some(queue) = pongs.upgrade().filter(|_| !std::mem::replace(&mut ponged, true)) {
                         waiting.fetch_add(PONG.len(), Ordering::Relaxed);
-                        let _ = queue.try_send(Bytes::from_static(PONG));
+                        if queue.try_send(Bytes::from_static(PONG)).is_err() {
+                            waiting.fetch_sub(PONG.len(), Ordering::Relaxed);
+                        }
                     }
                 }
                 Ok(Some(Frame::Message(bytes))) => {
@@ -288,11 +302,17 @@ async fn write(mut writer: impl AsyncWrite + Unpin, mut queue: Queue) {
     let _ = timeout(LINGER, writer.shutdown()).await;
 }
 
-/// Who is connected: not too many, and not too many from one address.
+/// Who is connected: not too many, and not too many from one address (IPv6: one /64 network).
+#[derive(Debug)]
+pub struct Guests {
+    most: usize,
+    places: Mutex<Places>,
+}
+
 #[derive(Debug, Default)]
-struct Guests {
-    by_source: Mutex<HashMap<IpAddr, usize>>,
-    refused: AtomicU64,
+struct Places {
+    taken: usize,
+    by_source: HashMap<IpAddr, usize>,
 }
 
 /// A guest's place, given back when it is dropped.
@@ -302,15 +322,27 @@ struct Place {
 }
 
 impl Guests {
+    /// Room for half of the files that this process may have open, since calls and stores need some as well.
+    #[must_use]
+    pub fn of_this_process() -> Arc<Self> {
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let files = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+        Arc::new(Self {
+            most: files.map_or(USUAL, |files| files / 2).min(MOST),
+            places: Mutex::default(),
+        })
+    }
+
     fn enter(guests: &Arc<Self>, source: IpAddr) -> Option<Place> {
-        let mut by_source = guests.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = by_source.len();
-        let from_there = by_source.get(&source).copied().unwrap_or_default();
-        if all >= MAX_SOURCES || from_there >= MAX_FROM_ONE {
-            guests.refused.fetch_add(1, Ordering::Relaxed);
+        let source = network(source);
+        let mut places = guests.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let from_there = places.by_source.get(&source).copied().unwrap_or_default();
+        if places.taken >= guests.most || from_there >= MAX_FROM_ONE {
             return None;
         }
-        *by_source.entry(source).or_default() += 1;
+        places.taken += 1;
+        *places.by_source.entry(source).or_default() += 1;
         Some(Place {
             guests: Arc::clone(guests),
             source,
@@ -320,18 +352,21 @@ impl Guests {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut by_source = self.guests.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_source.get_mut(&self.source) {
+        let mut places = self.guests.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.taken -= 1;
+        if let Some(count) = places.by_source.get_mut(&self.source) {
             *count -= 1;
             if *count == 0 {
-                by_source.remove(&self.source);
+                places.by_source.remove(&self.source);
             }
         }
     }
 }
 
-/// The most addresses that connections come from at one time, on one listener.
-const MAX_SOURCES: usize = 65_536;
+/// The most connections, whatever the system allows.
+const MOST: usize = 131_072;
+/// As many where the system does not tell.
+const USUAL: usize = 512;
 /// The most connections from one address: the phones of a house behind one router.
 const MAX_FROM_ONE: usize = 1024;
 /// Connections that the kernel keeps until they are taken.

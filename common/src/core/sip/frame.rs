@@ -22,6 +22,8 @@ pub struct Framer {
     buffer: BytesMut,
     /// How far the end of the headers was looked for in vain.
     searched: usize,
+    /// How long the message is that is being read, once that is known.
+    known: Option<usize>,
     broken: bool,
 }
 
@@ -72,6 +74,9 @@ impl Framer {
         if self.broken {
             return Ok(None);
         }
+        if let Some(whole) = self.known {
+            return Ok(self.take(whole));
+        }
         while self.buffer.starts_with(b"\r\n") {
             self.searched = 0;
             if self.buffer.starts_with(b"\r\n\r\n") {
@@ -95,14 +100,21 @@ impl Framer {
         };
         match head.checked_add(body) {
             Some(whole) if whole <= MAX_MESSAGE => {
-                if self.buffer.len() < whole {
-                    return Ok(None);
-                }
-                self.searched = 0;
-                Ok(Some(Frame::Message(self.buffer.split_to(whole).freeze())))
+                self.known = Some(whole);
+                Ok(self.take(whole))
             }
             _ => self.give_up("a message that is too long", head),
         }
+    }
+
+    /// The message, once all of it is there.
+    fn take(&mut self, whole: usize) -> Option<Frame> {
+        if self.buffer.len() < whole {
+            return None;
+        }
+        self.searched = 0;
+        self.known = None;
+        Some(Frame::Message(self.buffer.split_to(whole).freeze()))
     }
 
     /// Where the body begins.
