@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 # Network namespaces need root. Building does not, so that only what was built goes through sudo.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 BUILD := $(CARGO) build --release --workspace --all-features --bins
 CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
