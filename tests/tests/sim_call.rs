@@ -701,14 +701,7 @@ fn a_registrar_of_another_domain_is_not_here() {
         );
         scene.world.inject(address(10, 5070), text);
         scene.world.run(SECOND);
-        let last = scene
-            .world
-            .phone(scene.alice)
-            .responses()
-            .last()
-            .copied()
-            .unwrap()
-            .clone();
+        let last = scene.world.phone(scene.alice).last_response();
         assert_eq!(last.status.code(), 404, "{uri}");
     }
 }
@@ -726,7 +719,7 @@ fn a_reinvite_passes_through() {
         let after = scene.world.phone(scene.bob).requests(&Method::Invite).len()
             + scene.world.phone(scene.alice).requests(&Method::Invite).len();
         assert_eq!(after, before + 1);
-        let last = scene.world.phone(actor).responses().last().copied().unwrap().clone();
+        let last = scene.world.phone(actor).last_response();
         assert_eq!(
             (
                 last.status.code(),
@@ -804,14 +797,7 @@ fn what_is_no_number_is_refused_with_a_reason() {
     let mut scene = Scene::registered(16);
     scene.alice_calls("tel:030901821");
     scene.world.run(SECOND);
-    let response = scene
-        .world
-        .phone(scene.alice)
-        .responses()
-        .last()
-        .copied()
-        .unwrap()
-        .clone();
+    let response = scene.world.phone(scene.alice).last_response();
     assert_eq!(response.status.code(), 484);
     let warning = response
         .headers

@@ -12,6 +12,9 @@
 //! A request without a dialog gets past this file in two ways only: with a digest proof of a user of ours, or from the
 //! address of a configured trunk.
 
+mod answers;
+mod gate;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,18 +25,15 @@ use cusax_common::core::dialplan::{self, Reject};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::{CallRecord, Cause};
-use cusax_common::core::sip::typed::{
-    CallId, Credentials, From, MaxForwards, ProxyAuthenticate, Require, RetryAfter, To, Unsupported, Via,
-    WwwAuthenticate,
-};
-use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Uri, Value};
+use cusax_common::core::sip::typed::{CallId, Credentials, From, To, Via};
+use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Value};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use jid::BareJid;
 use tracing::{Span, debug, info_span, trace};
 
-use crate::core::admission::{Admission, Verdict};
-use crate::core::auth::{self, Authenticated, Authenticator, Header};
+use crate::core::admission::Admission;
+use crate::core::auth::{Authenticator, Header};
 use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::cause;
 use crate::core::dialog::DialogId;
@@ -42,6 +42,7 @@ use crate::core::media::{MediaCommand, MediaEvent, MediaId};
 use crate::core::registrar::{self, Registrar, aor_of};
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
+use crate::core::transaction::key::MAGIC_COOKIE;
 use crate::core::transaction::{self, ClientId, Limits, Refusal, ServerId, TransactionId, Transactions};
 
 /// The SIP side of the service.
@@ -597,179 +598,6 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    /// Whether a request of somebody who has proved nothing goes on; if not, it is dealt with.
-    fn admit_source(&mut self, now: Now, server: ServerId, flow: &Flow, request: &Request) -> bool {
-        let limits = self.settings.limits;
-        let admission = self
-            .admission
-            .get_or_insert_with(|| Admission::new(limits, now.instant));
-        match admission.judge_source(now.instant, flow.remote.ip()) {
-            Verdict::Pass => return true,
-            // Who has a connection has the address, and waits for an answer.
-            Verdict::Drop if !flow.transport.reliable() => self.transactions.forget(server),
-            Verdict::Drop | Verdict::Later => self.later(server, request),
-        }
-        self.counters.throttled += 1;
-        false
-    }
-
-    /// The same for what an account has proved to be its own.
-    fn admit_account(&mut self, now: Now, server: ServerId, request: &Request, account: &Account) -> bool {
-        let limits = self.settings.limits;
-        let admission = self
-            .admission
-            .get_or_insert_with(|| Admission::new(limits, now.instant));
-        if admission.judge_account(now.instant, account) == Verdict::Pass {
-            return true;
-        }
-        self.counters.throttled += 1;
-        self.later(server, request);
-        false
-    }
-
-    /// The name of the trunk that sent this, if one did.
-    fn trunk_of(&self, flow: &Flow, request: &Request) -> Option<String> {
-        let From(from) = request.headers.one().ok()?;
-        let domain = match &from.uri {
-            Uri::Sip(uri) => Some(uri.host.to_string()),
-            Uri::Tel(_) | Uri::Other(_) => None,
-        };
-        let trunk = self.settings.trunk_of(flow, domain.as_deref())?;
-        Some(trunk.name.clone())
-    }
-
-    /// What every request outside a dialog is refused for (RFC 3261 §8.2).
-    fn unserved(&self, request: &Request) -> Option<Response> {
-        // A call may go to an emergency service, which is a URN (RFC 5031); the dial plan judges that.
-        if matches!(request.uri, Uri::Other(_)) && request.method != Method::Invite {
-            return Some(request.response(Status::UNSUPPORTED_URI_SCHEME));
-        }
-        // Nothing that a client may require is supported yet.
-        match request.headers.opt::<Require>() {
-            Ok(None) => {}
-            Ok(Some(Require(options))) => {
-                let mut response = request.response(Status::BAD_EXTENSION);
-                response.headers.put(&Unsupported(options));
-                return Some(response);
-            }
-            Err(_) => return Some(request.response(Status::BAD_REQUEST)),
-        }
-        // RFC 3261 §10.3 item 1: a registrar of another domain is not here.
-        let elsewhere = match &request.uri {
-            Uri::Sip(uri) => !self.settings.is_local(&uri.host.to_string(), uri.port),
-            Uri::Tel(_) | Uri::Other(_) => true,
-        };
-        if request.method == Method::Register && elsewhere {
-            return Some(request.response(Status::NOT_FOUND));
-        }
-        let hops = request.headers.opt::<MaxForwards>();
-        match (hops, &request.method) {
-            (Err(_), _) => Some(request.response(Status::BAD_REQUEST)),
-            (Ok(Some(MaxForwards(0))), Method::Invite) => Some(request.response(Status::TOO_MANY_HOPS)),
-            _ => None,
-        }
-    }
-
-    /// Asks for proof, or has the proof that came judged.
-    fn authenticate(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
-        let realm = self.realm(&request);
-        match auth::credentials(&request, &realm, scheme(&request.method)) {
-            Ok(credentials) => {
-                let username = credentials.username().unwrap_or_default().to_owned();
-                let query = Query::Login { realm, username };
-                let waiting = Box::new(Unproved {
-                    server,
-                    flow,
-                    request,
-                    credentials,
-                });
-                if let Err(Fetching::Proof(unproved)) = self.fetch(query, Fetching::Proof(waiting)) {
-                    self.overloaded(server, &unproved.request);
-                }
-            }
-            Err(_) => self.challenge(now, server, flow, &request, false),
-        }
-    }
-
-    /// The caller gave up while the store was asked who they are.
-    fn give_up_proof(&mut self, now: Now, invite: ServerId) {
-        let waiting = self.fetches.iter().find_map(|(id, fetching)| match fetching {
-            Fetching::Proof(unproved) if unproved.server == invite => Some(*id),
-            _ => None,
-        });
-        if let Some(Fetching::Proof(unproved)) = waiting.and_then(|id| self.fetches.remove(&id)) {
-            self.respond(now, invite, unproved.request.response(Status::REQUEST_TERMINATED));
-        }
-    }
-
-    fn judge(&mut self, now: Now, unproved: Unproved, answer: Result<Option<Arc<User>>, ()>) {
-        let Unproved {
-            server,
-            flow,
-            request,
-            credentials,
-        } = unproved;
-        let Ok(user) = answer else {
-            return self.overloaded(server, &request);
-        };
-        let realm = self.realm(&request);
-        match self
-            .authenticator
-            .verify(now.wall, &request, flow.transport, &realm, &credentials, user.as_ref())
-        {
-            Ok(proof) => {
-                self.counters.proved += 1;
-                if !self.admit_account(now, server, &request, &Account::User(proof.user().jid.clone())) {
-                    return;
-                }
-                match request.method {
-                    Method::Register => self.register(now, server, flow, &request, proof),
-                    _ => self.call_by(now, server, flow, request, &proof),
-                }
-            }
-            Err(why) if why.is_stale() => self.challenge(now, server, flow, &request, true),
-            Err(why) => {
-                self.counters.unproved += 1;
-                debug!(?why, "proof refused");
-                self.challenge(now, server, flow, &request, false);
-            }
-        }
-    }
-
-    fn register(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, proof: Authenticated) {
-        let response = self.registrar.handle_register(now, flow, request, proof);
-        if response.status.is_success() {
-            self.counters.registered += 1;
-        } else {
-            self.counters.unregistered += 1;
-        }
-        self.respond(now, server, response);
-    }
-
-    /// A proved user calls: under an address of their own, or not at all.
-    fn call_by(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, proof: &Authenticated) {
-        let user = Arc::clone(proof.user());
-        let aor = match request.headers.one::<From>() {
-            Ok(From(from)) => aor_of(&self.settings.at_home(from.uri)),
-            Err(_) => None,
-        };
-        let own = aor.filter(|aor| user.aors.contains(aor));
-        // An anonymous From (RFC 3323 §4.1.1.3) says nothing that could be wrong.
-        let anonymous = request
-            .headers
-            .one::<From>()
-            .is_ok_and(|From(from)| crate::core::identity::is_anonymous(&from));
-        let aor = match (own, anonymous, user.aors.first()) {
-            (Some(aor), _, _) => aor,
-            (None, true, Some(first)) => first.clone(),
-            _ => {
-                self.counters.forbidden += 1;
-                return self.respond(now, server, request.response(Status::FORBIDDEN));
-            }
-        };
-        self.invite(now, server, flow, request, Caller::User { user, aor });
-    }
-
     /// Begins a call for a caller who was proved.
     fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
         if self.draining || self.calls.len() >= self.settings.max_calls {
@@ -1012,83 +840,12 @@ impl<E: Entropy> Endpoint<E> {
         Ok(())
     }
 
-    fn challenge(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, stale: bool) {
-        self.counters.challenged += 1;
-        let (realm, algorithms) = (self.realm(request), self.algorithms(flow));
-        let scheme = scheme(&request.method);
-        let mut response = request.response(match scheme {
-            Header::Authorization => Status::UNAUTHORIZED,
-            Header::ProxyAuthorization => Status::PROXY_AUTHENTICATION_REQUIRED,
-        });
-        let entropy = &mut self.entropy;
-        for challenge in self
-            .authenticator
-            .challenge(now.wall, entropy, &realm, flow.transport, &algorithms, stale)
-        {
-            match scheme {
-                Header::Authorization => response.headers.put(&WwwAuthenticate(challenge)),
-                Header::ProxyAuthorization => response.headers.put(&ProxyAuthenticate(challenge)),
-            }
-        }
-        self.respond_once(server, response);
-    }
-
-    fn overloaded(&mut self, server: ServerId, request: &Request) {
-        self.counters.overloaded += 1;
-        self.later(server, request);
-    }
-
-    /// 503: the sender may try again.
-    fn later(&mut self, server: ServerId, request: &Request) {
-        let mut response = request.response(Status::SERVICE_UNAVAILABLE);
-        response.headers.put(&RetryAfter::new(RETRY_SECONDS));
-        self.respond_once(server, response);
-    }
-
-    /// Answers whoever has proved nothing: once, and without a memory of it (see [`Transactions::respond_once`]).
-    fn respond_once(&mut self, server: ServerId, mut response: Response) {
-        self.tag(&mut response);
-        // A final response was sent before: the first one stands.
-        let _ = self.transactions.respond_once(server, &response);
-    }
-
-    /// Answers in a transaction; every response but 100 gets a To tag (RFC 3261 §8.2.6.2).
-    fn respond(&mut self, now: Now, server: ServerId, mut response: Response) {
-        self.tag(&mut response);
-        // A final response was sent before: the first one stands.
-        let _ = self.transactions.respond(now.instant, server, &response);
-    }
-
-    /// Answers outside any transaction; each copy of the request gets the same tag.
-    fn respond_statelessly(&mut self, flow: Flow, request: &Request, status: Status) {
-        let mut response = request.response(status);
-        if let Ok(mut to) = response.headers.one::<To>()
-            && to.tag().is_none()
-        {
-            to.set_tag(&self.transactions.tag(request));
-            response.headers.replace(&to);
-        }
-        self.transactions.reply(flow, &response);
-    }
-
-    fn tag(&mut self, response: &mut Response) {
-        if response.status == Status::TRYING {
-            return;
-        }
-        if let Ok(To(mut to)) = response.headers.one::<To>()
-            && to.params.value("tag").is_none()
-        {
-            to.params.set("tag", Some(&self.entropy.token::<TAG_BYTES>()));
-            response.headers.replace(&To(to));
-        }
-    }
-
     fn add_via(&mut self, flow: Flow, request: &mut Request) {
         let public = self
             .settings
             .listener(flow.listener)
             .map_or(flow.remote, |listener| listener.public);
-        let branch = format!("{BRANCH_COOKIE}{}", self.entropy.token::<TAG_BYTES>());
+        let branch = format!("{MAGIC_COOKIE}{}", self.entropy.token::<TAG_BYTES>());
         let host = Host::from(public.ip());
         let via = Via::new(flow.transport.as_str(), host, Some(public.port()), &branch);
         request.headers.insert_first(&via);
@@ -1150,8 +907,6 @@ fn is_keepalive(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) || bytes[0] < 2
 }
 
-/// RFC 3261 §8.1.1.7.
-const BRANCH_COOKIE: &str = "z9hG4bK";
 /// Random bytes in a tag or branch.
 const TAG_BYTES: usize = 12;
 /// The most branches behind one INVITE of ours whose answers are acknowledged.

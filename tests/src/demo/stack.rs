@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::cast::{Cast, Person};
 use super::options::{Break, Options, Store};
 use crate::lab::prosody::{Account, Plan, Prosody, VirtualHost};
+use crate::lab::service::get;
 use crate::lab::services::{Postgres, Redis};
 use crate::lab::speech::Voice;
 use crate::lab::trunk::Trunk;
@@ -109,8 +110,8 @@ impl Stack {
     pub fn metrics(&self) -> Result<String> {
         let port = self.place.operators;
         match self.namespace() {
-            Some(namespace) => namespace.run(move || http(port, "/metrics")),
-            None => http(port, "/metrics"),
+            Some(namespace) => namespace.run(move || get(on_loopback(port), "/metrics")),
+            None => get(on_loopback(port), "/metrics"),
         }
     }
 
@@ -371,27 +372,17 @@ fn plan(options: &Options, cast: &Cast, place: &Place, component: &str) -> Plan 
     }
 }
 
+fn on_loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)
+}
+
 /// The status of a GET on loopback.
 fn http_status(port: u16, path: &str) -> Result<u16> {
-    http(port, path)?
+    get(on_loopback(port), path)?
         .split(' ')
         .nth(1)
         .and_then(|code| code.parse().ok())
         .context("no HTTP answer")
-}
-
-/// The whole answer to a GET on loopback.
-fn http(port: u16, path: &str) -> Result<String> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port))?;
-    stream.set_read_timeout(Some(READY))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 /// Runs the servers on loopback until Ctrl-C, and says how to use them.

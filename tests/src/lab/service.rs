@@ -157,13 +157,7 @@ impl Service {
     /// # Errors
     /// When the service does not answer.
     pub fn metric(&self, name: &str) -> Result<f64> {
-        let mut stream = TcpStream::connect(self.http)?;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        let answer = get(self.http, "/metrics")?;
         let line = answer
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -182,6 +176,22 @@ impl Service {
         });
         waited.context(format_args!("it is {last}"))
     }
+}
+
+/// The whole answer to a GET over HTTP.
+///
+/// # Errors
+/// When none comes.
+pub fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(READY))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn cusax(program: &Path, folder: &Path) -> Spec {

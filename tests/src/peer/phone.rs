@@ -247,6 +247,16 @@ impl Phone {
         responses.collect()
     }
 
+    /// The last response that came in.
+    ///
+    /// # Panics
+    /// If there was none.
+    #[must_use]
+    pub fn last_response(&self) -> Response {
+        let last = self.responses().last().copied();
+        last.expect("a response").clone()
+    }
+
     fn settle(&mut self, now: Instant) {
         while let Some(output) = self.transactions.poll_output() {
             match output {

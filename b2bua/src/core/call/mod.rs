@@ -16,10 +16,12 @@
 //! - A 2xx from a callee is acknowledged exactly once for each copy, and hung up unless it won.
 //! - A call gives one record, when neither leg is left.
 
+mod ending;
 mod invite;
 mod leg;
 mod modify;
 mod output;
+mod ringing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::{self, CallerKind, Decision, NumberClass};
 use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
 use cusax_common::core::secret::Pii;
-use cusax_common::core::sip::typed::{CSeq, ContentType, To};
+use cusax_common::core::sip::typed::{ContentType, To};
 use cusax_common::core::sip::{Headers, Method, Request, Response, Status};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Aor, User};
@@ -46,7 +48,7 @@ pub use self::output::{CallOutput, Context, Token};
 use crate::core::dialog::{Dialog, DialogId, Misplaced};
 use crate::core::flow::Flow;
 use crate::core::identity;
-use crate::core::media::rewrite::{Description, EarlyAnswer, Rules, SdpFault};
+use crate::core::media::rewrite::{Description, EarlyAnswer, Rules};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
 use crate::core::registrar::Binding;
 use crate::core::routing::{self, Owner, Plan, Target};
@@ -559,427 +561,6 @@ impl Call {
         self.phase = Phase::Warning(plan);
     }
 
-    /// Invites every target of the plan at once.
-    fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
-        let Some(media) = self.media else { return };
-        self.phase = Phase::Ringing;
-        for target in &plan.targets {
-            let (mut leg, mut request, impp) = invite::compose(cx, self, &plan, target);
-            self.facts.impp = impp;
-            let body = match (&self.offer, &self.early) {
-                (Some(offer), Some(early)) => Some(offer.offer_restricted(early.chosen, media.callee, &mut leg.origin)),
-                (Some(offer), None) => Some(offer.anchored(media.callee, &mut leg.origin)),
-                (None, _) => None,
-            };
-            if let Some(body) = body {
-                crate::core::dialog::set_sdp(&mut request.headers, &mut request.body, body);
-            }
-            let token = self.token();
-            cx.emit(CallOutput::Join(leg.dialog.id().clone(), target.flow));
-            info!(leg = "callee", "inviting");
-            cx.emit(CallOutput::Send {
-                token,
-                flow: target.flow,
-                request,
-            });
-            self.far.push(FarLeg {
-                leg,
-                token,
-                state: FarState::Inviting,
-                failed: None,
-                joined: false,
-            });
-        }
-    }
-
-    /// A response to one of our INVITEs.
-    fn invited<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let far = &mut self.far[index];
-        match (far.state, response.status) {
-            (FarState::Inviting, status) if !status.is_final() => self.progress(cx, index, response),
-            (FarState::Inviting, status) if status.is_success() => {
-                far.leg.dialog.learn(response);
-                far.joined = true;
-                far.state = FarState::Answered;
-                self.answered(cx, index, response);
-            }
-            (FarState::Inviting | FarState::Cancelled, status) if status.is_final() && !status.is_success() => {
-                self.failed(cx, index, status);
-            }
-            // It crossed our CANCEL, or another one has won: acknowledge, and hang up.
-            (FarState::Cancelled, status) if status.is_success() => {
-                far.leg.dialog.learn(response);
-                far.joined = true;
-                self.dismiss(cx, index, response);
-            }
-            // A copy of a 2xx whose ACK waits for the caller's.
-            _ => {}
-        }
-    }
-
-    fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        if response.status == Status::TRYING {
-            return;
-        }
-        let far = &mut self.far[index];
-        far.leg.dialog.learn(response);
-        let body = self.early_media(cx, index, response);
-        // A second target's ringing tells the caller nothing new; its media does.
-        let status = if body.is_some() {
-            response.status
-        } else {
-            Status::RINGING
-        };
-        self.provisional_from(cx, status, body, Some(response));
-    }
-
-    /// Joins early media of a callee; the caller's description follows from the first one that speaks.
-    fn early_media<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) -> Option<Bytes> {
-        let (Some(media), Some(offer)) = (self.media, &self.offer) else {
-            return None;
-        };
-        if response.body.is_empty() || self.winner.is_some_and(|winner| winner != index) {
-            return None;
-        }
-        let rules = rules(cx);
-        let answer = Description::read(&response.body, &rules).ok()?;
-        let body = match &self.early {
-            Some(early) => {
-                answer.keeps_to(early.chosen).ok()?;
-                early.body.clone()
-            }
-            None => {
-                answer.answers(offer).ok()?;
-                answer.anchored(media.caller, &mut self.near.origin)
-            }
-        };
-        let far = self.far[index].leg.dialog.flow().remote.ip();
-        let near = self.near.dialog.flow().remote.ip();
-        self.aim(cx, Side::Callee, &answer, far);
-        let offer = self.offer.clone()?;
-        if self.early.is_none() {
-            self.aim(cx, Side::Caller, &offer, near);
-        }
-        Some(body)
-    }
-
-    /// A callee answered: the first one wins.
-    fn answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        if self.winner.is_some() || self.near.asked.is_none() {
-            return self.dismiss(cx, index, response);
-        }
-        self.winner = Some(index);
-        for other in 0..self.far.len() {
-            if other != index {
-                self.cancel(cx, other);
-            }
-        }
-        let Some(media) = self.media else { return };
-        let rules = rules(cx);
-        let description = match Description::read(&response.body, &rules) {
-            Ok(description) => description,
-            Err(fault) => return self.unfit(cx, index, response, fault),
-        };
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        let far = &mut self.far[index];
-        let far_ip = far.leg.dialog.flow().remote.ip();
-        let body = match (&self.offer, &self.early) {
-            (Some(_), Some(early)) => description.keeps_to(early.chosen).map(|()| early.body.clone()),
-            (Some(offer), None) => description
-                .answers(offer)
-                .map(|()| description.anchored(media.caller, &mut self.near.origin)),
-            (None, _) => Ok(description.anchored(media.caller, &mut self.near.origin)),
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(fault) => return self.unfit(cx, index, response, fault),
-        };
-        if let Some(offer) = self.offer.clone() {
-            let token = far.token;
-            let request = far.leg.acknowledge(seq, None);
-            cx.emit(CallOutput::Ack {
-                token,
-                flow: far.leg.dialog.flow(),
-                request,
-            });
-            let near_ip = self.near.dialog.flow().remote.ip();
-            self.aim(cx, Side::Caller, &offer, near_ip);
-        } else {
-            far.leg.unacknowledged = Some((far.token, seq));
-        }
-        self.aim(cx, Side::Callee, &description, far_ip);
-        if self.early.is_some() {
-            cx.emit(CallOutput::Media(MediaCommand::Stop {
-                id: self.id,
-                side: Side::Caller,
-            }));
-        }
-        self.facts.video &= description.video;
-        self.facts.answered = Some(cx.now.wall);
-        self.facts.status = Status::OK.code();
-        self.deadline = None;
-        info!(leg = "callee", "answered");
-        self.final_response(cx, Status::OK, Some(body), Some(response));
-        self.phase = Phase::Answering;
-        self.tell_busy(cx, true);
-    }
-
-    /// The answer cannot be used: the callee is acknowledged and hung up, the caller told.
-    fn unfit<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response, fault: SdpFault) {
-        debug!(leg = "callee", %fault, "answer refused");
-        self.dismiss(cx, index, response);
-        self.abandon(cx, Status::NOT_ACCEPTABLE_HERE, Cause::PeerFailed);
-    }
-
-    /// Acknowledges a 2xx that nobody wants, and hangs up.
-    fn dismiss<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        let far = &mut self.far[index];
-        let token = far.token;
-        let request = far.leg.acknowledge(seq, None);
-        cx.emit(CallOutput::Ack {
-            token,
-            flow: far.leg.dialog.flow(),
-            request,
-        });
-        far.state = FarState::Gone;
-        let bye = far.leg.dialog.request(Method::Bye);
-        let (flow, id) = (far.leg.dialog.flow(), far.leg.dialog.id().clone());
-        cx.emit(CallOutput::Leave(id));
-        self.send(cx, flow, bye);
-    }
-
-    /// Another branch behind an INVITE of ours answered too, though one was taken (RFC 3261 §13.2.2.4): it is hung up.
-    fn dismiss_branch<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let far = &self.far[index];
-        let (token, mut branch) = (far.token, far.leg.dialog.clone());
-        branch.learn(response);
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        let (flow, request) = (branch.flow(), branch.ack(seq, None));
-        cx.emit(CallOutput::Ack { token, flow, request });
-        let bye = branch.request(Method::Bye);
-        self.send(cx, flow, bye);
-    }
-
-    /// One target is out. When none is left, the caller hears the best of what came (RFC 3261 §16.7).
-    fn failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) {
-        let far = &mut self.far[index];
-        if far.state == FarState::Gone {
-            return;
-        }
-        far.state = FarState::Gone;
-        far.failed = Some(status);
-        cx.emit(CallOutput::Leave(far.leg.dialog.id().clone()));
-        debug!(leg = "callee", status = status.code(), "failed");
-        if self.near.asked.is_none() || self.winner.is_some() || !matches!(self.phase, Phase::Ringing) {
-            return;
-        }
-        if status.code() >= 600 {
-            for other in 0..self.far.len() {
-                self.cancel(cx, other);
-            }
-        } else if self.far.iter().any(|far| far.state == FarState::Inviting) {
-            return;
-        }
-        let best = self
-            .far
-            .iter()
-            .filter_map(|far| far.failed)
-            .min_by_key(|status| rank(*status));
-        let outcome = crate::core::cause::of_failure(best.unwrap_or(status), self.facts.trunk.is_some());
-        self.abandon(cx, outcome.status, outcome.cause);
-    }
-
-    /// Hangs up: whoever is not up yet is cancelled or refused, whoever is up gets BYE.
-    fn bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, server: ServerId, request: &Request) {
-        if side == Side::Callee && self.winner.is_none() {
-            // A callee refuses by a response; it must not hang up what it has not answered (RFC 3261 §15).
-            return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
-        }
-        respond(cx, server, request.response(Status::OK));
-        self.held_bye = None;
-        let cause = match side {
-            _ if self.facts.answered.is_none() => Cause::Cancelled,
-            Side::Caller => Cause::CallerHungUp,
-            Side::Callee => Cause::CalleeHungUp,
-        };
-        self.settle_modification(cx);
-        if self.near.asked.is_some() {
-            // RFC 3261 §15.1.2: a BYE in an early dialog ends the INVITE as well.
-            return self.abandon(cx, Status::REQUEST_TERMINATED, cause);
-        }
-        match side {
-            Side::Caller => cx.emit(CallOutput::Leave(self.near.dialog.id().clone())),
-            Side::Callee => self.leave_far(cx),
-        }
-        self.end(cx, cause, Some(side.other()), Some(request));
-    }
-
-    /// Ends an established call on both sides.
-    fn hang_up_both<E: Entropy>(&mut self, cx: &mut Context<'_, E>, cause: Cause) {
-        if matches!(self.phase, Phase::Over) {
-            return;
-        }
-        if self.near.asked.is_some() {
-            return self.abandon(cx, Status::SERVER_INTERNAL_ERROR, cause);
-        }
-        self.settle_modification(cx);
-        self.part_with_caller(cx, None);
-        self.end(cx, cause, Some(Side::Callee), None);
-    }
-
-    /// Ends an unanswered call: the caller gets `status`, callees that may still ring are cancelled.
-    fn abandon<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
-        for index in 0..self.far.len() {
-            self.cancel(cx, index);
-        }
-        self.facts.status = status.code();
-        self.final_response(cx, status, None, None);
-        cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
-        self.end(cx, cause, None, None);
-    }
-
-    /// Refuses before anybody was invited.
-    fn refuse<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
-        info!(leg = "caller", status = status.code(), "call refused");
-        self.abandon(cx, status, cause);
-    }
-
-    fn refuse_sdp<E: Entropy>(&mut self, cx: &mut Context<'_, E>, fault: SdpFault) {
-        debug!(leg = "caller", %fault, "offer refused");
-        let status = Status::new(fault.status()).unwrap_or(Status::NOT_ACCEPTABLE_HERE);
-        self.refuse(cx, status, Cause::PeerFailed);
-    }
-
-    /// The last step of every ending: the side that is still up gets BYE, ports go back, the record is made.
-    fn end<E: Entropy>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-        cause: Cause,
-        tell: Option<Side>,
-        because: Option<&Request>,
-    ) {
-        if self.recorded {
-            return;
-        }
-        self.recorded = true;
-        self.deadline = None;
-        match tell {
-            Some(Side::Caller) => self.part_with_caller(cx, because),
-            Some(Side::Callee) => self.part_with_callee(cx, because),
-            None => {}
-        }
-        if self.media.is_some() || matches!(self.phase, Phase::Opening(_)) {
-            cx.emit(CallOutput::Media(MediaCommand::Close { id: self.id }));
-        }
-        if self.facts.answered.is_some() {
-            self.tell_busy(cx, false);
-        }
-        if self.held_bye.is_some() {
-            self.deadline = Some(cx.now.instant + ACK_PATIENCE);
-        }
-        self.phase = Phase::Over;
-        let record = self.record(cx.now.wall, cause);
-        info!(
-            cause = ?record.cause,
-            status = record.status,
-            warned = ?record.warning,
-            impp = ?record.impp,
-            "call over"
-        );
-        cx.emit(CallOutput::Record(record));
-    }
-
-    /// Says goodbye to the caller, whose call was answered.
-    fn part_with_caller<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
-        acknowledge_open(cx, &mut self.near);
-        let mut bye = self.near.dialog.request(Method::Bye);
-        crate::core::cause::carry(because, &mut bye);
-        self.held_bye = Some(bye);
-        if !matches!(self.phase, Phase::Answering) {
-            self.release_bye(cx);
-        }
-    }
-
-    /// Sends the BYE that had to wait.
-    fn release_bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if let Some(bye) = self.held_bye.take() {
-            cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
-            let flow = self.near.dialog.flow();
-            self.send(cx, flow, bye);
-        }
-    }
-
-    /// Says goodbye to the callee who answered.
-    fn part_with_callee<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
-        let Some(winner) = self.winner else { return };
-        self.far[winner].state = FarState::Gone;
-        let leg = &mut self.far[winner].leg;
-        acknowledge_open(cx, leg);
-        let mut bye = leg.dialog.request(Method::Bye);
-        crate::core::cause::carry(because, &mut bye);
-        let (flow, id) = (leg.dialog.flow(), leg.dialog.id().clone());
-        cx.emit(CallOutput::Leave(id));
-        self.send(cx, flow, bye);
-    }
-
-    fn record(&self, ended: Wall, cause: Cause) -> CallRecord {
-        let (caller, from) = self.caller.named(&self.invite);
-        let via = match &self.caller {
-            Caller::Trunk { name } => Some(name.clone()),
-            Caller::User { .. } => self.facts.trunk.clone(),
-        };
-        CallRecord {
-            session: self.session,
-            started: self.facts.started,
-            answered: self.facts.answered,
-            ended,
-            caller,
-            from,
-            callee: self.facts.callee.as_ref().map(|user| user.jid.clone()),
-            to: self.facts.to.clone(),
-            class: self.facts.class,
-            trunk: via,
-            cause,
-            status: self.facts.status,
-            warning: self.facts.warned,
-            impp: self.facts.impp,
-        }
-    }
-
-    fn tell_busy<E: Entropy>(&self, cx: &mut Context<'_, E>, up: bool) {
-        let caller = match &self.caller {
-            Caller::User { user, .. } => Some(user),
-            Caller::Trunk { .. } => None,
-        };
-        for user in caller.into_iter().chain(self.facts.callee.as_ref()) {
-            cx.emit(CallOutput::Busy {
-                jid: user.jid.clone(),
-                video: self.facts.video,
-                up,
-            });
-        }
-    }
-
-    fn cancel<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
-        let far = &mut self.far[index];
-        if far.state == FarState::Inviting {
-            far.state = FarState::Cancelled;
-            let elsewhere = self.winner.is_some();
-            cx.emit(CallOutput::Cancel {
-                token: far.token,
-                elsewhere,
-            });
-        }
-    }
-
-    fn leave_far<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if let Some(winner) = self.winner {
-            self.far[winner].state = FarState::Gone;
-            cx.emit(CallOutput::Leave(self.far[winner].leg.dialog.id().clone()));
-        }
-    }
-
     fn aim<E: Entropy>(&self, cx: &mut Context<'_, E>, side: Side, description: &Description, flow: std::net::IpAddr) {
         let target = description.target(Some(flow));
         cx.emit(CallOutput::Media(MediaCommand::Aim {
@@ -1092,15 +673,6 @@ pub fn refused(
     }
 }
 
-/// A 2xx that still waits for its late answer is acknowledged before the BYE: a dialog ends by rule.
-fn acknowledge_open<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg) {
-    if let Some((token, seq)) = leg.unacknowledged {
-        let request = leg.acknowledge(seq, None);
-        let flow = leg.dialog.flow();
-        cx.emit(CallOutput::Ack { token, flow, request });
-    }
-}
-
 /// Queues an answer.
 fn respond<E: Entropy>(cx: &mut Context<'_, E>, server: ServerId, response: Response) {
     cx.emit(CallOutput::Respond { server, response });
@@ -1143,20 +715,6 @@ fn read_offer<E>(
         let status = Status::new(fault.status()).unwrap_or(Status::NOT_ACCEPTABLE_HERE);
         Box::new(request.response(status))
     })
-}
-
-/// How long a BYE waits for the ACK of the 2xx (64 times T1, RFC 3261 §13.3.1.4), and a little more.
-const ACK_PATIENCE: Duration = Duration::from_secs(33);
-
-/// Which failure of several the caller hears: 6xx, then what the callee said, then timeouts (RFC 3261 §16.7).
-fn rank(status: Status) -> u16 {
-    match status.code() {
-        600..=699 => 0,
-        486 | 480 | 487 => 1,
-        code @ 400..=499 if code != 408 => 2,
-        408 => 4,
-        _ => 3,
-    }
 }
 
 /// What the record calls the callee: an AOR, a canonical number, or emergency digits.

@@ -20,21 +20,6 @@ use super::{Law, PlayCodec, Target, judge};
 pub use super::fault::SdpFault;
 pub use super::judge::Rules;
 
-/// Reads, judges and writes in one step, when our address is known already.
-///
-/// # Errors
-/// As [`Description::read`].
-pub fn anchor(
-    sdp: &[u8],
-    ours: SocketAddr,
-    origin: &mut Origin,
-    rules: &Rules,
-) -> Result<(Description, Bytes), SdpFault> {
-    let description = Description::read(sdp, rules)?;
-    let body = description.anchored(ours, origin);
-    Ok((description, body))
-}
-
 /// A session description that was read and found fit.
 #[derive(Clone, Debug)]
 pub struct Description {

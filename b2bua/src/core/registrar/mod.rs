@@ -124,11 +124,6 @@ impl Registrar {
         }
     }
 
-    /// New settings, for the next request.
-    pub fn set_settings(&mut self, settings: Settings) {
-        self.settings = settings;
-    }
-
     /// Carries out a REGISTER for the user of the proof, and gives the answer.
     ///
     /// The caller has seen to it that the Request-URI is one of our domains and that nothing is required that we do not

@@ -1,0 +1,218 @@
+//! How a call ends: who is refused, cancelled or hung up, in which order, and the record that remains.
+
+use std::time::Duration;
+
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::record::{CallRecord, Cause};
+use cusax_common::core::sip::{Method, Request, Status};
+use cusax_common::core::time::Wall;
+use tracing::{debug, info};
+
+use super::{Call, CallOutput, Caller, Context, FarState, Leg, Phase, respond};
+use crate::core::media::rewrite::SdpFault;
+use crate::core::media::{MediaCommand, Side};
+use crate::core::transaction::ServerId;
+
+impl Call {
+    /// Hangs up: whoever is not up yet is cancelled or refused, whoever is up gets BYE.
+    pub(super) fn bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, server: ServerId, request: &Request) {
+        if side == Side::Callee && self.winner.is_none() {
+            // A callee refuses by a response; it must not hang up what it has not answered (RFC 3261 §15).
+            return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+        }
+        respond(cx, server, request.response(Status::OK));
+        self.held_bye = None;
+        let cause = match side {
+            _ if self.facts.answered.is_none() => Cause::Cancelled,
+            Side::Caller => Cause::CallerHungUp,
+            Side::Callee => Cause::CalleeHungUp,
+        };
+        self.settle_modification(cx);
+        if self.near.asked.is_some() {
+            // RFC 3261 §15.1.2: a BYE in an early dialog ends the INVITE as well.
+            return self.abandon(cx, Status::REQUEST_TERMINATED, cause);
+        }
+        match side {
+            Side::Caller => cx.emit(CallOutput::Leave(self.near.dialog.id().clone())),
+            Side::Callee => self.leave_far(cx),
+        }
+        self.end(cx, cause, Some(side.other()), Some(request));
+    }
+
+    /// Ends an established call on both sides.
+    pub(super) fn hang_up_both<E: Entropy>(&mut self, cx: &mut Context<'_, E>, cause: Cause) {
+        if matches!(self.phase, Phase::Over) {
+            return;
+        }
+        if self.near.asked.is_some() {
+            return self.abandon(cx, Status::SERVER_INTERNAL_ERROR, cause);
+        }
+        self.settle_modification(cx);
+        self.part_with_caller(cx, None);
+        self.end(cx, cause, Some(Side::Callee), None);
+    }
+
+    /// Ends an unanswered call: the caller gets `status`, callees that may still ring are cancelled.
+    pub(super) fn abandon<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
+        for index in 0..self.far.len() {
+            self.cancel(cx, index);
+        }
+        self.facts.status = status.code();
+        self.final_response(cx, status, None, None);
+        cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
+        self.end(cx, cause, None, None);
+    }
+
+    /// Refuses before anybody was invited.
+    pub(super) fn refuse<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
+        info!(leg = "caller", status = status.code(), "call refused");
+        self.abandon(cx, status, cause);
+    }
+
+    pub(super) fn refuse_sdp<E: Entropy>(&mut self, cx: &mut Context<'_, E>, fault: SdpFault) {
+        debug!(leg = "caller", %fault, "offer refused");
+        let status = Status::new(fault.status()).unwrap_or(Status::NOT_ACCEPTABLE_HERE);
+        self.refuse(cx, status, Cause::PeerFailed);
+    }
+
+    /// The last step of every ending: the side that is still up gets BYE, ports go back, the record is made.
+    pub(super) fn end<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        cause: Cause,
+        tell: Option<Side>,
+        because: Option<&Request>,
+    ) {
+        if self.recorded {
+            return;
+        }
+        self.recorded = true;
+        self.deadline = None;
+        match tell {
+            Some(Side::Caller) => self.part_with_caller(cx, because),
+            Some(Side::Callee) => self.part_with_callee(cx, because),
+            None => {}
+        }
+        if self.media.is_some() || matches!(self.phase, Phase::Opening(_)) {
+            cx.emit(CallOutput::Media(MediaCommand::Close { id: self.id }));
+        }
+        if self.facts.answered.is_some() {
+            self.tell_busy(cx, false);
+        }
+        if self.held_bye.is_some() {
+            self.deadline = Some(cx.now.instant + ACK_PATIENCE);
+        }
+        self.phase = Phase::Over;
+        let record = self.record(cx.now.wall, cause);
+        info!(
+            cause = ?record.cause,
+            status = record.status,
+            warned = ?record.warning,
+            impp = ?record.impp,
+            "call over"
+        );
+        cx.emit(CallOutput::Record(record));
+    }
+
+    /// Says goodbye to the caller, whose call was answered.
+    pub(super) fn part_with_caller<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
+        acknowledge_open(cx, &mut self.near);
+        let mut bye = self.near.dialog.request(Method::Bye);
+        crate::core::cause::carry(because, &mut bye);
+        self.held_bye = Some(bye);
+        if !matches!(self.phase, Phase::Answering) {
+            self.release_bye(cx);
+        }
+    }
+
+    /// Sends the BYE that had to wait.
+    pub(super) fn release_bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        if let Some(bye) = self.held_bye.take() {
+            cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
+            let flow = self.near.dialog.flow();
+            self.send(cx, flow, bye);
+        }
+    }
+
+    /// Says goodbye to the callee who answered.
+    pub(super) fn part_with_callee<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
+        let Some(winner) = self.winner else { return };
+        self.far[winner].state = FarState::Gone;
+        let leg = &mut self.far[winner].leg;
+        acknowledge_open(cx, leg);
+        let mut bye = leg.dialog.request(Method::Bye);
+        crate::core::cause::carry(because, &mut bye);
+        let (flow, id) = (leg.dialog.flow(), leg.dialog.id().clone());
+        cx.emit(CallOutput::Leave(id));
+        self.send(cx, flow, bye);
+    }
+
+    pub(super) fn record(&self, ended: Wall, cause: Cause) -> CallRecord {
+        let (caller, from) = self.caller.named(&self.invite);
+        let via = match &self.caller {
+            Caller::Trunk { name } => Some(name.clone()),
+            Caller::User { .. } => self.facts.trunk.clone(),
+        };
+        CallRecord {
+            session: self.session,
+            started: self.facts.started,
+            answered: self.facts.answered,
+            ended,
+            caller,
+            from,
+            callee: self.facts.callee.as_ref().map(|user| user.jid.clone()),
+            to: self.facts.to.clone(),
+            class: self.facts.class,
+            trunk: via,
+            cause,
+            status: self.facts.status,
+            warning: self.facts.warned,
+            impp: self.facts.impp,
+        }
+    }
+
+    pub(super) fn tell_busy<E: Entropy>(&self, cx: &mut Context<'_, E>, up: bool) {
+        let caller = match &self.caller {
+            Caller::User { user, .. } => Some(user),
+            Caller::Trunk { .. } => None,
+        };
+        for user in caller.into_iter().chain(self.facts.callee.as_ref()) {
+            cx.emit(CallOutput::Busy {
+                jid: user.jid.clone(),
+                video: self.facts.video,
+                up,
+            });
+        }
+    }
+
+    pub(super) fn cancel<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
+        let far = &mut self.far[index];
+        if far.state == FarState::Inviting {
+            far.state = FarState::Cancelled;
+            let elsewhere = self.winner.is_some();
+            cx.emit(CallOutput::Cancel {
+                token: far.token,
+                elsewhere,
+            });
+        }
+    }
+
+    pub(super) fn leave_far<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        if let Some(winner) = self.winner {
+            self.far[winner].state = FarState::Gone;
+            cx.emit(CallOutput::Leave(self.far[winner].leg.dialog.id().clone()));
+        }
+    }
+}
+
+/// A 2xx that still waits for its late answer is acknowledged before the BYE: a dialog ends by rule.
+fn acknowledge_open<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg) {
+    if let Some((token, seq)) = leg.unacknowledged {
+        let request = leg.acknowledge(seq, None);
+        let flow = leg.dialog.flow();
+        cx.emit(CallOutput::Ack { token, flow, request });
+    }
+}
+
+/// How long a BYE waits for the ACK of the 2xx (64 times T1, RFC 3261 §13.3.1.4), and a little more.
+const ACK_PATIENCE: Duration = Duration::from_secs(33);

@@ -1,0 +1,193 @@
+//! Who gets past the endpoint with a request outside a dialog: what is served at all, how much, and for whom.
+
+use std::sync::Arc;
+
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::sip::typed::{From, MaxForwards, Require, Unsupported};
+use cusax_common::core::sip::{Method, Request, Response, Status, Uri};
+use cusax_common::core::time::Now;
+use cusax_common::core::user::User;
+use tracing::debug;
+
+use super::{Account, Endpoint, Fetching, Query, Unproved, scheme};
+use crate::core::admission::{Admission, Verdict};
+use crate::core::auth::{self, Authenticated};
+use crate::core::call::Caller;
+use crate::core::flow::Flow;
+use crate::core::registrar::aor_of;
+use crate::core::transaction::ServerId;
+
+impl<E: Entropy> Endpoint<E> {
+    /// Whether a request of somebody who has proved nothing goes on; if not, it is dealt with.
+    pub(super) fn admit_source(&mut self, now: Now, server: ServerId, flow: &Flow, request: &Request) -> bool {
+        let limits = self.settings.limits;
+        let admission = self
+            .admission
+            .get_or_insert_with(|| Admission::new(limits, now.instant));
+        match admission.judge_source(now.instant, flow.remote.ip()) {
+            Verdict::Pass => return true,
+            // Who has a connection has the address, and waits for an answer.
+            Verdict::Drop if !flow.transport.reliable() => self.transactions.forget(server),
+            Verdict::Drop | Verdict::Later => self.later(server, request),
+        }
+        self.counters.throttled += 1;
+        false
+    }
+
+    /// The same for what an account has proved to be its own.
+    pub(super) fn admit_account(&mut self, now: Now, server: ServerId, request: &Request, account: &Account) -> bool {
+        let limits = self.settings.limits;
+        let admission = self
+            .admission
+            .get_or_insert_with(|| Admission::new(limits, now.instant));
+        if admission.judge_account(now.instant, account) == Verdict::Pass {
+            return true;
+        }
+        self.counters.throttled += 1;
+        self.later(server, request);
+        false
+    }
+
+    /// The name of the trunk that sent this, if one did.
+    pub(super) fn trunk_of(&self, flow: &Flow, request: &Request) -> Option<String> {
+        let From(from) = request.headers.one().ok()?;
+        let domain = match &from.uri {
+            Uri::Sip(uri) => Some(uri.host.to_string()),
+            Uri::Tel(_) | Uri::Other(_) => None,
+        };
+        let trunk = self.settings.trunk_of(flow, domain.as_deref())?;
+        Some(trunk.name.clone())
+    }
+
+    /// What every request outside a dialog is refused for (RFC 3261 §8.2).
+    pub(super) fn unserved(&self, request: &Request) -> Option<Response> {
+        // A call may go to an emergency service, which is a URN (RFC 5031); the dial plan judges that.
+        if matches!(request.uri, Uri::Other(_)) && request.method != Method::Invite {
+            return Some(request.response(Status::UNSUPPORTED_URI_SCHEME));
+        }
+        // Nothing that a client may require is supported yet.
+        match request.headers.opt::<Require>() {
+            Ok(None) => {}
+            Ok(Some(Require(options))) => {
+                let mut response = request.response(Status::BAD_EXTENSION);
+                response.headers.put(&Unsupported(options));
+                return Some(response);
+            }
+            Err(_) => return Some(request.response(Status::BAD_REQUEST)),
+        }
+        // RFC 3261 §10.3 item 1: a registrar of another domain is not here.
+        let elsewhere = match &request.uri {
+            Uri::Sip(uri) => !self.settings.is_local(&uri.host.to_string(), uri.port),
+            Uri::Tel(_) | Uri::Other(_) => true,
+        };
+        if request.method == Method::Register && elsewhere {
+            return Some(request.response(Status::NOT_FOUND));
+        }
+        let hops = request.headers.opt::<MaxForwards>();
+        match (hops, &request.method) {
+            (Err(_), _) => Some(request.response(Status::BAD_REQUEST)),
+            (Ok(Some(MaxForwards(0))), Method::Invite) => Some(request.response(Status::TOO_MANY_HOPS)),
+            _ => None,
+        }
+    }
+
+    /// Asks for proof, or has the proof that came judged.
+    pub(super) fn authenticate(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
+        let realm = self.realm(&request);
+        match auth::credentials(&request, &realm, scheme(&request.method)) {
+            Ok(credentials) => {
+                let username = credentials.username().unwrap_or_default().to_owned();
+                let query = Query::Login { realm, username };
+                let waiting = Box::new(Unproved {
+                    server,
+                    flow,
+                    request,
+                    credentials,
+                });
+                if let Err(Fetching::Proof(unproved)) = self.fetch(query, Fetching::Proof(waiting)) {
+                    self.overloaded(server, &unproved.request);
+                }
+            }
+            Err(_) => self.challenge(now, server, flow, &request, false),
+        }
+    }
+
+    /// The caller gave up while the store was asked who they are.
+    pub(super) fn give_up_proof(&mut self, now: Now, invite: ServerId) {
+        let waiting = self.fetches.iter().find_map(|(id, fetching)| match fetching {
+            Fetching::Proof(unproved) if unproved.server == invite => Some(*id),
+            _ => None,
+        });
+        if let Some(Fetching::Proof(unproved)) = waiting.and_then(|id| self.fetches.remove(&id)) {
+            self.respond(now, invite, unproved.request.response(Status::REQUEST_TERMINATED));
+        }
+    }
+
+    pub(super) fn judge(&mut self, now: Now, unproved: Unproved, answer: Result<Option<Arc<User>>, ()>) {
+        let Unproved {
+            server,
+            flow,
+            request,
+            credentials,
+        } = unproved;
+        let Ok(user) = answer else {
+            return self.overloaded(server, &request);
+        };
+        let realm = self.realm(&request);
+        match self
+            .authenticator
+            .verify(now.wall, &request, flow.transport, &realm, &credentials, user.as_ref())
+        {
+            Ok(proof) => {
+                self.counters.proved += 1;
+                if !self.admit_account(now, server, &request, &Account::User(proof.user().jid.clone())) {
+                    return;
+                }
+                match request.method {
+                    Method::Register => self.register(now, server, flow, &request, proof),
+                    _ => self.call_by(now, server, flow, request, &proof),
+                }
+            }
+            Err(why) if why.is_stale() => self.challenge(now, server, flow, &request, true),
+            Err(why) => {
+                self.counters.unproved += 1;
+                debug!(?why, "proof refused");
+                self.challenge(now, server, flow, &request, false);
+            }
+        }
+    }
+
+    pub(super) fn register(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, proof: Authenticated) {
+        let response = self.registrar.handle_register(now, flow, request, proof);
+        if response.status.is_success() {
+            self.counters.registered += 1;
+        } else {
+            self.counters.unregistered += 1;
+        }
+        self.respond(now, server, response);
+    }
+
+    /// A proved user calls: under an address of their own, or not at all.
+    pub(super) fn call_by(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, proof: &Authenticated) {
+        let user = Arc::clone(proof.user());
+        let aor = match request.headers.one::<From>() {
+            Ok(From(from)) => aor_of(&self.settings.at_home(from.uri)),
+            Err(_) => None,
+        };
+        let own = aor.filter(|aor| user.aors.contains(aor));
+        // An anonymous From (RFC 3323 §4.1.1.3) says nothing that could be wrong.
+        let anonymous = request
+            .headers
+            .one::<From>()
+            .is_ok_and(|From(from)| crate::core::identity::is_anonymous(&from));
+        let aor = match (own, anonymous, user.aors.first()) {
+            (Some(aor), _, _) => aor,
+            (None, true, Some(first)) => first.clone(),
+            _ => {
+                self.counters.forbidden += 1;
+                return self.respond(now, server, request.response(Status::FORBIDDEN));
+            }
+        };
+        self.invite(now, server, flow, request, Caller::User { user, aor });
+    }
+}
