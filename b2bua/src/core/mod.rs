@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod flow;
 pub mod headers;
 pub mod identity;
+pub mod locate;
 pub mod media;
 pub mod registrar;
 pub mod routing;
