@@ -1,19 +1,24 @@
 //! The SIP side as a role: sockets, relay, endpoint, and the loop that joins them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cusax_b2bua::core::auth::Authenticator;
+use cusax_b2bua::core::carriers::Place;
 use cusax_b2bua::core::endpoint::Endpoint;
 use cusax_b2bua::core::flow::{ListenerId, Transport};
 use cusax_b2bua::core::media::MediaEvent;
 use cusax_b2bua::core::registrar::Registrar;
+use cusax_b2bua::core::settings::Settings;
 use cusax_b2bua::io::driver::{Control, Shell, drive};
 use cusax_b2bua::io::relay::Relay;
+use cusax_b2bua::io::resolver::Resolver;
 use cusax_b2bua::io::transport::Listener;
 use cusax_b2bua::io::transport::stream::{Guests, StreamConfig, StreamListener};
-use cusax_b2bua::io::transport::tls::Tls;
+use cusax_b2bua::io::transport::tls::{Files, Roots, Tls, TlsFault, Trust};
 use cusax_b2bua::io::transport::udp::UdpListener;
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
+use cusax_common::core::config::{self, Config};
 use cusax_common::core::dialplan;
 use cusax_common::core::entropy::Entropy as _;
 use cusax_common::io::clock::SystemEntropy;
@@ -40,14 +45,28 @@ pub fn start(
     let mut listeners = Vec::with_capacity(sip.listeners.len());
     let mut certificates = Vec::new();
     let guests = Guests::of_this_process();
+    let carriers: Arc<[String]> = sip
+        .trunks
+        .iter()
+        .filter(|trunk| trunk.is_secure())
+        .map(|trunk| trunk.certified.clone())
+        .collect();
     for (index, listener) in sip.listeners.iter().enumerate() {
         let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
         let written = &config.sip.listeners[index];
         let tls = match (&written.certificate, &written.key) {
             (Some(certificate), Some(key)) => {
-                let tls = Tls::load(certificate, key)
+                let files = Files {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                    // A browser would ask its user which certificate to show.
+                    clients: (listener.transport == Transport::Tls)
+                        .then(|| clients(&config, &sip))
+                        .flatten(),
+                };
+                let tls = Tls::load(files)
                     .map_err(|fault| Failure::new(Exit::Config, format!("sip.listeners[{index}]: {fault}")))?;
-                certificates.push(tls.clone());
+                certificates.push(Reload::Listener(tls.clone()));
                 Some(tls)
             }
             _ => None,
@@ -60,6 +79,7 @@ pub fn start(
                 local: listener.local,
                 tls,
                 origins: written.origins.clone(),
+                carriers: Arc::clone(&carriers),
                 guests: Arc::clone(&guests),
             })
             .map(Listener::Stream),
@@ -74,6 +94,22 @@ pub fn start(
         info!(address = %listener.local, transport = %listener.transport, "listening for SIP");
         listeners.push(bound);
     }
+    let mut trust = HashMap::new();
+    for (index, trunk) in sip.trunks.iter().enumerate().filter(|(_, trunk)| trunk.is_secure()) {
+        // We show what the TLS listener shows that the carrier reaches us by.
+        let own = config.trunks[index].listener;
+        let identity = config.sip.listeners.iter().find_map(|listener| {
+            let fits = listener.transport == config::Transport::Tls && own.is_none_or(|own| own == listener.address);
+            Some((listener.certificate.clone()?, listener.key.clone()?)).filter(|_| fits)
+        });
+        let loaded = Trust::load(roots([&config.trunks[index]]), identity)
+            .map_err(|fault| Failure::new(Exit::Config, format!("trunks[{index}].ca: {fault}")))?;
+        certificates.push(Reload::Carrier(loaded.clone()));
+        trust.insert(trunk.name.clone(), loaded);
+    }
+    let named = sip.trunks.iter().any(|trunk| matches!(trunk.place, Place::Domain(_)));
+    let resolver = named.then(|| Resolver::new(&config.sip.dns)).transpose();
+    let resolver = resolver.map_err(|told| Failure::new(Exit::Config, format!("sip.dns: {told}")))?;
     let (media_events, media) = mpsc::channel(MEDIA_EVENTS);
     let relay = Relay::start(settings::relay(&config, &sip), move |event: MediaEvent| {
         if media_events.try_send(event).is_err() {
@@ -91,6 +127,8 @@ pub fn start(
     let shell = Shell {
         endpoint,
         listeners,
+        trust,
+        resolver,
         relay,
         media,
         users: Arc::new(parts.users.clone()),
@@ -114,7 +152,7 @@ pub fn start(
 async fn steer(
     parts: Parts,
     control: mpsc::Sender<Control>,
-    certificates: Vec<Tls>,
+    certificates: Vec<Reload>,
 ) -> Result<&'static str, (&'static str, String)> {
     let (mut config, mut shutdown) = (parts.config.clone(), parts.shutdown.clone());
     let started = Arc::clone(&config.borrow_and_update());
@@ -129,7 +167,7 @@ async fn steer(
             }
             Ok(()) = config.changed() => {
                 let now = Arc::clone(&config.borrow_and_update());
-                for fault in certificates.iter().filter_map(|tls| tls.reload().err()) {
+                for fault in certificates.iter().filter_map(|read| read.again().err()) {
                     error!(%fault, "the certificate was not taken; the old one stays in force");
                 }
                 match settings::reloaded(&started, &now) {
@@ -139,6 +177,43 @@ async fn steer(
             }
             Ok(()) = users.changed() => drop(control.send(Control::UsersChanged).await),
         }
+    }
+}
+
+/// Files that are read again at a reload.
+enum Reload {
+    Listener(Tls),
+    Carrier(Trust),
+}
+
+impl Reload {
+    fn again(&self) -> Result<(), TlsFault> {
+        match self {
+            Self::Listener(tls) => tls.reload(),
+            Self::Carrier(trust) => trust.reload(),
+        }
+    }
+}
+
+/// Whose certificates clients may show: those of carriers, if any speaks TLS.
+fn clients(config: &Config, sip: &Settings) -> Option<Roots> {
+    let secure = config
+        .trunks
+        .iter()
+        .zip(&sip.trunks)
+        .filter(|(_, trunk)| trunk.is_secure());
+    let written: Vec<_> = secure.map(|(written, _)| written).collect();
+    (!written.is_empty()).then(|| roots(written))
+}
+
+fn roots<'a>(trunks: impl IntoIterator<Item = &'a config::Trunk> + Clone) -> Roots {
+    Roots {
+        files: trunks
+            .clone()
+            .into_iter()
+            .filter_map(|trunk| trunk.ca.clone())
+            .collect(),
+        system: trunks.into_iter().any(|trunk| trunk.ca.is_none()),
     }
 }
 

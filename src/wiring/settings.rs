@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use cusax_b2bua::core::admission::{Limits, Rate};
-use cusax_b2bua::core::flow::{ListenerId, Transport};
+use cusax_b2bua::core::carriers::{Domain, Place};
+use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::locate::{Goal, default_port};
 use cusax_b2bua::core::registrar;
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::{Listener, Settings};
@@ -140,25 +142,47 @@ fn of_transport(transport: config::Transport) -> Transport {
 }
 
 fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trunk, String> {
-    let fits = |listener: &config::Listener| {
-        let reaches = match trunk.listener {
-            Some(address) => listener.address == address,
-            None => listener.address.is_ipv4() == trunk.address.is_ipv4(),
-        };
-        reaches && listener.transport == trunk.transport
+    let transport = trunk.transport.map(of_transport);
+    let name = trunk.address.as_str().to_ascii_lowercase();
+    let realm = trunk.realm.as_ref().map(|realm| realm.as_str().to_owned());
+    let place = match trunk.address.ip() {
+        None => Place::Domain(Domain {
+            goal: Goal {
+                domain: name.clone(),
+                port: trunk.port,
+                transport,
+            },
+            listener: trunk.listener,
+            networks: trunk.networks.clone(),
+        }),
+        Some(ip) => {
+            let transport = transport.unwrap_or(Transport::Udp);
+            let fits = |listener: &config::Listener| {
+                of_transport(listener.transport) == transport
+                    && listener.address.is_ipv4() == ip.is_ipv4()
+                    && trunk.listener.is_none_or(|own| listener.address == own)
+            };
+            let listener = config.sip.listeners.iter().position(fits).ok_or_else(|| {
+                format!(
+                    "trunks[{index}].listener: no [[sip.listeners]] of this transport can reach {ip}; write the \
+                     address of one"
+                )
+            })?;
+            Place::Fixed(Flow {
+                listener: ListenerId(u16::try_from(listener).unwrap_or(u16::MAX)),
+                transport,
+                remote: SocketAddr::new(ip, trunk.port.unwrap_or(default_port(transport))),
+            })
+        }
     };
-    let listener = config.sip.listeners.iter().position(fits).ok_or_else(|| {
-        format!(
-            "trunks[{index}].listener: no [[sip.listeners]] of this transport can reach {}; write the address of one",
-            trunk.address
-        )
-    })?;
     Ok(Trunk {
         name: trunk.name.as_str().to_owned(),
-        address: SocketAddr::new(trunk.address, trunk.port),
-        realm: trunk.realm.as_ref().map(|realm| realm.as_str().to_owned()),
-        listener: ListenerId(u16::try_from(listener).unwrap_or(u16::MAX)),
-        transport: of_transport(config.sip.listeners[listener].transport),
+        certified: match (&place, &realm) {
+            (Place::Fixed(_), Some(realm)) => realm.to_ascii_lowercase(),
+            _ => name,
+        },
+        place,
+        realm,
         prefixes: trunk.prefixes.iter().map(|prefix| prefix.as_str().to_owned()).collect(),
         impp: trunk.impp,
         asserted: trunk.asserted,

@@ -35,9 +35,11 @@ use tracing::{Span, debug, info_span, trace};
 use crate::core::admission::Admission;
 use crate::core::auth::{Authenticator, Header};
 use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
+use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
+use crate::core::locate::{self, Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
 use crate::core::registrar::{self, Registrar, aor_of};
 use crate::core::routing::Lookup;
@@ -71,6 +73,10 @@ pub struct Endpoint<E> {
     next_fetch: u64,
     /// Users with registered phones whose records are to be looked at again.
     doubtful: VecDeque<BareJid>,
+    /// Where carriers are.
+    carriers: Carriers,
+    /// Connections whose peers showed a carrier's certificate, with the names that it holds.
+    proved: HashMap<Flow, Vec<String>>,
     /// How many of them are being looked at.
     doubted: usize,
     busy: HashMap<BareJid, Busy>,
@@ -98,6 +104,13 @@ pub enum Output {
         id: FetchId,
         /// What to ask.
         query: Query,
+    },
+    /// Ask DNS; the answer comes back through [`Endpoint::handle_dns`].
+    Resolve {
+        /// Under which the answer comes back.
+        id: QueryId,
+        /// What to ask.
+        query: locate::Query,
     },
     /// For the xmpp-module.
     Bridge(ToXmpp),
@@ -258,6 +271,8 @@ impl<E: Entropy> Endpoint<E> {
             fetches: HashMap::new(),
             next_fetch: 0,
             doubtful: VecDeque::new(),
+            carriers: Carriers::default(),
+            proved: HashMap::new(),
             doubted: 0,
             busy: HashMap::new(),
             outputs: VecDeque::new(),
@@ -302,6 +317,12 @@ impl<E: Entropy> Endpoint<E> {
     #[must_use]
     pub fn bindings(&self) -> usize {
         self.registrar.len()
+    }
+
+    /// Begins: looks for carriers that have names.
+    pub fn handle_start(&mut self, now: Now) {
+        self.carriers = Carriers::new(now.instant, &self.settings);
+        self.settle(now);
     }
 
     /// One datagram.
@@ -350,6 +371,7 @@ impl<E: Entropy> Endpoint<E> {
     /// A connection is closed, or could not be opened: what waits for an answer by it fails, and phones that registered
     /// by it cannot be reached until they come again.
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
+        self.proved.remove(&flow);
         self.transactions.handle_transport_failure(now.instant, flow);
         self.registrar.handle_flow_closed(now, flow);
         self.settle(now);
@@ -361,10 +383,25 @@ impl<E: Entropy> Endpoint<E> {
         self.registrar.has_flow(flow) || self.flows.contains_key(flow)
     }
 
-    /// Whether a connection may be opened for this flow.
+    /// How a connection may be opened for this flow; not at all if none.
     #[must_use]
-    pub fn may_connect(&self, flow: &Flow) -> bool {
-        self.settings.may_connect(flow)
+    pub fn opening(&self, flow: &Flow) -> Option<Opening> {
+        self.carriers.opening(&self.settings, flow)
+    }
+
+    /// A connection is up whose peer showed a certificate that holds these of our carriers' names.
+    pub fn handle_proved(&mut self, flow: Flow, names: Vec<String>) {
+        if names.is_empty() {
+            self.proved.remove(&flow);
+        } else {
+            self.proved.insert(flow, names);
+        }
+    }
+
+    /// What DNS said; `None` when it said nothing, or nothing that can be used.
+    pub fn handle_dns(&mut self, now: Now, id: QueryId, answer: Option<Answer>) {
+        self.carriers.handle_answer(now.instant, id, answer);
+        self.settle(now);
     }
 
     /// The store's answer; `Err` when it did not answer.
@@ -459,6 +496,7 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_timeout(&mut self, now: Now) {
         self.transactions.handle_timeout(now.instant);
         self.registrar.handle_timeout(now);
+        self.carriers.handle_timeout(now.instant);
         while let Some(&(at, id)) = self.deadlines.first() {
             if at > now.instant {
                 break;
@@ -476,7 +514,8 @@ impl<E: Entropy> Endpoint<E> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.deadlines.first().map(|&(at, _)| at);
-        [self.transactions.poll_timeout(), self.registrar.poll_timeout(), calls]
+        let (registrar, carriers) = (self.registrar.poll_timeout(), self.carriers.poll_timeout());
+        [self.transactions.poll_timeout(), registrar, carriers, calls]
             .into_iter()
             .flatten()
             .min()
@@ -499,6 +538,9 @@ impl<E: Entropy> Endpoint<E> {
                 registrar::Output::Stored { key, value, ttl } => Output::Keep { key, value, ttl },
                 registrar::Output::Removed { key } => Output::Forget { key },
             });
+        }
+        while let Some((id, query)) = self.carriers.poll_question(&self.settings) {
+            self.outputs.push_back(Output::Resolve { id, query });
         }
     }
 
@@ -620,6 +662,7 @@ impl<E: Entropy> Endpoint<E> {
             entropy: &mut self.entropy,
             settings: &self.settings,
             registrar: &self.registrar,
+            carriers: &self.carriers,
             out: &mut self.call_outputs,
         };
         match Call::begin(&mut cx, id, session, caller, dialled, server, flow, request) {
@@ -702,6 +745,7 @@ impl<E: Entropy> Endpoint<E> {
             entropy: &mut self.entropy,
             settings: &self.settings,
             registrar: &self.registrar,
+            carriers: &self.carriers,
             out: &mut self.call_outputs,
         };
         hear(&mut live.call, &mut cx);

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod auth;
 pub mod call;
+pub mod carriers;
 pub mod cause;
 pub mod deadline;
 pub mod dialog;

@@ -13,7 +13,7 @@ use cusax_common::core::user::Algorithm;
 use ipnet::IpNet;
 
 use crate::core::admission::Limits;
-use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::flow::{ListenerId, Transport};
 use crate::core::routing::Trunk;
 
 /// Everything a request is judged by, apart from users.
@@ -89,31 +89,15 @@ impl Settings {
         Uri::Sip(sip)
     }
 
-    /// Whether a connection may be opened for this flow: to a carrier, never to where a peer's message points.
+    /// Our socket for a transport toward an address; at `own` if that is given.
     #[must_use]
-    pub fn may_connect(&self, flow: &Flow) -> bool {
-        flow.transport == Transport::Tcp
-            && self.trunks.iter().any(|trunk| {
-                (trunk.listener, trunk.transport, trunk.address) == (flow.listener, flow.transport, flow.remote)
-            })
-    }
-
-    /// The trunk that sends from this address and under this domain of From, if the request came from one.
-    #[must_use]
-    pub fn trunk_of(&self, flow: &Flow, domain: Option<&str>) -> Option<&Trunk> {
-        self.trunks.iter().find(|trunk| {
-            let says_so = trunk
-                .realm
-                .as_deref()
-                .is_none_or(|realm| domain.is_some_and(|domain| domain.eq_ignore_ascii_case(realm)));
-            let same_way = (trunk.listener, trunk.transport) == (flow.listener, flow.transport);
-            // A stream comes from whatever port the carrier's system chose.
-            let from_there = if flow.transport.reliable() {
-                trunk.address.ip() == flow.remote.ip()
-            } else {
-                trunk.address == flow.remote
-            };
-            same_way && from_there && says_so
-        })
+    pub fn socket_for(&self, transport: Transport, remote: IpAddr, own: Option<IpAddr>) -> Option<ListenerId> {
+        let fits = |listener: &Listener| {
+            listener.transport == transport
+                && listener.local.is_ipv4() == remote.is_ipv4()
+                && own.is_none_or(|own| listener.local.ip() == own)
+        };
+        let index = self.listeners.iter().position(fits)?;
+        u16::try_from(index).ok().map(ListenerId)
     }
 }

@@ -5,6 +5,7 @@
     reason = "the shell starts the tasks that wait for stores and sockets"
 )]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +22,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::core::endpoint::{Endpoint, FetchId, Output, Query};
+use crate::core::locate::{self, QueryId};
 use crate::core::media::MediaEvent;
 use crate::core::registrar;
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
 use crate::io::meter::Meter;
 use crate::io::relay::Relay;
+use crate::io::resolver::Resolver;
+use crate::io::transport::tls::Trust;
 use crate::io::transport::{Listener, Network, Received};
 
 /// What the loop joins together.
@@ -35,6 +39,10 @@ pub struct Shell<E, U, S> {
     pub endpoint: Endpoint<E>,
     /// In the order of their identifiers.
     pub listeners: Vec<Listener>,
+    /// The trust toward each carrier that speaks TLS, by name.
+    pub trust: HashMap<String, Trust>,
+    /// For carriers that have names; none if no carrier has.
+    pub resolver: Option<Resolver>,
     /// The media engine.
     pub relay: Relay,
     /// What it says.
@@ -74,6 +82,8 @@ where
     let Shell {
         mut endpoint,
         listeners,
+        trust,
+        resolver,
         relay,
         mut media,
         users,
@@ -83,7 +93,8 @@ where
         mut control,
         metrics,
     } = shell;
-    let (mut network, mut received) = Network::start(listeners);
+    let (mut network, mut received) = Network::start(listeners, trust);
+    let (resolved, mut located) = mpsc::channel(LOCATED);
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let records = spawn_recorder(Arc::clone(&users), metrics.clone());
     let keeper = spawn_keeper(Arc::clone(&state), metrics.clone());
@@ -91,6 +102,7 @@ where
     let mut round = interval(ROUND);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     restore(&mut endpoint, &*state).await;
+    endpoint.handle_start(clock::now());
     endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
 
     let mut unsaid = false;
@@ -105,14 +117,17 @@ where
             match output {
                 Output::Transmit { flow, bytes } => {
                     meter.sent(&bytes);
-                    let may_connect = endpoint.may_connect(&flow);
-                    if !network.send(flow, bytes, may_connect) {
+                    let opening = endpoint.opening(&flow);
+                    if !network.send(flow, bytes, opening) {
                         endpoint.handle_closed(clock::now(), flow);
                     }
                 }
                 Output::Media(command) => relay.submit(command),
                 Output::Fetch { id, query } => {
                     tokio::spawn(fetch(Arc::clone(&users), id, query, answers.clone()));
+                }
+                Output::Resolve { id, query } => {
+                    tokio::spawn(ask(resolver.clone(), id, query, resolved.clone()));
                 }
                 Output::Bridge(message) => match to_xmpp.try_send(message) {
                     Err(mpsc::error::TrySendError::Full(ToXmpp::Charge(notice))) => {
@@ -148,9 +163,15 @@ where
             Some(event) = received.recv() => match event {
                 Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
                 Received::Broken { flow, head } => endpoint.handle_broken(clock::now(), flow, head),
-                Received::Opened { flow, connection } => {
+                Received::Opened { flow, connection, proved } => {
                     if network.opened(flow, connection) {
                         endpoint.handle_closed(clock::now(), flow);
+                    }
+                    endpoint.handle_proved(flow, proved);
+                }
+                Received::Reached { flow, serial, proved } => {
+                    if network.is_current(&flow, serial) {
+                        endpoint.handle_proved(flow, proved);
                     }
                 }
                 Received::Silent { flow, serial } => {
@@ -164,6 +185,7 @@ where
                     }
                 }
             },
+            Some((id, answer)) = located.recv() => endpoint.handle_dns(clock::now(), id, answer),
             Some((id, answer)) = answered.recv() => endpoint.handle_fetched(clock::now(), id, answer),
             Some(event) = media.recv() => {
                 meter.media(&event);
@@ -204,6 +226,8 @@ where
 const ROUND: Duration = Duration::from_secs(1);
 /// Answers that may wait for the loop: as many as questions the endpoint asks at most, so no sender ever waits.
 const ANSWERS: usize = 4096;
+/// Answers of DNS that may wait for the loop. Who finds no room waits: there are few, and nobody waits for them.
+const LOCATED: usize = 64;
 /// How long the store may take for one user before the caller is told 503.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Records and bindings that may wait for their store.
@@ -215,6 +239,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How long the last writes may take when the service stops.
 const FINISH: Duration = Duration::from_secs(3);
 
+type DnsAnswer = (QueryId, Option<locate::Answer>);
 type Answer = (FetchId, Result<Option<Arc<User>>, ()>);
 
 async fn fetch<U: UserStore>(users: Arc<U>, id: FetchId, query: Query, answers: mpsc::Sender<Answer>) {
@@ -236,6 +261,15 @@ async fn fetch<U: UserStore>(users: Arc<U>, id: FetchId, query: Query, answers: 
             warn!(dependency = "user-store", "no answer in time");
             Err(())
         }
+    };
+    // The loop is gone only when the service stops.
+    let _ = answers.send((id, answer)).await;
+}
+
+async fn ask(resolver: Option<Resolver>, id: QueryId, query: locate::Query, answers: mpsc::Sender<DnsAnswer>) {
+    let answer = match &resolver {
+        Some(resolver) => resolver.ask(&query).await,
+        None => None,
     };
     // The loop is gone only when the service stops.
     let _ = answers.send((id, answer)).await;

@@ -3,4 +3,5 @@
 pub mod driver;
 pub mod meter;
 pub mod relay;
+pub mod resolver;
 pub mod transport;

@@ -22,6 +22,8 @@ pub enum Manner {
     Answer(Duration),
     /// Says 486 at once.
     Busy,
+    /// Says this at once.
+    Refuse(u16),
     /// Rings for ever.
     Ring,
     /// Says nothing at all.
@@ -288,9 +290,13 @@ impl Phone {
             }
             Method::Invite => match self.manner {
                 Manner::Mute => {}
-                Manner::Busy => {
+                Manner::Busy | Manner::Refuse(_) => {
+                    let status = match self.manner {
+                        Manner::Refuse(code) => Status::new(code).expect("a status"),
+                        _ => Status::BUSY_HERE,
+                    };
                     self.invited = Some((server, request));
-                    self.finish(now, Status::BUSY_HERE);
+                    self.finish(now, status);
                     self.stage = Stage::Idle;
                 }
                 manner => {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cusax_b2bua::core::admission::{Limits, Rate};
-use cusax_b2bua::core::flow::{ListenerId, Transport};
+use cusax_b2bua::core::carriers::Place;
+use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::{Listener, Settings};
 use cusax_common::core::dialplan::HomePlan;
@@ -59,9 +60,14 @@ pub struct Scene {
 
 /// Everybody is there and nobody has registered.
 pub fn scene(seed: u64) -> Scene {
+    scene_with(seed, |_| {})
+}
+
+/// The same with other settings.
+pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
     let local: SocketAddr = address(1, 5060);
     let far = address(99, 5060);
-    let settings = Settings {
+    let mut settings = Settings {
         domains: vec![DOMAIN.into()],
         listeners: vec![Listener {
             local,
@@ -73,11 +79,14 @@ pub fn scene(seed: u64) -> Scene {
         }],
         trunks: vec![Trunk {
             name: "carrier".into(),
-            address: far,
+            place: Place::Fixed(Flow {
+                listener: ListenerId(0),
+                transport: Transport::Udp,
+                remote: far,
+            }),
             realm: None,
+            certified: String::new(),
             prefixes: Vec::new(),
-            listener: ListenerId(0),
-            transport: Transport::Udp,
             impp: false,
             asserted: true,
             emergency: true,
@@ -102,6 +111,7 @@ pub fn scene(seed: u64) -> Scene {
         max_calls: 1000,
         media_networks: Vec::new(),
     };
+    change(&mut settings);
     let users = vec![user("alice", "+4930901820"), user("bob", "+4930901821")];
     let mut world = World::new(seed, settings, users);
     let account = |name: &str| Account {
@@ -123,7 +133,13 @@ pub fn scene(seed: u64) -> Scene {
 impl Scene {
     /// Both phones are registered.
     pub fn registered(seed: u64) -> Self {
-        let mut scene = scene(seed);
+        Self::registered_with(seed, |_| {})
+    }
+
+    /// The same with other settings.
+    pub fn registered_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut scene = scene_with(seed, change);
+        scene.world.start();
         for phone in [scene.alice, scene.bob] {
             scene.world.act(phone, |phone, now| phone.register(now, 3600));
         }

@@ -1,6 +1,6 @@
 //! Steps from event to event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use cusax_b2bua::core::auth::{Authenticator, NONCE_LIFE};
 use cusax_b2bua::core::endpoint::{Endpoint, FetchId, Output, Query};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::locate::{self, QueryId};
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
 use cusax_b2bua::core::registrar::{self, Registrar};
 use cusax_b2bua::core::routing::Lookup;
@@ -50,6 +51,8 @@ pub struct World {
     pub kept: BTreeMap<String, Bytes>,
     /// Everything that was sent, when somebody listens: from, to, bytes.
     pub wire: Option<Vec<(SocketAddr, SocketAddr, Bytes)>>,
+    /// What DNS answers; what is not here is never answered.
+    pub zone: HashMap<locate::Query, locate::Answer>,
     /// How long the store thinks.
     pub store_delay: Duration,
     /// Whether the store answers.
@@ -75,6 +78,10 @@ enum Event {
         query: Query,
     },
     Media(MediaEvent),
+    Resolved {
+        id: QueryId,
+        answer: locate::Answer,
+    },
 }
 
 impl World {
@@ -102,6 +109,7 @@ impl World {
             commands: Vec::new(),
             kept: BTreeMap::new(),
             wire: None,
+            zone: HashMap::new(),
             store_delay: STORE_DELAY,
             store_up: true,
             ports: usize::MAX,
@@ -118,6 +126,12 @@ impl World {
     /// Where the service listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The service begins to look for its carriers.
+    pub fn start(&mut self) {
+        self.endpoint.handle_start(self.now());
+        self.settle();
     }
 
     /// Puts a phone into the world.
@@ -242,6 +256,7 @@ impl World {
                 self.endpoint.handle_fetched(now, id, answer);
             }
             Event::Media(event) => self.endpoint.handle_media(now, &event),
+            Event::Resolved { id, answer } => self.endpoint.handle_dns(now, id, Some(answer)),
         }
     }
 
@@ -257,6 +272,12 @@ impl World {
                 Output::Transmit { flow, bytes } => self.post(self.address, flow.remote, bytes),
                 Output::Media(command) => self.engine(command),
                 Output::Fetch { id, query } => self.later(self.store_delay, Event::Fetched { id, query }),
+                Output::Resolve { id, query } => {
+                    // A question that the zone does not know is never answered.
+                    if let Some(answer) = self.zone.get(&query).cloned() {
+                        self.later(DNS_DELAY, Event::Resolved { id, answer });
+                    }
+                }
                 Output::Bridge(message) => self.bridge.push((self.now, message)),
                 Output::Record(record) => self.records.push(record),
                 Output::Keep { key, value, .. } => {
@@ -362,4 +383,5 @@ const WALL_EPOCH: u64 = 1_790_000_000_000;
 /// How long the store thinks, unless a test says otherwise.
 const STORE_DELAY: Duration = Duration::from_millis(2);
 /// How long the media engine thinks.
+const DNS_DELAY: Duration = Duration::from_millis(20);
 const ENGINE_DELAY: Duration = Duration::from_millis(1);

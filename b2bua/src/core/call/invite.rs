@@ -15,7 +15,7 @@ use crate::core::flow::Flow;
 use crate::core::headers;
 use crate::core::identity;
 use crate::core::media::Side;
-use crate::core::routing::{Plan, Target};
+use crate::core::routing::{Hop, Plan};
 
 /// The methods that we serve (RFC 3261 §20.5).
 const METHODS: &[&str] = &[
@@ -57,9 +57,9 @@ pub fn media_told<E>(cx: &Context<'_, E>, flow: Flow, bound: SocketAddr) -> Sock
     SocketAddr::new(told, bound.port())
 }
 
-/// The INVITE for one target, without Via and body, with the leg that it begins.
-pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, target: &Target) -> (Leg, Request, Impp) {
-    let listener = contact(cx, target.flow);
+/// The INVITE for one hop, without Via and body, with the leg that it begins.
+pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, hop: &Hop) -> (Leg, Request, Impp) {
+    let listener = contact(cx, hop.flow);
     let audience = identity::Audience::of(plan);
     let party = call.caller.party();
     let named = identity::name_caller(party, &call.invite.headers, &audience, &cx.settings.plan);
@@ -69,10 +69,11 @@ pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, ta
     };
     let dialog = Dialog::calling(
         id,
-        target.flow,
+        hop.flow,
         named,
         NameAddr::new(plan.to.clone()),
-        target.uri.clone(),
+        hop.uri.clone(),
+        hop.path.clone(),
         listener,
     );
     let mut leg = Leg::new(Side::Callee, dialog, cx.entropy);

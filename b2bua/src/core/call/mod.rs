@@ -51,7 +51,7 @@ use crate::core::identity;
 use crate::core::media::rewrite::{Description, EarlyAnswer, Rules};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
 use crate::core::registrar::Binding;
-use crate::core::routing::{self, Owner, Plan, Target};
+use crate::core::routing::{self, Hop, Owner, Phone, Plan, Trunk};
 use crate::core::transaction::ServerId;
 
 /// Who began a call, proved.
@@ -111,6 +111,8 @@ pub struct Call {
     early: Option<EarlyAnswer>,
     near: Leg,
     far: Vec<FarLeg>,
+    /// What is being invited, once it is.
+    plan: Option<Plan>,
     /// Which of `far` answered.
     winner: Option<usize>,
     modify: Option<modify::Modification>,
@@ -144,6 +146,10 @@ struct FarLeg {
     failed: Option<Status>,
     /// A 2xx came: the dialog is that of the branch that sent it.
     joined: bool,
+    /// Which target of the plan this is, and by which of its hops.
+    place: (usize, usize),
+    /// Something was heard from it but 100: it is there.
+    heard: bool,
 }
 
 impl FarLeg {
@@ -249,6 +255,7 @@ impl Call {
             early: None,
             near,
             far: Vec::new(),
+            plan: None,
             winner: None,
             modify: None,
             relayed: Vec::new(),
@@ -315,7 +322,7 @@ impl Call {
                 Phase::Opening(plan) => {
                     self.media = Some(Media {
                         caller: invite::media_told(cx, self.near.dialog.flow(), *caller),
-                        callee: invite::media_told(cx, plan.targets[0].flow, *callee),
+                        callee: invite::media_told(cx, plan.first_flow(), *callee),
                     });
                     self.introduce(cx, plan);
                 }
@@ -480,13 +487,19 @@ impl Call {
             }
         }
         let bindings = |aor: &Aor| {
-            let target = |binding: &Binding| Target {
-                uri: binding.uri().clone(),
-                flow: binding.flow,
+            let phone = |binding: &Binding| Phone {
+                instance: binding.instance().map(str::to_owned),
+                hop: Hop {
+                    uri: binding.uri().clone(),
+                    flow: binding.flow,
+                    path: Vec::new(),
+                },
             };
-            cx.registrar.bindings(aor).iter().map(target).collect()
+            cx.registrar.bindings(aor).iter().map(phone).collect()
         };
-        let plan = match routing::plan(&cx.settings.trunks, bindings, self.caller.kind(), &dialled, &owner) {
+        let (settings, carriers, entropy) = (cx.settings, cx.carriers, &mut *cx.entropy);
+        let ways = |trunk: &Trunk| carriers.ways(settings, &trunk.name, entropy);
+        let plan = match routing::plan(&settings.trunks, bindings, ways, self.caller.kind(), &dialled, &owner) {
             Ok(plan) => plan,
             Err(refusal) => return self.refuse(cx, refusal.status, refusal.cause),
         };
@@ -494,7 +507,7 @@ impl Call {
         cx.emit(CallOutput::Media(MediaCommand::Open {
             id: self.id,
             caller: invite::media_address(cx, self.near.dialog.flow()),
-            callee: invite::media_address(cx, plan.targets[0].flow),
+            callee: invite::media_address(cx, plan.first_flow()),
         }));
         self.phase = Phase::Opening(plan);
     }

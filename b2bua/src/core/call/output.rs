@@ -9,6 +9,7 @@ use cusax_common::core::sip::{Request, Response};
 use cusax_common::core::time::Now;
 use jid::BareJid;
 
+use crate::core::carriers::Carriers;
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
 use crate::core::media::MediaCommand;
@@ -89,6 +90,8 @@ pub struct Context<'a, E> {
     pub settings: &'a Settings,
     /// Who is registered where.
     pub registrar: &'a Registrar,
+    /// Where carriers are.
+    pub carriers: &'a Carriers,
     /// Where the call puts what it asks for.
     pub out: &'a mut VecDeque<CallOutput>,
 }

@@ -15,35 +15,70 @@ use crate::core::routing::Plan;
 impl Call {
     /// Invites every target of the plan at once.
     pub(super) fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
-        let Some(media) = self.media else { return };
         self.phase = Phase::Ringing;
-        for target in &plan.targets {
-            let (mut leg, mut request, impp) = invite::compose(cx, self, &plan, target);
-            self.facts.impp = impp;
-            let body = match (&self.offer, &self.early) {
-                (Some(offer), Some(early)) => Some(offer.offer_restricted(early.chosen, media.callee, &mut leg.origin)),
-                (Some(offer), None) => Some(offer.anchored(media.callee, &mut leg.origin)),
-                (None, _) => None,
-            };
-            if let Some(body) = body {
-                crate::core::dialog::set_sdp(&mut request.headers, &mut request.body, body);
-            }
-            let token = self.token();
-            cx.emit(CallOutput::Join(leg.dialog.id().clone(), target.flow));
-            info!(leg = "callee", "inviting");
-            cx.emit(CallOutput::Send {
-                token,
-                flow: target.flow,
-                request,
-            });
-            self.far.push(FarLeg {
-                leg,
-                token,
-                state: FarState::Inviting,
-                failed: None,
-                joined: false,
-            });
+        for target in 0..plan.targets.len() {
+            self.invite(cx, &plan, (target, 0));
         }
+        self.plan = Some(plan);
+    }
+
+    /// Invites one target by one of its hops.
+    fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, place: (usize, usize)) {
+        let Some(media) = self.media else { return };
+        let hop = &plan.targets[place.0].hops[place.1];
+        let (mut leg, mut request, impp) = invite::compose(cx, self, plan, hop);
+        self.facts.impp = impp;
+        let body = match (&self.offer, &self.early) {
+            (Some(offer), Some(early)) => Some(offer.offer_restricted(early.chosen, media.callee, &mut leg.origin)),
+            (Some(offer), None) => Some(offer.anchored(media.callee, &mut leg.origin)),
+            (None, _) => None,
+        };
+        if let Some(body) = body {
+            crate::core::dialog::set_sdp(&mut request.headers, &mut request.body, body);
+        }
+        let token = self.token();
+        cx.emit(CallOutput::Join(leg.dialog.id().clone(), hop.flow));
+        info!(leg = "callee", "inviting");
+        cx.emit(CallOutput::Send {
+            token,
+            flow: hop.flow,
+            request,
+        });
+        self.far.push(FarLeg {
+            leg,
+            token,
+            state: FarState::Inviting,
+            failed: None,
+            joined: false,
+            place,
+            heard: false,
+        });
+    }
+
+    /// Tries the next hop of a target whose last one is not there: it did not answer, could not be reached, is not
+    /// serving (RFC 3263 §4.3), or has lost its connection (RFC 5626 §5.3). Whatever has rung is not tried elsewhere.
+    fn try_next<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) -> bool {
+        let far = &self.far[index];
+        let gone = matches!(
+            status,
+            Status::REQUEST_TIMEOUT | Status::SERVICE_UNAVAILABLE | Status::FLOW_FAILED
+        );
+        let (target, hop) = far.place;
+        let wanted =
+            far.state == FarState::Inviting && !far.heard && self.near.asked.is_some() && self.winner.is_none();
+        let Some(plan) = self
+            .plan
+            .take_if(|plan| gone && wanted && plan.targets[target].hops.len() > hop + 1)
+        else {
+            return false;
+        };
+        debug!(leg = "callee", status = status.code(), "trying the next hop");
+        self.invite(cx, &plan, (target, hop + 1));
+        self.plan = Some(plan);
+        let far = &mut self.far[index];
+        far.state = FarState::Gone;
+        cx.emit(CallOutput::Leave(far.leg.dialog.id().clone()));
+        true
     }
 
     /// A response to one of our INVITEs.
@@ -76,6 +111,7 @@ impl Call {
             return;
         }
         let far = &mut self.far[index];
+        far.heard = true;
         far.leg.dialog.learn(response);
         let body = self.early_media(cx, index, response);
         // A second target's ringing tells the caller nothing new; its media does.
@@ -228,10 +264,10 @@ impl Call {
 
     /// One target is out. When none is left, the caller hears the best of what came (RFC 3261 §16.7).
     pub(super) fn failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) {
-        let far = &mut self.far[index];
-        if far.state == FarState::Gone {
+        if self.far[index].state == FarState::Gone || self.try_next(cx, index, status) {
             return;
         }
+        let far = &mut self.far[index];
         far.state = FarState::Gone;
         far.failed = Some(status);
         cx.emit(CallOutput::Leave(far.leg.dialog.id().clone()));

@@ -85,7 +85,7 @@ impl Dialog {
         })
     }
 
-    /// The dialog that an INVITE of ours is about to begin.
+    /// The dialog that an INVITE of ours is about to begin, by way of `routes`.
     #[must_use]
     pub fn calling(
         id: DialogId,
@@ -93,6 +93,7 @@ impl Dialog {
         local: NameAddr,
         remote: NameAddr,
         target: Uri,
+        routes: Vec<NameAddr>,
         contact: NameAddr,
     ) -> Self {
         Self {
@@ -104,7 +105,7 @@ impl Dialog {
             local_seq: 0,
             remote_seq: None,
             target,
-            routes: Vec::new(),
+            routes,
             contact,
         }
     }

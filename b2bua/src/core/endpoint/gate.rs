@@ -55,7 +55,8 @@ impl<E: Entropy> Endpoint<E> {
             Uri::Sip(uri) => Some(uri.host.to_string()),
             Uri::Tel(_) | Uri::Other(_) => None,
         };
-        let trunk = self.settings.trunk_of(flow, domain.as_deref())?;
+        let proved = self.proved.get(flow).map_or(&[][..], Vec::as_slice);
+        let trunk = self.carriers.of(&self.settings, flow, domain.as_deref(), proved)?;
         Some(trunk.name.clone())
     }
 

@@ -13,8 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub use search::{
-    Answer, Candidate, Family, Goal, Kind, Known, MAX_CANDIDATES, MAX_QUERIES, Naptr, Query, Reach, Records, Server, Srv,
-    Step, default_port, draw, search,
+    Answer, Candidate, Family, Goal, Kind, Known, MAX_CANDIDATES, MAX_QUERIES, Naptr, Query, Reach, Records, Server,
+    Srv, Step, default_port, draw, search,
 };
 
 /// What is to be done, oldest first.
@@ -100,7 +100,9 @@ impl Locator {
 
     /// What DNS said; `None` when it said nothing, or nothing that can be used.
     pub fn handle_answer(&mut self, now: Instant, id: QueryId, answer: Option<Answer>) {
-        let Some((goal, query)) = self.asked.remove(&id) else { return };
+        let Some((goal, query)) = self.asked.remove(&id) else {
+            return;
+        };
         if let Some(search) = self.places[goal.0].search.as_mut() {
             search.waiting -= 1;
             search.known.insert(query, answer);

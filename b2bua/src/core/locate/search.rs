@@ -137,7 +137,9 @@ impl Family {
 
 impl Reach {
     fn by(&self, transport: Transport) -> bool {
-        [Family::V4, Family::V6].iter().any(|family| self.0.contains(&(transport, *family)))
+        [Family::V4, Family::V6]
+            .iter()
+            .any(|family| self.0.contains(&(transport, *family)))
     }
 }
 
@@ -298,7 +300,9 @@ impl<'a> Asked<'a> {
                 None
             }
             None => {
-                if is_name(name) && self.known.len() + self.missing.len() < MAX_QUERIES && !self.missing.contains(&query)
+                if is_name(name)
+                    && self.known.len() + self.missing.len() < MAX_QUERIES
+                    && !self.missing.contains(&query)
                 {
                     self.missing.push(query);
                 }

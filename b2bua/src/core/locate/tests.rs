@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "time has to begin somewhere")]
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
@@ -131,7 +133,10 @@ const ZONE: &str = "
 #[test]
 fn naptr_names_the_transport_and_srv_the_servers() {
     let (order, rounds) = follow(&goal("example.com"), &everything(), &Zone::new(ZONE));
-    assert_eq!(order, ["TLS [2001:db8::1]:5081", "TLS 192.0.2.1:5081", "TLS 192.0.2.2:5061"]);
+    assert_eq!(
+        order,
+        ["TLS [2001:db8::1]:5081", "TLS 192.0.2.1:5081", "TLS 192.0.2.2:5061"]
+    );
     assert_eq!(rounds, 3, "NAPTR, SRV, addresses");
 }
 
@@ -147,12 +152,18 @@ fn a_port_is_taken_as_it_is_and_srv_is_not_asked() {
         port: Some(5070),
         ..goal("example.com")
     };
-    assert_eq!(follow(&fixed, &everything(), &Zone::new(ZONE)).0, ["UDP 192.0.2.9:5070"]);
+    assert_eq!(
+        follow(&fixed, &everything(), &Zone::new(ZONE)).0,
+        ["UDP 192.0.2.9:5070"]
+    );
     let by_tls = Goal {
         transport: Some(Transport::Tls),
         ..fixed
     };
-    assert_eq!(follow(&by_tls, &everything(), &Zone::new(ZONE)).0, ["TLS 192.0.2.9:5070"]);
+    assert_eq!(
+        follow(&by_tls, &everything(), &Zone::new(ZONE)).0,
+        ["TLS 192.0.2.9:5070"]
+    );
 }
 
 #[test]
@@ -163,7 +174,10 @@ fn without_naptr_the_safest_service_that_is_there_is_taken() {
          _sips._tcp.example.com SRV 0 0 0 .
          a.example.com A 192.0.2.1",
     );
-    assert_eq!(follow(&goal("example.com"), &everything(), &zone).0, ["TCP 192.0.2.1:5062"]);
+    assert_eq!(
+        follow(&goal("example.com"), &everything(), &zone).0,
+        ["TCP 192.0.2.1:5062"]
+    );
     let udp = Goal {
         transport: Some(Transport::Udp),
         ..goal("example.com")
@@ -174,7 +188,10 @@ fn without_naptr_the_safest_service_that_is_there_is_taken() {
 #[test]
 fn without_any_service_the_host_itself_is_asked() {
     let zone = Zone::new("example.com A 192.0.2.9");
-    assert_eq!(follow(&goal("example.com"), &everything(), &zone).0, ["UDP 192.0.2.9:5060"]);
+    assert_eq!(
+        follow(&goal("example.com"), &everything(), &zone).0,
+        ["UDP 192.0.2.9:5060"]
+    );
     let by_tls = Goal {
         transport: Some(Transport::Tls),
         ..goal("example.com")
@@ -186,14 +203,20 @@ fn without_any_service_the_host_itself_is_asked() {
 #[test]
 fn what_dns_does_not_answer_counts_as_not_there() {
     let zone = Zone::new("example.com NAPTR !\n_sip._udp.example.com SRV !\nexample.com A 192.0.2.9");
-    assert_eq!(follow(&goal("example.com"), &everything(), &zone).0, ["UDP 192.0.2.9:5060"]);
+    assert_eq!(
+        follow(&goal("example.com"), &everything(), &zone).0,
+        ["UDP 192.0.2.9:5060"]
+    );
 }
 
 #[test]
 fn a_zone_cannot_make_us_ask_without_end() {
     let mut text = String::from("example.com NAPTR 1 1 s SIP+D2U \"\" _sip._udp.example.com\n");
     for i in 0..500 {
-        text += &format!("_sip._udp.example.com SRV 1 1 5060 h{i}.example.com\nh{i}.example.com A 192.0.2.{}\n", i % 250);
+        text += &format!(
+            "_sip._udp.example.com SRV 1 1 5060 h{i}.example.com\nh{i}.example.com A 192.0.2.{}\n",
+            i % 250
+        );
         text += &format!("h{i}.example.com A 198.51.100.{}\n", i % 250);
     }
     let zone = Zone::new(text.leak());
@@ -210,14 +233,25 @@ fn calls_are_shared_by_weight_within_a_priority() {
         transport: Transport::Udp,
         addresses: vec![SocketAddr::from(([192, 0, 2, last], 5060))],
     };
-    let servers = [server(1, 100, 1), server(1, 300, 2), server(2, 65_535, 3), server(1, 0, 4)];
+    let servers = [
+        server(1, 100, 1),
+        server(1, 300, 2),
+        server(2, 65_535, 3),
+        server(1, 0, 4),
+    ];
     let mut entropy = Seeded::new(7);
     let mut first = [0_u32; 5];
     for _ in 0..10_000 {
         let order = draw(&servers, &mut entropy);
         assert_eq!(order.len(), 4);
-        assert_eq!(order[3].address.to_string(), "192.0.2.3:5060", "the other priority comes last");
-        let std::net::IpAddr::V4(ip) = order[0].address.ip() else { unreachable!() };
+        assert_eq!(
+            order[3].address.to_string(),
+            "192.0.2.3:5060",
+            "the other priority comes last"
+        );
+        let std::net::IpAddr::V4(ip) = order[0].address.ip() else {
+            unreachable!()
+        };
         first[usize::from(ip.octets()[3])] += 1;
     }
     assert!((7_200..7_700).contains(&first[2]), "{first:?}");
@@ -249,7 +283,11 @@ fn a_domain_is_looked_up_again_when_its_time_is_over_and_what_was_found_stands_m
     assert_eq!(locator.poll_timeout(), Some(at(300)));
 
     locator.handle_timeout(at(299));
-    assert_eq!(locator.poll_output(), None, "not before the answers have lived their time");
+    assert_eq!(
+        locator.poll_output(),
+        None,
+        "not before the answers have lived their time"
+    );
     locator.handle_timeout(at(300));
     assert_eq!(locator.servers(id).len(), 1, "what was found stands while DNS is asked");
     let moved = Zone::new("example.com A 192.0.2.2");
@@ -285,5 +323,8 @@ fn while_dns_is_dead_what_was_found_stands_and_it_is_tried_again_ever_more_seldo
     // An answer that comes after all is for nobody.
     locator.handle_answer(now, QueryId(1), None);
     locator.handle_timeout(now);
-    assert_eq!(serve(&mut locator, now, &Zone::new("example.com A 192.0.2.3")), [Output::Located(id)]);
+    assert_eq!(
+        serve(&mut locator, now, &Zone::new("example.com A 192.0.2.3")),
+        [Output::Located(id)]
+    );
 }

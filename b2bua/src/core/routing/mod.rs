@@ -9,33 +9,32 @@
 //! - A caller from outside cannot tell a user without a phone from one who does not exist.
 //!
 //! # What it leaves out
-//! One trunk is chosen for a call; when it fails, the next one is not tried.
+//! One trunk is chosen for a call; when all of its servers fail, the next trunk is not tried.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cusax_common::core::dialplan::Dialled;
 use cusax_common::core::policy::{CallerKind, NumberClass};
 use cusax_common::core::record::Cause;
+use cusax_common::core::sip::typed::NameAddr;
 use cusax_common::core::sip::{Host, SipUri, Status, Uri};
 use cusax_common::core::tel::Tel;
 use cusax_common::core::user::{Aor, User};
 
-use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::carriers::Place;
+use crate::core::flow::{Flow, Transport};
 
-/// A carrier, known by its address.
+/// A carrier, known by its place and realm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trunk {
     /// Its name in records and logs.
     pub name: String,
     /// Where its calls come from and ours go to.
-    pub address: SocketAddr,
-    /// The domain that stands in its requests and in ours to it; any, and its address, where it has none.
+    pub place: Place,
+    /// The domain that stands in its requests; any where there is none.
     pub realm: Option<String>,
-    /// Our socket toward it.
-    pub listener: ListenerId,
-    /// How messages travel there.
-    pub transport: Transport,
+    /// The name that its certificate must hold, where TLS is spoken.
+    pub certified: String,
     /// The beginnings of the numbers, without `+`, that go this way. Empty: every number.
     pub prefixes: Vec<String>,
     /// Whether it may learn the JIDs of our users.
@@ -44,6 +43,30 @@ pub struct Trunk {
     pub asserted: bool,
     /// Whether emergency calls go this way.
     pub emergency: bool,
+}
+
+impl Trunk {
+    /// Whether it may be reached by TLS; then it is known by its certificate.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        match &self.place {
+            Place::Fixed(flow) => flow.transport == Transport::Tls,
+            Place::Domain(domain) => matches!(domain.goal.transport, None | Some(Transport::Tls)),
+        }
+    }
+
+    /// What stands in our requests to it: its realm, else its domain, else its address.
+    fn host(&self) -> (Host, Option<u16>) {
+        let name = match &self.place {
+            Place::Domain(domain) => self.realm.as_deref().unwrap_or(&domain.goal.domain),
+            Place::Fixed(_) => self.realm.as_deref().unwrap_or_default(),
+        };
+        match (name.parse(), &self.place) {
+            (Ok(host), _) => (host, None),
+            (Err(_), Place::Fixed(flow)) => (Host::from(flow.remote.ip()), Some(flow.remote.port())),
+            (Err(_), Place::Domain(domain)) => (Host::Name(domain.goal.domain.as_str().into()), None),
+        }
+    }
 }
 
 /// What the store must be asked before a call can be routed.
@@ -74,13 +97,31 @@ pub enum Owner {
     Nobody,
 }
 
-/// Something to invite.
+/// Something to invite: a phone, or a trunk. Its hops are tried one after the other, until one of them is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// In the order to try. Never empty, at most [`MAX_HOPS`].
+    pub hops: Vec<Hop>,
+}
+
+/// One way to a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
     /// For the request line.
     pub uri: Uri,
     /// The way to it.
     pub flow: Flow,
+    /// The proxies in between, for Route (RFC 3327 §5.3).
+    pub path: Vec<NameAddr>,
+}
+
+/// A phone at an address of record, as routing sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phone {
+    /// Its own name, if it has one: several registrations of it are ways to one phone (RFC 5626 §7).
+    pub instance: Option<String>,
+    /// The way to it.
+    pub hop: Hop,
 }
 
 /// Where a call goes.
@@ -104,6 +145,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The way to the first target.
+    #[must_use]
+    pub fn first_flow(&self) -> Flow {
+        self.targets[0].hops[0].flow
+    }
+
     /// The name of the trunk; none where the call stays with us.
     #[must_use]
     pub fn trunk(&self) -> Option<&str> {
@@ -120,13 +167,15 @@ pub struct Refusal {
     pub cause: Cause,
 }
 
-/// Decides where a call goes. `bindings` gives the phones registered at an address of record, the preferred one first.
+/// Decides where a call goes. `bindings` gives the phones registered at an address of record, the preferred one first;
+/// `ways` gives the servers of a trunk in the order to try.
 ///
 /// # Errors
 /// [`Refusal`] when there is nothing that this caller may reach.
 pub fn plan(
     trunks: &[Trunk],
-    mut bindings: impl FnMut(&Aor) -> Vec<Target>,
+    mut bindings: impl FnMut(&Aor) -> Vec<Phone>,
+    ways: impl FnOnce(&Trunk) -> Vec<Flow>,
     caller: CallerKind,
     dialled: &Dialled,
     owner: &Owner,
@@ -134,7 +183,7 @@ pub fn plan(
     match (dialled, owner, caller) {
         (Dialled::Emergency { digits }, _, CallerKind::User) => {
             let trunk = trunks.iter().find(|trunk| trunk.emergency).ok_or(NO_WAY_OUT)?;
-            Ok(out(trunk, digits, None))
+            out(trunk, ways(trunk), digits, None)
         }
         (Dialled::Number { tel, .. }, Owner::User(user), _) => {
             let targets = user.aors.iter().flat_map(&mut bindings).collect();
@@ -146,7 +195,7 @@ pub fn plan(
         }
         (Dialled::Number { tel, class }, Owner::Nobody, CallerKind::User) => {
             let trunk = trunk_for(trunks, tel).ok_or(NO_WAY_OUT)?;
-            Ok(out(trunk, tel.as_str(), Some((tel.clone(), *class))))
+            out(trunk, ways(trunk), tel.as_str(), Some((tel.clone(), *class)))
         }
         (Dialled::Name(_), Owner::Nobody, CallerKind::User) => Err(NOBODY),
         (Dialled::Extension(_), Owner::Nobody, CallerKind::User) => Err(NO_NUMBER),
@@ -175,41 +224,50 @@ fn trunk_for<'a>(trunks: &'a [Trunk], tel: &Tel) -> Option<&'a Trunk> {
     best.map(|(_, trunk)| trunk)
 }
 
-fn out(trunk: &Trunk, digits: &str, number: Option<(Tel, NumberClass)>) -> Plan {
-    let named = trunk.realm.as_deref().and_then(|realm| realm.parse::<Host>().ok());
-    let port = named.is_none().then_some(trunk.address.port());
-    let mut uri = SipUri::new(digits, named.unwrap_or_else(|| Host::from(trunk.address.ip())));
+fn out(trunk: &Trunk, ways: Vec<Flow>, digits: &str, number: Option<(Tel, NumberClass)>) -> Result<Plan, Refusal> {
+    let (host, port) = trunk.host();
+    let mut uri = SipUri::new(digits, host);
     uri.port = port;
     uri.params.set("user", Some("phone"));
-    let flow = Flow {
-        listener: trunk.listener,
-        transport: trunk.transport,
-        remote: trunk.address,
+    let uri = Uri::Sip(uri);
+    let hop = |flow| Hop {
+        uri: uri.clone(),
+        flow,
+        path: Vec::new(),
     };
-    Plan {
-        to: Uri::Sip(uri.clone()),
-        targets: vec![Target {
-            uri: Uri::Sip(uri),
-            flow,
-        }],
+    let hops: Vec<Hop> = ways.into_iter().take(MAX_HOPS).map(hop).collect();
+    if hops.is_empty() {
+        return Err(NO_WAY_OUT);
+    }
+    Ok(Plan {
+        to: uri,
+        targets: vec![Target { hops }],
         emergency: number.is_none(),
         number,
         trunk: Some(trunk.name.clone()),
         trunk_impp: trunk.impp,
         trunk_asserted: trunk.asserted,
-    }
+    })
 }
 
-fn stay(home: &Aor, phones: Vec<Target>, number: Option<(Tel, NumberClass)>) -> Result<Plan, Refusal> {
+fn stay(home: &Aor, phones: Vec<Phone>, number: Option<(Tel, NumberClass)>) -> Result<Plan, Refusal> {
+    let mut names: Vec<Option<String>> = Vec::new();
     let mut targets: Vec<Target> = Vec::new();
-    for phone in phones {
+    for Phone { instance, hop } in phones {
         // One phone may be registered under several addresses of its user: it rings once.
-        if targets.len() < MAX_TARGETS
-            && !targets
-                .iter()
-                .any(|t| t.flow == phone.flow && t.uri.same_as(&phone.uri))
-        {
-            targets.push(phone);
+        let same = |other: &Hop| other.flow == hop.flow && other.uri.same_as(&hop.uri);
+        if targets.iter().any(|target| target.hops.iter().any(same)) {
+            continue;
+        }
+        let known = names.iter().position(|name| name.is_some() && *name == instance);
+        match known {
+            Some(at) if targets[at].hops.len() < MAX_HOPS => targets[at].hops.push(hop),
+            Some(_) => {}
+            None if targets.len() < MAX_TARGETS => {
+                names.push(instance);
+                targets.push(Target { hops: vec![hop] });
+            }
+            None => {}
         }
     }
     let to = home.as_str().parse().map_err(|_| ABSENT)?;
@@ -229,6 +287,8 @@ fn stay(home: &Aor, phones: Vec<Target>, number: Option<(Tel, NumberClass)>) -> 
 
 /// The most phones that ring for one call.
 pub const MAX_TARGETS: usize = 16;
+/// The most ways to one target.
+pub const MAX_HOPS: usize = 8;
 /// Nobody of that name. Callers from outside get [`ABSENT`] instead.
 const NOBODY: Refusal = Refusal {
     status: Status::NOT_FOUND,

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use cusax_common::core::user::Flags;
 
 use super::*;
+use crate::core::flow::ListenerId;
 
 #[test]
 fn every_kind_of_call_finds_its_way() {
@@ -153,7 +154,7 @@ fn every_kind_of_call_finds_its_way() {
         ),
     ];
     for (what, caller, dialled, owner, expected) in rows {
-        let found = plan(&trunks(), phones, caller, &dialled, &owner);
+        let found = plan(&trunks(), phones, ways, caller, &dialled, &owner);
         if let (Ok(plan), Owner::User(_)) = (&found, &owner) {
             assert!(
                 plan.number
@@ -166,7 +167,11 @@ fn every_kind_of_call_finds_its_way() {
             assert_eq!(plan.emergency, matches!(dialled, Dialled::Emergency { .. }), "{what}");
         }
         let found = found.map(|plan| {
-            let targets: Vec<_> = plan.targets.iter().map(|target| target.uri.to_string()).collect();
+            let targets: Vec<_> = plan
+                .targets
+                .iter()
+                .map(|target| target.hops[0].uri.to_string())
+                .collect();
             (plan.to.to_string(), targets, plan.trunk)
         });
         let expected = expected
@@ -192,7 +197,7 @@ fn without_a_trunk_there_is_no_way_out() {
         class: NumberClass::National,
     };
     assert_eq!(
-        plan(&[], phones, CallerKind::User, &dialled, &Owner::Nobody).unwrap_err(),
+        plan(&[], phones, ways, CallerKind::User, &dialled, &Owner::Nobody).unwrap_err(),
         NO_WAY_OUT
     );
     assert!(lookup(&Dialled::Emergency { digits: "112".into() }).is_none());
@@ -203,10 +208,9 @@ type Expected = Result<(&'static str, Vec<&'static str>, Option<&'static str>), 
 fn trunks() -> Vec<Trunk> {
     let trunk = |name: &str, address: &str, prefixes: &[&str], emergency| Trunk {
         name: name.into(),
-        address: address.parse().unwrap(),
+        place: Place::Fixed(udp(address)),
         realm: (name == "a").then(|| "carrier.test".into()),
-        listener: ListenerId(0),
-        transport: Transport::Udp,
+        certified: String::new(),
         prefixes: prefixes.iter().map(|&prefix| prefix.into()).collect(),
         impp: false,
         asserted: true,
@@ -219,16 +223,34 @@ fn trunks() -> Vec<Trunk> {
     ]
 }
 
-/// Alice has two phones; the first is registered under both of her addresses.
-fn phones(aor: &Aor) -> Vec<Target> {
-    let phone = |uri: &str, remote: &str| Target {
-        uri: uri.parse().unwrap(),
-        flow: Flow {
-            listener: ListenerId(0),
-            transport: Transport::Udp,
-            remote: remote.parse::<SocketAddr>().unwrap(),
+fn ways(trunk: &Trunk) -> Vec<Flow> {
+    match &trunk.place {
+        Place::Fixed(flow) => vec![*flow],
+        Place::Domain(_) => Vec::new(),
+    }
+}
+
+fn udp(remote: &str) -> Flow {
+    Flow {
+        listener: ListenerId(0),
+        transport: Transport::Udp,
+        remote: remote.parse::<SocketAddr>().unwrap(),
+    }
+}
+
+fn phone(uri: &str, remote: &str) -> Phone {
+    Phone {
+        instance: None,
+        hop: Hop {
+            uri: uri.parse().unwrap(),
+            flow: udp(remote),
+            path: Vec::new(),
         },
-    };
+    }
+}
+
+/// Alice has two phones; the first is registered under both of her addresses.
+fn phones(aor: &Aor) -> Vec<Phone> {
     match aor.as_str() {
         "sip:alice@ours.test" => vec![
             phone("sip:p1@192.0.2.1", "192.0.2.1:5060"),
@@ -249,4 +271,39 @@ fn user(name: &str, aors: &[&str], number: &str) -> User {
         flags: Flags::default(),
         language: "en".into(),
     }
+}
+
+/// RFC 5626 §7: one phone with two connections rings once, by the second one if the first is gone.
+#[test]
+fn several_registrations_of_one_phone_are_ways_to_it() {
+    let named = |uri: &str, remote: &str, instance: &str| Phone {
+        instance: Some(instance.into()),
+        ..phone(uri, remote)
+    };
+    let bindings = |_: &Aor| {
+        vec![
+            named("sip:a@192.0.2.1", "192.0.2.1:1000", "desk"),
+            named("sip:a@192.0.2.2", "192.0.2.2:1000", "mobile"),
+            named("sip:a@192.0.2.1;x", "192.0.2.1:1001", "desk"),
+            phone("sip:a@192.0.2.3", "192.0.2.3:1000"),
+            phone("sip:a@192.0.2.4", "192.0.2.4:1000"),
+        ]
+    };
+    let alice = Owner::User(Arc::new(user("alice", &["sip:alice@ours.test"], "+4930901820")));
+    let dialled = Dialled::Name("sip:alice@ours.test".parse().unwrap());
+    let plan = plan(&[], bindings, ways, CallerKind::User, &dialled, &alice).unwrap();
+    let hops: Vec<Vec<String>> = plan
+        .targets
+        .iter()
+        .map(|target| target.hops.iter().map(|hop| hop.flow.remote.to_string()).collect())
+        .collect();
+    assert_eq!(
+        hops,
+        [
+            vec!["192.0.2.1:1000", "192.0.2.1:1001"],
+            vec!["192.0.2.2:1000"],
+            vec!["192.0.2.3:1000"],
+            vec!["192.0.2.4:1000"]
+        ]
+    );
 }

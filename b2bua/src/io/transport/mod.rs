@@ -17,8 +17,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::core::carriers::Opening;
 use crate::core::flow::Flow;
 use stream::StreamListener;
+use tls::Trust;
 use udp::UdpListener;
 
 /// What the network brought.
@@ -44,6 +46,17 @@ pub enum Received {
         flow: Flow,
         /// The way to write to it.
         connection: Connection,
+        /// Which names of carriers its certificate holds.
+        proved: Vec<String>,
+    },
+    /// A connection that we opened is up.
+    Reached {
+        /// Its name.
+        flow: Flow,
+        /// Which connection of that name.
+        serial: u64,
+        /// Which names of carriers its certificate holds.
+        proved: Vec<String>,
     },
     /// A connection has said no whole message for [`IDLE`].
     Silent {
@@ -103,15 +116,17 @@ pub struct Lost {
 pub struct Network {
     listeners: Vec<Listener>,
     connections: HashMap<Flow, Connection>,
+    trust: HashMap<String, Trust>,
     inbox: mpsc::Sender<Received>,
     lost: Lost,
 }
 
 impl Network {
-    /// Starts receiving. The listeners are in the order of their identifiers.
+    /// Starts receiving. The listeners are in the order of their identifiers; `trust` is that toward each carrier that
+    /// speaks TLS, by name.
     #[expect(clippy::disallowed_methods, reason = "one task for each socket")]
     #[must_use]
-    pub fn start(listeners: Vec<Listener>) -> (Self, mpsc::Receiver<Received>) {
+    pub fn start(listeners: Vec<Listener>, trust: HashMap<String, Trust>) -> (Self, mpsc::Receiver<Received>) {
         let (inbox, received) = mpsc::channel(INBOX);
         for listener in &listeners {
             match listener.clone() {
@@ -122,14 +137,15 @@ impl Network {
         let network = Self {
             listeners,
             connections: HashMap::new(),
+            trust,
             inbox,
             lost: Lost::default(),
         };
         (network, received)
     }
 
-    /// Sends a message; tells whether its flow can still be used. A connection is opened only if `may_connect`.
-    pub fn send(&mut self, flow: Flow, bytes: Bytes, may_connect: bool) -> bool {
+    /// Sends a message; tells whether its flow can still be used. A connection is opened only as `opening` says.
+    pub fn send(&mut self, flow: Flow, bytes: Bytes, opening: Option<Opening>) -> bool {
         let Some(listener) = self.listeners.get(usize::from(flow.listener.0)) else {
             self.lost.unsent += 1;
             return false;
@@ -141,9 +157,17 @@ impl Network {
             }
             Listener::Stream(stream) => stream,
         };
-        if may_connect && !self.connections.contains_key(&flow) {
+        if let Some(opening) = opening.filter(|_| !self.connections.contains_key(&flow)) {
             let (connection, queue) = Connection::new();
-            stream.connect(flow, connection.serial, queue, &connection, self.inbox.clone());
+            let trust = match &opening {
+                Opening::Plain => None,
+                Opening::Tls { trunk, name } => self.trust.get(trunk).map(|trust| (trust.clone(), name.clone())),
+            };
+            if trust.is_none() && opening != Opening::Plain {
+                self.lost.unsent += 1;
+                return false;
+            }
+            stream.connect(flow, queue, &connection, trust, self.inbox.clone());
             self.connections.insert(flow, connection);
         }
         let sent = self
@@ -173,18 +197,20 @@ impl Network {
         current
     }
 
+    /// Whether this is the connection in use of that name.
+    #[must_use]
+    pub fn is_current(&self, flow: &Flow, serial: u64) -> bool {
+        self.connections
+            .get(flow)
+            .is_some_and(|connection| connection.serial == serial)
+    }
+
     /// Ends a connection that nobody wants.
     pub fn drop_silent(&mut self, flow: &Flow, serial: u64) {
         if self.is_current(flow, serial) {
             self.connections.remove(flow);
             self.lost.dropped += 1;
         }
-    }
-
-    fn is_current(&self, flow: &Flow, serial: u64) -> bool {
-        self.connections
-            .get(flow)
-            .is_some_and(|connection| connection.serial == serial)
     }
 
     /// How many connections there are.

@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc::{self, WeakSender};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::tls::Tls;
+use super::tls::{self, Tls, Trust};
 use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
 use crate::core::admission::network;
 use crate::core::flow::{Flow, ListenerId, Transport};
@@ -30,6 +30,7 @@ pub struct StreamListener {
     socket: Arc<TcpListener>,
     tls: Option<Tls>,
     origins: Arc<[String]>,
+    carriers: Arc<[String]>,
     guests: Arc<Guests>,
     refused: Arc<AtomicU64>,
 }
@@ -47,6 +48,8 @@ pub struct StreamConfig {
     pub tls: Option<Tls>,
     /// For WebSocket: the origins whose pages may connect; none means the pages of this host.
     pub origins: Vec<String>,
+    /// The names of carriers that a certificate may hold.
+    pub carriers: Arc<[String]>,
     /// Who is connected, to all listeners together.
     pub guests: Arc<Guests>,
 }
@@ -74,6 +77,7 @@ impl StreamListener {
             socket: Arc::new(socket),
             tls: config.tls,
             origins: config.origins.into(),
+            carriers: config.carriers,
             guests: config.guests,
             refused: Arc::default(),
         })
@@ -124,9 +128,12 @@ impl StreamListener {
             remote,
         };
         match &self.tls {
-            None => self.speak(socket, flow, inbox).await,
+            None => self.speak(socket, flow, Vec::new(), inbox).await,
             Some(tls) => match timeout(HANDSHAKE, tls.accept(socket)).await {
-                Ok(Ok(stream)) => self.speak(stream, flow, inbox).await,
+                Ok(Ok(stream)) => {
+                    let proved = tls::held(stream.get_ref().1.peer_certificates(), &self.carriers);
+                    self.speak(stream, flow, proved, inbox).await;
+                }
                 Ok(Err(error)) => debug!(%error, "TLS refused"),
                 Err(_) => debug!("a TLS handshake took too long"),
             },
@@ -134,14 +141,14 @@ impl StreamListener {
     }
 
     /// The connection is secure, if it is to be: speaks SIP on it, or WebSocket first.
-    async fn speak<S>(&self, stream: S, flow: Flow, inbox: mpsc::Sender<Received>)
+    async fn speak<S>(&self, stream: S, flow: Flow, proved: Vec<String>, inbox: mpsc::Sender<Received>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         if let Transport::Ws | Transport::Wss = self.transport {
             match timeout(HANDSHAKE, websocket::shake(stream, &self.origins)).await {
                 Ok(Ok(socket)) => {
-                    let Some((serial, queue, _)) = open(flow, &inbox).await else {
+                    let Some((serial, queue, _)) = open(flow, proved, &inbox).await else {
                         return;
                     };
                     websocket::carry(socket, flow, serial, queue, &inbox).await;
@@ -152,7 +159,7 @@ impl StreamListener {
             }
             return;
         }
-        let Some((serial, queue, pongs)) = open(flow, &inbox).await else {
+        let Some((serial, queue, pongs)) = open(flow, proved, &inbox).await else {
             return;
         };
         carry(stream, flow, serial, queue, pongs, &inbox).await;
@@ -164,15 +171,26 @@ impl StreamListener {
     pub(super) fn connect(
         &self,
         flow: Flow,
-        serial: u64,
         queue: Queue,
         connection: &Connection,
+        trust: Option<(Trust, String)>,
         inbox: mpsc::Sender<Received>,
     ) {
-        let (local, pongs) = (self.local.ip(), connection.queue.downgrade());
+        let (local, serial, pongs) = (self.local.ip(), connection.serial, connection.queue.downgrade());
         tokio::spawn(async move {
             match timeout(CONNECT, dial(local, flow.remote)).await {
-                Ok(Ok(socket)) => carry(socket, flow, serial, queue, pongs, &inbox).await,
+                Ok(Ok(socket)) => match trust {
+                    None => carry(socket, flow, serial, queue, pongs, &inbox).await,
+                    Some((trust, name)) => match timeout(HANDSHAKE, trust.connect(&name, socket)).await {
+                        Ok(Ok(stream)) => {
+                            let proved = vec![name];
+                            let _ = inbox.send(Received::Reached { flow, serial, proved }).await;
+                            carry(stream, flow, serial, queue, pongs, &inbox).await;
+                        }
+                        Ok(Err(error)) => warn!(%error, name, "a carrier's TLS was refused"),
+                        Err(_) => debug!("a TLS handshake took too long"),
+                    },
+                },
                 Ok(Err(error)) => debug!(%error, "a connection could not be opened"),
                 Err(_) => debug!("a connection could not be opened in time"),
             }
@@ -194,10 +212,19 @@ async fn dial(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Announces a connection to the loop.
-async fn open(flow: Flow, inbox: &mpsc::Sender<Received>) -> Option<(u64, Queue, WeakSender<Bytes>)> {
+async fn open(
+    flow: Flow,
+    proved: Vec<String>,
+    inbox: &mpsc::Sender<Received>,
+) -> Option<(u64, Queue, WeakSender<Bytes>)> {
     let (connection, queue) = Connection::new();
     let (serial, pongs) = (connection.serial, connection.queue.downgrade());
-    inbox.send(Received::Opened { flow, connection }).await.ok()?;
+    let opened = Received::Opened {
+        flow,
+        connection,
+        proved,
+    };
+    inbox.send(opened).await.ok()?;
     Some((serial, queue, pongs))
 }
 

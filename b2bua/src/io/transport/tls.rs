@@ -1,4 +1,4 @@
-//! TLS for listeners: rustls with ring, certificates that can be changed while connections go on.
+//! TLS toward phones and carriers: rustls with ring, certificates that can be changed while connections go on.
 
 use std::fmt;
 use std::io;
@@ -6,19 +6,48 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
 /// A certificate with its key, and the files that they are read from.
 #[derive(Clone)]
 pub struct Tls {
-    certificate: PathBuf,
-    key: PathBuf,
+    files: Files,
     current: Arc<RwLock<Arc<ServerConfig>>>,
+}
+
+/// What a listener's TLS is read from.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The certificate and those that it needs.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Whose certificates clients may show; none asks for none.
+    pub clients: Option<Roots>,
+}
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug, Default)]
+pub struct Roots {
+    /// Files in PEM.
+    pub files: Vec<PathBuf>,
+    /// Whether those count as well that the machine trusts.
+    pub system: bool,
+}
+
+/// The trust toward one carrier: whom we believe, and who we say to be.
+#[derive(Clone)]
+pub struct Trust {
+    roots: Roots,
+    identity: Option<(PathBuf, PathBuf)>,
+    current: Arc<RwLock<Arc<ClientConfig>>>,
 }
 
 /// Why a certificate cannot be used.
@@ -49,11 +78,10 @@ impl Tls {
     ///
     /// # Errors
     /// [`TlsFault`], with the file.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsFault> {
-        let config = read(certificate, key)?;
+    pub fn load(files: Files) -> Result<Self, TlsFault> {
+        let config = server_config(&files)?;
         Ok(Self {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
+            files,
             current: Arc::new(RwLock::new(config)),
         })
     }
@@ -63,7 +91,7 @@ impl Tls {
     /// # Errors
     /// [`TlsFault`], with the file.
     pub fn reload(&self) -> Result<(), TlsFault> {
-        let config = read(&self.certificate, &self.key)?;
+        let config = server_config(&self.files)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
     }
@@ -81,33 +109,152 @@ impl Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
-            .field("certificate", &self.certificate)
+            .field("files", &self.files)
             .finish_non_exhaustive()
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsFault> {
-    let fault = |path: &Path, what: &dyn fmt::Display| TlsFault::File {
-        path: path.display().to_string(),
-        what: what.to_string(),
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| fault(certificate, &error))?;
-    if chain.is_empty() {
-        return Err(fault(certificate, &"holds no certificate in PEM"));
+impl Trust {
+    /// Reads the files; `identity` is our own certificate and its key.
+    ///
+    /// # Errors
+    /// [`TlsFault`], with the file.
+    pub fn load(roots: Roots, identity: Option<(PathBuf, PathBuf)>) -> Result<Self, TlsFault> {
+        let config = client_config(&roots, identity.as_ref())?;
+        Ok(Self {
+            roots,
+            identity,
+            current: Arc::new(RwLock::new(config)),
+        })
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
-    let pair = |what| TlsFault::Pair {
-        certificate: certificate.display().to_string(),
-        key: key.display().to_string(),
+
+    /// As [`Tls::reload`].
+    ///
+    /// # Errors
+    /// [`TlsFault`], with the file.
+    pub fn reload(&self) -> Result<(), TlsFault> {
+        let config = client_config(&self.roots, self.identity.as_ref())?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// Shakes hands with a server, whose certificate must hold this name.
+    ///
+    /// # Errors
+    /// What the server did wrong, or the system says.
+    pub(super) async fn connect(&self, name: &str, socket: TcpStream) -> io::Result<client::TlsStream<TcpStream>> {
+        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(config).connect(name, socket).await
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("roots", &self.roots)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which of these names the certificate of a peer holds, which was verified already.
+pub(super) fn held(chain: Option<&[CertificateDer<'_>]>, names: &[String]) -> Vec<String> {
+    let Some(Ok(certificate)) = chain.and_then(|chain| chain.first()).map(ParsedCertificate::try_from) else {
+        return Vec::new();
+    };
+    let holds = |name: &&String| {
+        ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&certificate, &name).is_ok())
+    };
+    names.iter().filter(holds).cloned().collect()
+}
+
+fn server_config(files: &Files) -> Result<Arc<ServerConfig>, TlsFault> {
+    let (chain, private) = pair(&files.certificate, &files.key)?;
+    let misfit = |what| TlsFault::Pair {
+        certificate: files.certificate.display().to_string(),
+        key: files.key.display().to_string(),
         what,
     };
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(pair)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(pair)?;
+        .map_err(misfit)?;
+    let builder = match &files.clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            // Phones have no certificate, and need none.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(clients)?), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| misfit(rustls::Error::General(error.to_string())))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Ok(Arc::new(builder.with_single_cert(chain, private).map_err(misfit)?))
+}
+
+fn client_config(trusted: &Roots, identity: Option<&(PathBuf, PathBuf)>) -> Result<Arc<ClientConfig>, TlsFault> {
+    let misfit = |what| {
+        let shown = |path: Option<&PathBuf>| path.map_or_else(String::new, |path| path.display().to_string());
+        TlsFault::Pair {
+            certificate: shown(identity.map(|(certificate, _)| certificate)),
+            key: shown(identity.map(|(_, key)| key)),
+            what,
+        }
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(misfit)?
+        .with_root_certificates(roots(trusted)?);
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let (chain, private) = pair(certificate, key)?;
+            builder.with_client_auth_cert(chain, private).map_err(misfit)?
+        }
+    };
     Ok(Arc::new(config))
+}
+
+fn roots(trusted: &Roots) -> Result<RootCertStore, TlsFault> {
+    let mut store = RootCertStore::empty();
+    for path in &trusted.files {
+        for certificate in certificates(path)? {
+            store.add(certificate).map_err(|error| fault(path, &error))?;
+        }
+    }
+    if trusted.system {
+        let system = rustls_native_certs::load_native_certs();
+        let (added, _) = store.add_parsable_certificates(system.certs);
+        if added == 0 {
+            return Err(fault(
+                Path::new("/etc/ssl/certs"),
+                &"holds no certificates; install ca-certificates",
+            ));
+        }
+    }
+    Ok(store)
+}
+
+fn pair(certificate: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsFault> {
+    let chain = certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, &error))?;
+    Ok((chain, private))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| fault(path, &error))?;
+    if certificates.is_empty() {
+        return Err(fault(path, &"holds no certificate in PEM"));
+    }
+    Ok(certificates)
+}
+
+fn fault(path: &Path, what: &dyn fmt::Display) -> TlsFault {
+    TlsFault::File {
+        path: path.display().to_string(),
+        what: what.to_string(),
+    }
 }

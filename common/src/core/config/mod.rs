@@ -133,21 +133,20 @@ impl Check for Config {
                 let what = format!("{} is the name of an earlier trunk", trunk.name);
                 reader.fault_at(format!("trunks[{index}].name"), what, "write another name".into());
             }
-            if !peers.insert((trunk.address, trunk.port, &trunk.realm)) {
-                let what = format!(
-                    "{} port {} with this realm is an earlier trunk",
-                    trunk.address, trunk.port
-                );
+            if !peers.insert((&trunk.address, trunk.port, &trunk.realm)) {
+                let port = trunk.port.map_or_else(String::new, |port| format!(" port {port}"));
+                let what = format!("{}{port} with this realm is an earlier trunk", trunk.address);
                 reader.fault_at(
                     format!("trunks[{index}].address"),
                     what,
                     "write a realm that tells them apart".into(),
                 );
             }
+            let ip = trunk.address.ip();
             let mut listeners = self.sip.listeners.iter().map(|listener| listener.address);
             let found = match trunk.listener {
                 Some(address) => listeners.any(|listener| listener == address),
-                None => listeners.any(|listener| listener.is_ipv4() == trunk.address.is_ipv4()),
+                None => listeners.any(|listener| ip.is_none_or(|ip| listener.is_ipv4() == ip.is_ipv4())),
             };
             if !found {
                 let what = "no listener can reach this trunk".to_owned();

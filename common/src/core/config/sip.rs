@@ -1,8 +1,10 @@
 //! `[sip]` and `[[trunks]]`: whom we serve, where we listen, and who carries calls out.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 use crate::core::config::section::{Check, Place, Reader, section};
 use crate::core::config::setting::{Digits, Host, Seconds, Word, words};
@@ -20,6 +22,8 @@ section! {
         ring_timeout: Seconds = Seconds(120),
         /// Seconds for which a phone may use one digest nonce. Shorter costs one round trip more often.
         nonce_life: Seconds = Seconds(60),
+        /// The name servers to ask for carriers that have names. Empty: those of the system.
+        dns: Vec<SocketAddr> = Vec::new(),
         /// How long registrations last.
         register: Register,
         /// How much may be asked for.
@@ -97,19 +101,27 @@ words! {
 }
 
 section! {
-    /// A carrier that takes calls to telephone numbers and brings calls in. It is known by its address, port and realm.
+    /// A carrier that takes calls to telephone numbers and brings calls in. It is known by its address, port and realm;
+    /// over TLS by its certificate instead of its address.
     Trunk {
         /// Its name in records and logs.
         name: Word => "\"carrier\"",
-        /// Its address: calls are sent there, and a call from there is its own.
-        address: IpAddr => "\"198.51.100.7\"",
-        /// Its port.
-        port: u16 = 5_060,
-        /// How messages travel there: "udp" or "tcp". A listener of the same transport must be there.
-        transport: Transport = Transport::Udp,
+        /// Its address, or its domain, whose servers are then found by DNS (RFC 3263): calls are sent there, and a call
+        /// from there is its own.
+        address: Host => "\"198.51.100.7\"",
+        /// Its port. Not set: what DNS says of a domain, else 5060, or 5061 for TLS.
+        port: Option<u16> = None => "5060",
+        /// How messages travel there: "udp", "tcp" or "tls". A listener of the same transport must be there. Not set:
+        /// what DNS says of a domain, else "udp".
+        transport: Option<Transport> = None => "\"udp\"",
         /// The domain that stands in From of its requests, and that ours to it name. Requests from its address with
         /// another domain are not its own. Not set: any domain, and ours name its address.
         realm: Option<Host> = None => "\"carrier.example\"",
+        /// For TLS: the file with the authorities that may certify it, in PEM. Not set: those that the system trusts. Its
+        /// certificate must hold its domain, or its realm where the address is a number.
+        ca: Option<PathBuf> = None => "\"/etc/cusax/carrier-ca.crt\"",
+        /// For a domain: the networks that its servers may be in. Empty: any but loopback and link-local addresses.
+        networks: Vec<IpNet> = Vec::new(),
         /// The beginnings of the numbers, without +, that go this way; the longest beginning wins. Empty: every number.
         prefixes: Vec<Digits> = Vec::new(),
         /// Whether this carrier may learn the JIDs of our users.
@@ -244,7 +256,8 @@ impl Check for Listener {
 
 impl Check for Trunk {
     fn check(&self, reader: &mut Reader<'_>, place: &Place) {
-        if self.address.is_unspecified() || self.address.is_multicast() {
+        let ip = self.address.ip();
+        if ip.is_some_and(|ip| ip.is_unspecified() || ip.is_multicast()) {
             let what = format!("{} is no address of a carrier", self.address);
             reader.fault_at(
                 place.inner("address"),
@@ -252,11 +265,28 @@ impl Check for Trunk {
                 "write the address from which it sends".into(),
             );
         }
-        if !matches!(self.transport, Transport::Udp | Transport::Tcp) {
-            let what = "is no transport for carriers yet".into();
-            reader.fault_at(place.inner("transport"), what, "write \"udp\" or \"tcp\"".into());
+        if let Some(Transport::Ws | Transport::Wss) = self.transport {
+            let what = "is no transport for carriers".into();
+            let fix = "write \"udp\", \"tcp\" or \"tls\"".into();
+            reader.fault_at(place.inner("transport"), what, fix);
         }
-        if self.port == 0 {
+        if self.ca.is_some() && self.transport != Some(Transport::Tls) && ip.is_some() {
+            let what = "is set, and only TLS has authorities".into();
+            reader.fault_at(
+                place.inner("ca"),
+                what,
+                "take it out, or write transport = \"tls\"".into(),
+            );
+        }
+        if !self.networks.is_empty() && ip.is_some() {
+            let what = "is set, and only the servers of a domain are found by DNS".into();
+            reader.fault_at(
+                place.inner("networks"),
+                what,
+                "take it out, or write a domain as address".into(),
+            );
+        }
+        if self.port == Some(0) {
             reader.fault_at(place.inner("port"), "is 0".into(), "write a port such as 5060".into());
         }
     }

@@ -1,0 +1,242 @@
+//! Carriers as the network has them now: where each of them is, and which of them a message comes from.
+//!
+//! # Trust
+//! A carrier is known by its address, port and realm as configured, or as DNS gives them for its configured name; over
+//! TLS by its certificate alone. An address that DNS gives is checked before anything is sent there, since whoever
+//! writes the records is not the operator.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use cusax_common::core::entropy::Entropy;
+use ipnet::IpNet;
+use tracing::{debug, warn};
+
+use crate::core::flow::{Flow, Transport};
+use crate::core::locate::{self, Answer, Candidate, Family, Goal, GoalId, Locator, QueryId, Reach, draw};
+use crate::core::media::rewrite::Rules;
+use crate::core::routing::Trunk;
+use crate::core::settings::Settings;
+
+/// Where a carrier is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At an address.
+    Fixed(Flow),
+    /// At the servers of a domain.
+    Domain(Domain),
+}
+
+/// A carrier that is found by DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// What is looked up.
+    pub goal: Goal,
+    /// Our own address toward it; any of the right family if none.
+    pub listener: Option<IpAddr>,
+    /// Where its servers may be; anywhere but loopback and link-local addresses and our own if none.
+    pub networks: Vec<IpNet>,
+}
+
+/// How a connection to a carrier is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Without proof.
+    Plain,
+    /// By TLS, with a certificate for this name.
+    Tls {
+        /// Whose trust is to be used.
+        trunk: String,
+        /// The name that the certificate must hold (RFC 5922 §7.2).
+        name: String,
+    },
+}
+
+/// All carriers.
+#[derive(Debug, Default)]
+pub struct Carriers {
+    /// By the order of the trunks in the settings.
+    goals: Vec<Option<GoalId>>,
+    locator: Locator,
+}
+
+impl Carriers {
+    /// Begins to look for those that have names.
+    #[must_use]
+    pub fn new(now: Instant, settings: &Settings) -> Self {
+        let reach = settings
+            .listeners
+            .iter()
+            .map(|listener| (listener.transport, Family::of(listener.local.ip())));
+        let mut locator = Locator::new(Reach(reach.collect()));
+        let goals = settings.trunks.iter().map(|trunk| match &trunk.place {
+            Place::Fixed(_) => None,
+            Place::Domain(domain) => Some(locator.watch(now, domain.goal.clone())),
+        });
+        Self {
+            goals: goals.collect(),
+            locator,
+        }
+    }
+
+    /// The ways to a carrier, in the order to try this time.
+    pub fn ways(&self, settings: &Settings, name: &str, entropy: &mut impl Entropy) -> Vec<Flow> {
+        let Some(index) = settings.trunks.iter().position(|trunk| trunk.name == name) else {
+            return Vec::new();
+        };
+        match (&settings.trunks[index].place, self.goal(index)) {
+            (Place::Fixed(flow), _) => vec![*flow],
+            (Place::Domain(domain), Some(goal)) => draw(self.locator.servers(goal), entropy)
+                .into_iter()
+                .filter_map(|candidate| way(settings, domain, candidate))
+                .collect(),
+            (Place::Domain(_), None) => Vec::new(),
+        }
+    }
+
+    /// The carrier that a message came from. `domain` stands in its From, and `proved` are the names that the certificate
+    /// of its connection holds.
+    #[must_use]
+    pub fn of<'a>(
+        &self,
+        settings: &'a Settings,
+        flow: &Flow,
+        domain: Option<&str>,
+        proved: &[String],
+    ) -> Option<&'a Trunk> {
+        let says_so = |trunk: &Trunk| {
+            let is_it = |realm: &str| domain.is_some_and(|domain| domain.eq_ignore_ascii_case(realm));
+            trunk.realm.as_deref().is_none_or(is_it)
+        };
+        settings.trunks.iter().enumerate().find_map(|(index, trunk)| {
+            let from_there = if flow.transport == Transport::Tls {
+                trunk.is_secure() && proved.contains(&trunk.certified)
+            } else {
+                self.any_way(settings, index, |way| {
+                    // A stream comes from whatever port the carrier's system chose.
+                    (way.listener, way.transport) == (flow.listener, flow.transport)
+                        && way.remote.ip() == flow.remote.ip()
+                        && (flow.transport.reliable() || way.remote.port() == flow.remote.port())
+                })
+            };
+            (from_there && says_so(trunk)).then_some(trunk)
+        })
+    }
+
+    /// How a connection for this flow may be opened: to a carrier, never to where a peer's message points.
+    #[must_use]
+    pub fn opening(&self, settings: &Settings, flow: &Flow) -> Option<Opening> {
+        let to = |index| self.any_way(settings, index, |way| way == *flow);
+        let trunk = (0..settings.trunks.len())
+            .find(|index| to(*index))
+            .map(|index| &settings.trunks[index])?;
+        match flow.transport {
+            Transport::Tcp => Some(Opening::Plain),
+            Transport::Tls => Some(Opening::Tls {
+                trunk: trunk.name.clone(),
+                name: trunk.certified.clone(),
+            }),
+            Transport::Udp | Transport::Ws | Transport::Wss => None,
+        }
+    }
+
+    /// What DNS said; see [`Locator::handle_answer`].
+    pub fn handle_answer(&mut self, now: Instant, id: QueryId, answer: Option<Answer>) {
+        self.locator.handle_answer(now, id, answer);
+    }
+
+    /// Time has come to `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.locator.handle_timeout(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.locator.poll_timeout()
+    }
+
+    /// The next question for DNS.
+    pub fn poll_question(&mut self, settings: &Settings) -> Option<(QueryId, locate::Query)> {
+        while let Some(output) = self.locator.poll_output() {
+            match output {
+                locate::Output::Ask { id, query } => return Some((id, query)),
+                locate::Output::Located(goal) => {
+                    let (Some(trunk), servers) = (self.trunk(settings, goal), self.locator.servers(goal)) else {
+                        continue;
+                    };
+                    let Place::Domain(domain) = &trunk.place else { continue };
+                    let addresses = servers.iter().flat_map(|server| &server.addresses);
+                    let refused = addresses
+                        .filter(|address| !allowed(settings, domain, address.ip()))
+                        .count();
+                    if refused > 0 {
+                        warn!(
+                            trunk = trunk.name,
+                            refused, "DNS gives addresses that trunks.networks does not allow"
+                        );
+                    }
+                    debug!(trunk = trunk.name, servers = servers.len(), "located");
+                }
+                locate::Output::Failed(goal) => {
+                    let name = self.trunk(settings, goal).map(|trunk| trunk.name.as_str());
+                    let known = self.locator.servers(goal).len();
+                    warn!(
+                        dependency = "dns",
+                        trunk = name,
+                        known,
+                        "no server was found; trying again"
+                    );
+                }
+            }
+        }
+        None
+    }
+
+    fn goal(&self, index: usize) -> Option<GoalId> {
+        self.goals.get(index).copied().flatten()
+    }
+
+    fn trunk<'a>(&self, settings: &'a Settings, goal: GoalId) -> Option<&'a Trunk> {
+        let index = self.goals.iter().position(|known| *known == Some(goal))?;
+        settings.trunks.get(index)
+    }
+
+    fn any_way(&self, settings: &Settings, index: usize, fits: impl Fn(Flow) -> bool) -> bool {
+        match (&settings.trunks[index].place, self.goal(index)) {
+            (Place::Fixed(flow), _) => fits(*flow),
+            (Place::Domain(domain), Some(goal)) => self.locator.servers(goal).iter().any(|server| {
+                let transport = server.transport;
+                let candidates = server.addresses.iter().map(|&address| Candidate { transport, address });
+                candidates
+                    .filter_map(|candidate| way(settings, domain, candidate))
+                    .any(&fits)
+            }),
+            (Place::Domain(_), None) => false,
+        }
+    }
+}
+
+/// The way to a server, if it may be used and we have a socket for it.
+fn way(settings: &Settings, domain: &Domain, candidate: Candidate) -> Option<Flow> {
+    let Candidate { transport, address } = candidate;
+    if !allowed(settings, domain, address.ip()) {
+        return None;
+    }
+    let listener = settings.socket_for(transport, address.ip(), domain.listener)?;
+    Some(Flow {
+        listener,
+        transport,
+        remote: address,
+    })
+}
+
+/// Whether a server may be there, now that its address is known.
+fn allowed(settings: &Settings, domain: &Domain, address: IpAddr) -> bool {
+    let rules = Rules {
+        allow_networks: domain.networks.clone(),
+        ours: settings.listeners.iter().map(|listener| listener.public.ip()).collect(),
+    };
+    let named = domain.networks.iter().any(|network| network.contains(&address));
+    rules.allow(address) && (named || domain.networks.is_empty())
+}

@@ -1,0 +1,169 @@
+//! Carriers that have names, under simulated time: DNS leads to their servers, and nobody waits for DNS.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cusax_b2bua::core::carriers::{Domain, Place};
+use cusax_b2bua::core::locate::{Answer, Goal, Kind, Query, Records, Srv};
+use cusax_b2bua::core::settings::Settings;
+use cusax_common::core::record::Cause;
+use cusax_tests::peer::phone::{Manner, Phone, Stage};
+use cusax_tests::sim::{Actor, SECOND, Scene, address};
+
+const ABROAD: &str = "sip:+442079460000@sip.example.com";
+const TTL: Duration = Duration::from_secs(300);
+
+fn by_name(settings: &mut Settings) {
+    settings.trunks[0].place = Place::Domain(Domain {
+        goal: Goal {
+            domain: "carrier.example".into(),
+            port: None,
+            transport: None,
+        },
+        listener: None,
+        networks: Vec::new(),
+    });
+}
+
+fn put(scene: &mut Scene, name: &str, kind: Kind, records: Records) {
+    let query = Query {
+        name: name.into(),
+        kind,
+    };
+    scene.world.zone.insert(query, Answer { records, ttl: TTL });
+}
+
+/// Two servers of the carrier, the first one preferred.
+fn publish(scene: &mut Scene, servers: [IpAddr; 2]) {
+    put(scene, "carrier.example", Kind::Naptr, Records::Naptr(Vec::new()));
+    let srv = |priority, target: &str| Srv {
+        priority,
+        weight: 0,
+        port: 5060,
+        target: target.into(),
+    };
+    let records = Records::Srv(vec![srv(2, "b.carrier.example."), srv(1, "a.carrier.example.")]);
+    put(scene, "_sip._udp.carrier.example", Kind::Srv, records);
+    for (name, ip) in ["a.carrier.example", "b.carrier.example"].into_iter().zip(servers) {
+        put(scene, name, Kind::A, Records::Addresses(vec![ip]));
+    }
+}
+
+/// A scene whose carrier has a second server.
+fn two_servers(seed: u64) -> (Scene, Actor) {
+    let mut scene = Scene::registered_with(seed, by_name);
+    let local = scene.world.address();
+    let second = scene.world.add(Phone::new(address(98, 5060), local, None, seed ^ 9));
+    let first = scene.world.phone(scene.trunk).address.ip();
+    publish(&mut scene, [first, address(98, 5060).ip()]);
+    // What was asked before the zone was there is given up, and asked again.
+    scene.world.run(20 * SECOND);
+    (scene, second)
+}
+
+#[test]
+fn a_call_goes_to_the_server_that_dns_prefers_and_to_the_next_one_when_that_is_silent() {
+    let (mut scene, second) = two_servers(1);
+    scene.alice_calls(ABROAD);
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.trunk), &Stage::Up, "the preferred one");
+    scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
+    scene.world.run(5 * SECOND);
+
+    scene.world.phones[scene.trunk.0].manner = Manner::Mute;
+    scene.alice_calls(ABROAD);
+    // Timer B (RFC 3261 §17.1.1.2).
+    scene.world.run(40 * SECOND);
+    assert_eq!(scene.stage(second), &Stage::Up, "the next one");
+    assert_eq!(scene.stage(scene.alice), &Stage::Up);
+    scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
+    scene.nothing_is_left();
+    assert_eq!(
+        scene.world.records.len(),
+        2,
+        "one record a call, however many servers were tried"
+    );
+}
+
+#[test]
+fn a_server_that_says_it_is_full_is_passed_over_and_one_that_says_no_is_believed() {
+    for (manner, answered) in [(Manner::Refuse(503), true), (Manner::Busy, false)] {
+        let (mut scene, second) = two_servers(2);
+        scene.world.phones[scene.trunk.0].manner = manner;
+        scene.alice_calls(ABROAD);
+        scene.world.run(5 * SECOND);
+        assert_eq!(scene.stage(second) == &Stage::Up, answered, "{manner:?}");
+        scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
+        scene.nothing_is_left();
+    }
+}
+
+#[test]
+fn without_an_answer_of_dns_calls_are_refused_at_once_and_with_an_old_one_they_go_on() {
+    let mut scene = Scene::registered_with(3, by_name);
+    scene.alice_calls(ABROAD);
+    scene.world.run(SECOND);
+    assert_eq!(
+        scene.stage(scene.alice),
+        &Stage::Over(Some(503)),
+        "nobody waits for DNS"
+    );
+    assert_eq!(
+        scene.world.records.last().map(|record| record.cause),
+        Some(Cause::Unreachable)
+    );
+
+    let (mut scene, _) = two_servers(4);
+    scene.world.zone.clear();
+    scene.world.run(4 * TTL);
+    for phone in [scene.alice, scene.bob] {
+        scene.world.act(phone, |phone, now| phone.register(now, 3600));
+    }
+    scene.world.run(SECOND);
+    scene.alice_calls(ABROAD);
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.trunk), &Stage::Up, "what was found stands");
+}
+
+#[test]
+fn a_call_from_any_server_of_the_carrier_is_its_own_and_from_no_other_address() {
+    let (mut scene, second) = two_servers(5);
+    let local = scene.world.address();
+    let stranger = scene.world.add(Phone::new(address(97, 5060), local, None, 55));
+    for (from, expected) in [(scene.trunk, true), (second, true), (stranger, false)] {
+        scene
+            .world
+            .act(from, |phone, now| phone.call(now, "sip:+4930901821@sip.example.com"));
+        scene.world.run(5 * SECOND);
+        assert_eq!(scene.stage(from) == &Stage::Up, expected);
+        scene.world.act(from, |phone, now| phone.hang_up(now));
+        scene.world.run(40 * SECOND);
+    }
+}
+
+/// Whoever writes the records cannot make us knock at our own door, or at somebody's inside.
+#[test]
+fn addresses_that_no_carrier_has_are_never_sent_to() {
+    for forbidden in [
+        "127.0.0.1",
+        "169.254.169.254",
+        "224.0.0.1",
+        "0.0.0.0",
+        "255.255.255.255",
+    ] {
+        let mut scene = Scene::registered_with(6, by_name);
+        let ours = scene.world.address().ip();
+        publish(&mut scene, [forbidden.parse().expect("an address"), ours]);
+        scene.world.run(20 * SECOND);
+        scene.world.wire = Some(Vec::new());
+        scene.alice_calls(ABROAD);
+        scene.world.run(SECOND);
+        assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(503)), "{forbidden}");
+        let alice = scene.world.phone(scene.alice).address;
+        let wire = scene.world.wire.take().unwrap_or_default();
+        assert!(
+            wire.iter().all(|(from, to, _)| *from == alice || *to == alice),
+            "{forbidden}"
+        );
+    }
+}
