@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
-use cusax_common::core::dialplan::{self, Reject};
+use cusax_common::core::dialplan::{self, Dialled, Reject};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::{CallRecord, Cause};
@@ -39,11 +39,13 @@ use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
+use crate::core::flow_token::FlowTokens;
 use crate::core::locate::{self, Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
-use crate::core::registrar::{self, Registrar, aor_of};
+use crate::core::registrar::{self, Gruu, NotOurs, Registrar, aor_of};
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
+use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
 use crate::core::transaction::{self, ClientId, Limits, Refusal, ServerId, TransactionId, Transactions};
 
@@ -55,6 +57,7 @@ pub struct Endpoint<E> {
     transactions: Transactions,
     registrar: Registrar,
     authenticator: Authenticator,
+    flow_tokens: FlowTokens,
     /// Made with the first request, which brings the time.
     admission: Option<Admission<Account>>,
     calls: HashMap<MediaId, Live>,
@@ -258,6 +261,7 @@ impl<E: Entropy> Endpoint<E> {
             transactions: Transactions::new(Limits::default(), secret),
             registrar,
             authenticator,
+            flow_tokens: FlowTokens::new(secret),
             admission: None,
             calls: HashMap::new(),
             next_call: 0,
@@ -329,6 +333,13 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_datagram(&mut self, now: Now, flow: Flow, bytes: Bytes) {
         if is_keepalive(&bytes) {
             self.counters.keepalives += 1;
+            // Who has not registered has not shown that the address is its own.
+            if !flow.transport.reliable()
+                && self.registrar.has_flow(&flow)
+                && let Some(bytes) = stun::answer(&bytes, flow.remote)
+            {
+                self.outputs.push_back(Output::Transmit { flow, bytes });
+            }
             return;
         }
         match Message::parse(bytes) {
@@ -615,7 +626,7 @@ impl<E: Entropy> Endpoint<E> {
         if trunk.is_none() && !self.admit_source(now, server, &flow, &request) {
             return;
         }
-        if let Some(refusal) = self.unserved(&request) {
+        if let Some(refusal) = self.unserved(&request).or_else(|| self.misrouted(&flow, &request)) {
             return self.respond_once(server, refusal);
         }
         match request.method {
@@ -647,9 +658,13 @@ impl<E: Entropy> Endpoint<E> {
         }
         let ours = |host: &str, port| self.settings.is_local(host, port);
         let uri = self.settings.at_home(request.uri.clone());
-        let dialled = match dialplan::dial(&uri.to_string(), &self.settings.plan, ours) {
-            Ok(dialled) => dialled,
-            Err(reject) => return self.undiallable(now, server, &request, &caller, reject),
+        let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
+        let (dialled, device) = match (dialled, self.registrar.gruu(&uri)) {
+            (Err(reject), _) => return self.undiallable(now, server, &request, &caller, reject),
+            (Ok(_), Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
+            // Nobody of that name.
+            (Ok(_), Some(Err(NotOurs))) => return self.respond(now, server, request.response(Status::NOT_FOUND)),
+            (Ok(dialled), None) => (dialled, None),
         };
         let session = SessionId::draw(&mut self.entropy);
         let span = info_span!("call", session = %session);
@@ -665,7 +680,7 @@ impl<E: Entropy> Endpoint<E> {
             carriers: &self.carriers,
             out: &mut self.call_outputs,
         };
-        match Call::begin(&mut cx, id, session, caller, dialled, server, flow, request) {
+        match Call::begin(&mut cx, id, session, caller, (dialled, device), server, flow, request) {
             Ok(call) => {
                 self.calls.insert(
                     id,

@@ -72,6 +72,10 @@ pub struct Phone {
     pub heard: Vec<Message>,
     /// Extra header lines for the INVITEs that it sends.
     pub extra: Vec<(String, String)>,
+    /// Extra header lines for the REGISTERs that it sends.
+    pub registering: Vec<(String, String)>,
+    /// Parameters of its Contact in REGISTERs, as `+sip.instance="<urn:uuid:…>"`.
+    pub contact_params: Vec<(String, String)>,
     /// What it puts into From instead of its own address.
     pub claim: Option<String>,
     transactions: Transactions,
@@ -110,6 +114,8 @@ impl Phone {
             stage: Stage::Idle,
             heard: Vec::new(),
             extra: Vec::new(),
+            registering: Vec::new(),
+            contact_params: Vec::new(),
             claim: None,
             transactions: Transactions::new(Limits::default(), &secret),
             entropy,
@@ -132,6 +138,12 @@ impl Phone {
         let aor = NameAddr::new(uri(&account.aor));
         let mut request = self.begin(Method::Register, uri(&format!("sip:{domain}")), &aor, &aor);
         request.headers.put(&Expires(seconds));
+        let mut contact = self.contact();
+        for (name, value) in &self.contact_params {
+            contact.params.set(name, Some(value));
+        }
+        request.headers.replace(&Contact(contact));
+        add(&mut request, &self.registering);
         self.send(now, request);
     }
 
@@ -148,10 +160,7 @@ impl Phone {
             &NameAddr::new(uri(&own)),
             &NameAddr::new(uri(whom)),
         );
-        for (name, value) in &self.extra {
-            let value = Value::new(value.clone()).expect("a header value");
-            request.headers.push(name.parse().expect("a header name"), value);
-        }
+        add(&mut request, &self.extra);
         request.headers.put(&ContentType::SDP);
         request.body = self.sdp();
         self.stage = Stage::Calling(0);
@@ -541,6 +550,13 @@ impl Phone {
 
 /// Each nonce is used once, so this need not change.
 const CNONCE: &str = "0a4f113b";
+
+fn add(request: &mut Request, lines: &[(String, String)]) {
+    for (name, value) in lines {
+        let value = Value::new(value.clone()).expect("a header value");
+        request.headers.push(name.parse().expect("a header name"), value);
+    }
+}
 
 fn uri(text: &str) -> Uri {
     text.parse().expect("a URI of a test")

@@ -92,7 +92,7 @@ impl World {
         let address = settings.listeners[0].local;
         let endpoint = Endpoint::new(
             Arc::new(settings),
-            Registrar::new(registrar::Settings::default()),
+            Registrar::new(registrar::Settings::default(), &secret),
             Authenticator::new(&secret, NONCE_LIFE),
             &secret,
             Seeded::new(entropy.next_u64()),

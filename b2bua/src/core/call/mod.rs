@@ -50,7 +50,7 @@ use crate::core::flow::Flow;
 use crate::core::identity;
 use crate::core::media::rewrite::{Description, EarlyAnswer, Rules};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
-use crate::core::registrar::Binding;
+use crate::core::registrar::{Binding, Device};
 use crate::core::routing::{self, Hop, Owner, Phone, Plan, Trunk};
 use crate::core::transaction::ServerId;
 
@@ -105,6 +105,8 @@ pub struct Call {
     deadline: Option<Instant>,
     /// The INVITE that began it.
     invite: Request,
+    /// The one device that was dialled, where it was one (RFC 5627).
+    device: Option<Device>,
     /// What the caller offered; none with a late offer.
     offer: Option<Description>,
     /// What the caller was told before the callee answered, when a tone had to be played.
@@ -216,7 +218,7 @@ impl Call {
         id: MediaId,
         session: SessionId,
         caller: Caller,
-        dialled: Dialled,
+        (dialled, device): (Dialled, Option<Device>),
         server: ServerId,
         flow: Flow,
         invite: Request,
@@ -251,6 +253,7 @@ impl Call {
             phase: Phase::Over,
             deadline: Some(cx.now.instant + cx.settings.ring_timeout),
             invite,
+            device,
             offer,
             early: None,
             near,
@@ -486,16 +489,18 @@ impl Call {
                 self.facts.class = Some(NumberClass::Onnet);
             }
         }
+        let device = self.device.clone();
         let bindings = |aor: &Aor| {
             let phone = |binding: &Binding| Phone {
                 instance: binding.instance().map(str::to_owned),
                 hop: Hop {
                     uri: binding.uri().clone(),
                     flow: binding.flow,
-                    path: Vec::new(),
+                    path: binding.path.to_vec(),
                 },
             };
-            cx.registrar.bindings(aor).iter().map(phone).collect()
+            let meant = |binding: &&Binding| device.as_ref().is_none_or(|device| binding.is_device(aor, device));
+            cx.registrar.bindings(aor).iter().filter(meant).map(phone).collect()
         };
         let (settings, carriers, entropy) = (cx.settings, cx.carriers, &mut *cx.entropy);
         let ways = |trunk: &Trunk| carriers.ways(settings, &trunk.name, entropy);

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{From, MaxForwards, Require, Unsupported};
-use cusax_common::core::sip::{Method, Request, Response, Status, Uri};
+use cusax_common::core::sip::typed::{
+    From, MaxForwards, NameAddr, Require, Route, ServiceRoute, Supported, Unsupported,
+};
+use cusax_common::core::sip::{Host, Method, Request, Response, SipUri, Status, Token, Uri};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use tracing::debug;
@@ -66,13 +68,18 @@ impl<E: Entropy> Endpoint<E> {
         if matches!(request.uri, Uri::Other(_)) && request.method != Method::Invite {
             return Some(request.response(Status::UNSUPPORTED_URI_SCHEME));
         }
-        // Nothing that a client may require is supported yet.
         match request.headers.opt::<Require>() {
-            Ok(None) => {}
-            Ok(Some(Require(options))) => {
-                let mut response = request.response(Status::BAD_EXTENSION);
-                response.headers.put(&Unsupported(options));
-                return Some(response);
+            Ok(required) => {
+                let known = |option: &Token| {
+                    request.method == Method::Register && KNOWN.iter().any(|known| option.eq_ignore_ascii_case(known))
+                };
+                let mut options = required.map(|Require(options)| options).unwrap_or_default();
+                options.retain(|option| !known(option));
+                if !options.is_empty() {
+                    let mut response = request.response(Status::BAD_EXTENSION);
+                    response.headers.put(&Unsupported(options));
+                    return Some(response);
+                }
             }
             Err(_) => return Some(request.response(Status::BAD_REQUEST)),
         }
@@ -159,13 +166,54 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     pub(super) fn register(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, proof: Authenticated) {
-        let response = self.registrar.handle_register(now, flow, request, proof);
+        let entropy = &mut self.entropy;
+        let mut response = self.registrar.handle_register(now, flow, request, proof, entropy);
         if response.status.is_success() {
             self.counters.registered += 1;
+            self.give_route(flow, request, &mut response);
         } else {
             self.counters.unregistered += 1;
         }
         self.respond(now, server, response);
+    }
+
+    /// Tells a phone that knows routes by which one its requests are to come (RFC 3608 §6.3).
+    fn give_route(&self, flow: Flow, request: &Request, response: &mut Response) {
+        let supported = request.headers.opt::<Supported>().ok().flatten().unwrap_or_default();
+        let Some(listener) = self.settings.listener(flow.listener) else {
+            return;
+        };
+        if !supported.has("path") && !supported.has("outbound") {
+            return;
+        }
+        let mut uri = SipUri::new(&self.flow_tokens.seal(&flow), Host::from(listener.public.ip()));
+        uri.port = Some(listener.public.port());
+        if let Some(transport) = flow.transport.parameter() {
+            uri.params.set("transport", Some(transport));
+        }
+        uri.params.set("lr", None);
+        response.headers.put(&ServiceRoute(NameAddr::new(Uri::Sip(uri))));
+    }
+
+    /// Why a request may not come by the route that it names: one of ours that we did not make, or that was made for
+    /// another flow, which is gone then (RFC 5626 §5.3.1).
+    pub(super) fn misrouted(&self, flow: &Flow, request: &Request) -> Option<Response> {
+        let routes = match request.headers.list::<Route>() {
+            Ok(routes) => routes,
+            Err(_) => return Some(request.response(Status::BAD_REQUEST)),
+        };
+        let Some(Uri::Sip(first)) = routes.first().map(|Route(first)| &first.uri) else {
+            return None;
+        };
+        let token = first.user_decoded().filter(|user| user.len() >= SHORTEST_TOKEN)?;
+        if !self.settings.is_local(&first.host.to_string(), first.port) {
+            return None;
+        }
+        match self.flow_tokens.open(&token) {
+            Some(made_for) if made_for == *flow => None,
+            Some(_) => Some(request.response(Status::FLOW_FAILED)),
+            None => Some(request.response(Status::FORBIDDEN)),
+        }
     }
 
     /// A proved user calls: under an address of their own, or not at all.
@@ -192,3 +240,8 @@ impl<E: Entropy> Endpoint<E> {
         self.invite(now, server, flow, request, Caller::User { user, aor });
     }
 }
+
+/// The extensions that a phone may require of a registrar.
+const KNOWN: &[&str] = &["path", "outbound", "gruu"];
+/// A user part of a Route that is shorter is no token that anybody meant for one.
+const SHORTEST_TOKEN: usize = 32;

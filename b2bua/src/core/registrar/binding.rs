@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_common::core::entropy::hex;
-use cusax_common::core::sip::typed::{Contact, TypedHeader as _};
+use cusax_common::core::sip::typed::{Contact, NameAddr, TypedHeader as _};
 use cusax_common::core::sip::{SipUri, Uri};
 use cusax_common::core::time::{Now, Wall};
 use cusax_common::core::user::Aor;
 use jid::BareJid;
 use ring::digest::{SHA256, digest};
 
+use super::gruu::{Device, mark};
 use crate::core::flow::{Flow, ListenerId, Transport};
 
 /// A phone that is reachable under an AOR until it expires.
@@ -23,8 +24,13 @@ pub struct Binding {
     pub flow: Flow,
     /// What the phone says to be. For people only.
     pub user_agent: Option<String>,
+    /// The proxies between us and the phone, nearest first, for Route of requests to it (RFC 3327 §5.3). They too travel
+    /// by `flow`: none of these addresses is ever looked up.
+    pub path: Box<[NameAddr]>,
     /// When it registered last.
     pub registered: Wall,
+    /// What its temporary GRUUs hold; the same for all registrations of one device.
+    pub(super) epoch: u64,
     pub(super) expires: Instant,
     pub(super) call_id: String,
     pub(super) sequence: u32,
@@ -58,13 +64,24 @@ impl Binding {
         u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
+    /// Whether this is a registration of that device.
+    #[must_use]
+    pub fn is_device(&self, aor: &Aor, device: &Device) -> bool {
+        self.instance().is_some_and(|instance| match device {
+            Device::Public(asked) => *asked == mark(aor, instance),
+            Device::Temporary(epoch) => *epoch == self.epoch,
+        })
+    }
+
     /// Whether a contact names this phone: by address, or by instance and flow number, so that a phone that comes back
     /// with another port takes its own place again (RFC 5626 §6).
     pub(super) fn is_for(&self, contact: &Contact) -> bool {
-        let same_instance = self.instance().is_some()
-            && self.instance() == contact.params.value(INSTANCE)
-            && self.contact.params.value(FLOW_NUMBER) == contact.params.value(FLOW_NUMBER);
-        same_instance || self.contact.uri.same_as(&contact.uri)
+        let (own, number) = (self.instance(), self.contact.params.value(FLOW_NUMBER));
+        let other = contact.params.value(FLOW_NUMBER);
+        let same_flow = own.is_some() && own == contact.params.value(INSTANCE) && number == other;
+        // Two flows may well have one address between them.
+        let both_numbered = number.is_some() && other.is_some();
+        same_flow || !both_numbered && self.contact.uri.same_as(&contact.uri)
     }
 
     /// The key of this binding in the shared state.
@@ -96,6 +113,8 @@ impl Binding {
             registered: self.registered,
             expires: now.wall.after(ttl),
             user_agent: self.user_agent.clone(),
+            path: self.path.iter().map(written).collect(),
+            epoch: self.epoch,
             listener: self.flow.listener.0,
             transport: self.flow.transport.as_str().to_owned(),
             remote: self.flow.remote,
@@ -122,12 +141,15 @@ impl Restored {
             return None;
         }
         let contact = accepted(&Contact::parse(&record.contact).ok()?).ok()?;
+        let path = record.path.iter().map(|text| NameAddr::parse(text).ok());
+        let path = path.collect::<Option<Box<[_]>>>()?;
         let left = record.expires.since(now.wall);
         let sound = left > Duration::ZERO
             && left <= longest
             && record.call_id.len() <= MAX_CALL_ID
             && record.registered <= now.wall
             && record.remote.port() != 0
+            && fits(&path)
             && record
                 .user_agent
                 .as_ref()
@@ -140,6 +162,8 @@ impl Restored {
                 remote: record.remote,
             },
             user_agent: record.user_agent,
+            path,
+            epoch: record.epoch,
             registered: record.registered,
             expires: now.instant + left,
             call_id: record.call_id,
@@ -171,7 +195,14 @@ pub(super) fn accepted(contact: &Contact) -> Result<Contact, Unacceptable> {
     };
     let mut kept = contact.clone();
     kept.display = None;
-    kept.params.remove("expires");
+    // The last two are ours to give (RFC 5627 §5.1).
+    for name in ["expires", "pub-gruu", "temp-gruu"] {
+        kept.params.remove(name);
+    }
+    // A flow number without an instance means nothing (RFC 5626 §6).
+    if !kept.params.has(INSTANCE) {
+        kept.params.remove(FLOW_NUMBER);
+    }
     let mut text = String::new();
     kept.write(&mut text);
     if text.len() > MAX_CONTACT {
@@ -179,6 +210,17 @@ pub(super) fn accepted(contact: &Contact) -> Result<Contact, Unacceptable> {
     } else {
         Ok(kept)
     }
+}
+
+/// Whether a path is short enough to be kept.
+pub(super) fn fits(path: &[NameAddr]) -> bool {
+    path.len() <= MAX_PATH && path.iter().map(|hop| written(hop).len()).sum::<usize>() <= MAX_CONTACT
+}
+
+fn written(hop: &NameAddr) -> String {
+    let mut text = String::new();
+    hop.write(&mut text);
+    text
 }
 
 /// The contact is none that we keep.
@@ -199,6 +241,8 @@ struct Record {
     registered: Wall,
     expires: Wall,
     user_agent: Option<String>,
+    path: Vec<String>,
+    epoch: u64,
     listener: u16,
     transport: String,
     remote: SocketAddr,
@@ -213,7 +257,9 @@ pub const MAX_CALL_ID: usize = 512;
 /// How much of a User-Agent is kept, in bytes.
 pub const MAX_USER_AGENT: usize = 256;
 const FULL_PREFERENCE: u16 = 1000;
-const INSTANCE: &str = "+sip.instance";
-const FLOW_NUMBER: &str = "reg-id";
-const VERSION: u32 = 1;
+/// The most proxies between us and a phone.
+pub const MAX_PATH: usize = 8;
+pub(super) const INSTANCE: &str = "+sip.instance";
+pub(super) const FLOW_NUMBER: &str = "reg-id";
+const VERSION: u32 = 2;
 const KEY_BYTES: usize = 16;

@@ -9,8 +9,8 @@
 //! about hosts and ports is kept and given back to the phone, but requests go to the flow that the REGISTER came by.
 //!
 //! # Left out
-//! - Path (RFC 3327): ignored. GRUU (RFC 5627). `reg-id` only tells flows of one instance apart.
 //! - The To tag of responses: whoever answers sets it, as everywhere.
+//! - Service-Route (RFC 3608): whoever answers knows our addresses.
 //!
 //! # Invariants
 //! - A REGISTER is carried out whole or not at all.
@@ -21,7 +21,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_common::core::sip::typed::{CSeq, CallId, Contact, ContactList, Expires, From, MinExpires, To};
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::sip::typed::{
+    CSeq, CallId, Contact, ContactList, Expires, From, MinExpires, NameAddr, Path, Require, Supported, To, Unsupported,
+    Via,
+};
 use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::{Aor, User};
@@ -33,9 +37,12 @@ use crate::core::flow::Flow;
 
 mod binding;
 mod date;
+mod gruu;
 
-pub use binding::{Binding, MAX_CALL_ID, MAX_CONTACT, MAX_USER_AGENT, STATE_PREFIX};
-use binding::{Restored, accepted};
+pub use binding::{Binding, MAX_CALL_ID, MAX_CONTACT, MAX_PATH, MAX_USER_AGENT, STATE_PREFIX};
+use binding::{FLOW_NUMBER, INSTANCE, Restored, accepted, fits};
+use gruu::Gruus;
+pub use gruu::{Device, Gruu, NotOurs};
 
 /// What an operator decides about registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +98,15 @@ pub enum Output {
 }
 
 /// All bindings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registrar {
     settings: Settings,
+    gruus: Gruus,
     registrations: HashMap<Aor, Registration>,
     /// The registered addresses of each user, by their place in the user record.
     users: BTreeMap<BareJid, BTreeSet<(u8, Aor)>>,
-    /// Addresses with a binding by a connection.
-    flows: HashMap<Flow, BTreeSet<Aor>>,
+    /// The addresses with a binding by each flow. Never an empty list.
+    flows: HashMap<Flow, Vec<Aor>>,
     total: usize,
     deadlines: Deadlines<Aor>,
     outputs: VecDeque<Output>,
@@ -115,12 +123,19 @@ struct Registration {
 }
 
 impl Registrar {
-    /// A registrar without bindings.
+    /// A registrar without bindings. `secret` seals temporary GRUUs.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, secret: &[u8; 32]) -> Self {
         Self {
             settings,
-            ..Self::default()
+            gruus: Gruus::new(secret),
+            registrations: HashMap::new(),
+            users: BTreeMap::new(),
+            flows: HashMap::new(),
+            total: 0,
+            deadlines: Deadlines::default(),
+            outputs: VecDeque::new(),
+            dropped: 0,
         }
     }
 
@@ -128,17 +143,50 @@ impl Registrar {
     ///
     /// The caller has seen to it that the Request-URI is one of our domains and that nothing is required that we do not
     /// support (RFC 3261 §10.3 items 1 and 2).
-    pub fn handle_register(&mut self, now: Now, flow: Flow, request: &Request, proof: Authenticated) -> Response {
-        match self.register(now, flow, request, &proof) {
-            Ok(aor) => self.listing(now, request, &aor),
+    pub fn handle_register<E: Entropy>(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        request: &Request,
+        proof: Authenticated,
+        entropy: &mut E,
+    ) -> Response {
+        match self.register(now, flow, request, &proof, entropy) {
+            Ok(granted) => self.listing(now, request, &granted, entropy),
             Err(refusal) => {
                 let mut response = request.response(refusal.status());
-                if let Refusal::TooBrief = refusal {
-                    response.headers.put(&MinExpires(seconds(self.settings.min_expires)));
+                match refusal {
+                    Refusal::TooBrief => response.headers.put(&MinExpires(seconds(self.settings.min_expires))),
+                    Refusal::PathUnknown => response.headers.put(&Unsupported::of(&["path"])),
+                    _ => {}
                 }
                 response
             }
         }
+    }
+
+    /// What a request's address leads to, where it is a GRUU (RFC 5627 §6.1); `None` where it is none.
+    ///
+    /// # Errors
+    /// It looks like one, and is none of ours or no longer good.
+    #[must_use]
+    pub fn gruu(&self, uri: &Uri) -> Option<Result<Gruu, NotOurs>> {
+        let Uri::Sip(uri) = uri else { return None };
+        let found = self.gruus.read(uri)?;
+        Some(found.and_then(|gruu| {
+            match gruu.device {
+                // It ends with the registration; a public one does not.
+                Device::Temporary(_)
+                    if !self
+                        .bindings(&gruu.aor)
+                        .iter()
+                        .any(|one| one.is_device(&gruu.aor, &gruu.device)) =>
+                {
+                    Err(NotOurs)
+                }
+                _ => Ok(gruu),
+            }
+        }))
     }
 
     /// The phones of an address, the preferred one first.
@@ -229,7 +277,7 @@ impl Registrar {
         }
     }
 
-    /// Whether a phone registered by this connection.
+    /// Whether a phone registered by this flow.
     #[must_use]
     pub fn has_flow(&self, flow: &Flow) -> bool {
         self.flows.contains_key(flow)
@@ -237,6 +285,9 @@ impl Registrar {
 
     /// A connection is closed: phones that registered by it cannot be reached until they come again (RFC 5626 §5.3).
     pub fn handle_flow_closed(&mut self, now: Now, flow: Flow) {
+        if !flow.transport.reliable() {
+            return;
+        }
         for aor in self.flows.remove(&flow).unwrap_or_default() {
             self.retain(now, &aor, |binding| binding.flow != flow);
         }
@@ -260,7 +311,14 @@ impl Registrar {
         self.deadlines.next()
     }
 
-    fn register(&mut self, now: Now, flow: Flow, request: &Request, proof: &Authenticated) -> Result<Aor, Refusal> {
+    fn register<E: Entropy>(
+        &mut self,
+        now: Now,
+        flow: Flow,
+        request: &Request,
+        proof: &Authenticated,
+        entropy: &mut E,
+    ) -> Result<Granted, Refusal> {
         let malformed = |_| Refusal::Malformed;
         let to = request.headers.one::<To>().map_err(malformed)?;
         let from = request.headers.one::<From>().map_err(malformed)?;
@@ -282,10 +340,33 @@ impl Registrar {
             .map_err(malformed)?
             .map(|Expires(seconds)| seconds);
         let list = request.headers.opt::<ContactList>().map_err(malformed)?;
+        let supported = request
+            .headers
+            .opt::<Supported>()
+            .map_err(malformed)?
+            .unwrap_or_default();
+        let path = request.headers.list::<Path>().map_err(malformed)?;
+        let path: Vec<NameAddr> = path.into_iter().map(|Path(hop)| hop).collect();
+        if !path.is_empty() && !supported.has("path") {
+            // Somebody on the way put it there, and the phone would never know (RFC 3327 §5.3).
+            return Err(Refusal::PathUnknown);
+        }
+        if !fits(&path) {
+            return Err(Refusal::Malformed);
+        }
+        let direct = request.headers.list::<Via>().map_err(malformed)?.len() < 2;
+        let first_hop_knows = direct || path.first().is_some_and(is_outbound);
+        let mut granted = Granted {
+            aor,
+            path,
+            outbound: false,
+            gruu: supported.has("gruu"),
+        };
+        let aor = &granted.aor;
 
         let jid = &proof.user().jid;
         // What a former owner of the address left behind does not count.
-        let current = self.registrations.get(&aor).filter(|known| known.jid == *jid);
+        let current = self.registrations.get(aor).filter(|known| known.jid == *jid);
         let mut bindings: Vec<Binding> = current.map(|known| known.bindings.clone()).unwrap_or_default();
         bindings.retain(|binding| binding.expires > now.instant);
         let in_order = |binding: &Binding| binding.call_id != call_id.as_str() || binding.sequence < sequence;
@@ -304,10 +385,36 @@ impl Registrar {
                 if contacts.len() > 2 * self.settings.max_contacts {
                     return Err(Refusal::TooMany);
                 }
+                let lasting = |contact: &&Contact| contact.expires().or(expires) != Some(0);
+                let (new, numbered) = (
+                    contacts.iter().filter(lasting).count(),
+                    contacts
+                        .iter()
+                        .filter(lasting)
+                        .any(|contact| contact.params.has(FLOW_NUMBER)),
+                );
+                // One flow is registered at a time (RFC 5626 §6).
+                if numbered && new > 1 {
+                    return Err(Refusal::Malformed);
+                }
+                if numbered && !first_hop_knows && supported.has("outbound") {
+                    return Err(Refusal::FirstHop);
+                }
                 for contact in contacts {
-                    let granted = self.granted(contact.expires().or(expires))?;
-                    let contact = accepted(&contact).map_err(|_| Refusal::Malformed)?;
+                    let time = self.granted(contact.expires().or(expires))?;
+                    let mut contact = accepted(&contact).map_err(|_| Refusal::Malformed)?;
+                    if !first_hop_knows {
+                        contact.params.remove(FLOW_NUMBER);
+                    }
+                    // It would ring itself for ever (RFC 5627 §5.1).
+                    let leads_back = aor_of(&contact.uri).is_some_and(|own| own == *aor)
+                        || matches!(self.gruu(&contact.uri), Some(Ok(gruu)) if gruu.aor == *aor);
+                    if leads_back && !time.is_zero() {
+                        return Err(Refusal::NotTheirs);
+                    }
+                    granted.outbound |= contact.params.has(FLOW_NUMBER) && supported.has("outbound");
                     let known = bindings.iter().position(|binding| binding.is_for(&contact));
+                    let epoch = epoch(&bindings, &contact, call_id.as_str(), entropy);
                     if let Some(at) = known {
                         // One that this very request has set may be named twice.
                         if !bindings[at].dirty && !in_order(&bindings[at]) {
@@ -315,13 +422,23 @@ impl Registrar {
                         }
                         bindings.remove(at);
                     }
-                    if !granted.is_zero() {
+                    if !time.is_zero() {
+                        // All of the device's temporary GRUUs are of one epoch.
+                        let instance = contact.params.value(INSTANCE).map(str::to_owned);
+                        for other in &mut bindings {
+                            if instance.is_some() && other.instance() == instance.as_deref() && other.epoch != epoch {
+                                other.epoch = epoch;
+                                other.dirty = true;
+                            }
+                        }
                         bindings.push(Binding {
                             contact,
                             flow,
                             user_agent: user_agent(request),
+                            path: granted.path.clone().into(),
+                            epoch,
                             registered: now.wall,
-                            expires: now.instant + granted,
+                            expires: now.instant + time,
                             call_id: call_id.as_str().to_owned(),
                             sequence,
                             dirty: true,
@@ -333,14 +450,14 @@ impl Registrar {
                 }
             }
         }
-        let before = self.registrations.get(&aor).map_or(0, |known| known.bindings.len());
+        let before = self.registrations.get(aor).map_or(0, |known| known.bindings.len());
         if bindings.len() > before && self.total - before + bindings.len() > self.settings.max_bindings {
             return Err(Refusal::Full);
         }
-        let place = proof.user().aors.iter().position(|held| *held == aor);
+        let place = proof.user().aors.iter().position(|held| held == aor);
         let place = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX);
-        self.commit(now, &aor, jid, place, bindings);
-        Ok(aor)
+        self.commit(now, aor, jid, place, bindings);
+        Ok(granted)
     }
 
     /// What is granted to somebody who asks for so many seconds, or for nothing.
@@ -355,14 +472,32 @@ impl Registrar {
         Ok(asked.min(self.settings.max_expires))
     }
 
-    fn listing(&self, now: Now, request: &Request, aor: &Aor) -> Response {
+    fn listing<E: Entropy>(&self, now: Now, request: &Request, granted: &Granted, entropy: &mut E) -> Response {
         let mut response = request.response(Status::OK);
+        let aor = &granted.aor;
         for binding in self.bindings(aor) {
             let mut contact = binding.contact.clone();
             contact
                 .params
                 .set("expires", Some(&binding.remaining(now.instant).to_string()));
+            if let (true, Some(instance)) = (granted.gruu, binding.instance()) {
+                let gruus = [
+                    ("pub-gruu", Gruus::public(aor, instance)),
+                    ("temp-gruu", self.gruus.temporary(aor, binding.epoch, entropy)),
+                ];
+                for (name, uri) in gruus {
+                    if let Some(uri) = uri {
+                        contact.params.set(name, Some(&format!("\"{}\"", Uri::Sip(uri))));
+                    }
+                }
+            }
             response.headers.put::<Contact>(&contact);
+        }
+        for hop in &granted.path {
+            response.headers.put(&Path(hop.clone()));
+        }
+        if granted.outbound {
+            response.headers.put(&Require::of(&["outbound"]));
         }
         response
             .headers
@@ -389,7 +524,7 @@ impl Registrar {
                 self.outputs.push_back(Output::Removed { key });
             }
             if let Some(aors) = self.flows.get_mut(&old.flow) {
-                aors.remove(aor);
+                aors.retain(|one| one != aor);
                 if aors.is_empty() {
                     self.flows.remove(&old.flow);
                 }
@@ -401,8 +536,9 @@ impl Registrar {
                 let (value, ttl) = binding.record(now, aor, jid, place);
                 self.outputs.push_back(Output::Stored { key, value, ttl });
             }
-            if binding.flow.transport.reliable() {
-                self.flows.entry(binding.flow).or_default().insert(aor.clone());
+            let aors = self.flows.entry(binding.flow).or_default();
+            if !aors.contains(aor) {
+                aors.push(aor.clone());
             }
             self.total += 1;
         }
@@ -447,6 +583,16 @@ impl Registrar {
     }
 }
 
+/// What a REGISTER was carried out with.
+struct Granted {
+    aor: Aor,
+    path: Vec<NameAddr>,
+    /// Whether a flow was registered by RFC 5626.
+    outbound: bool,
+    /// Whether the phone wants to know its GRUUs.
+    gruu: bool,
+}
+
 /// Why a REGISTER was not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
@@ -462,6 +608,10 @@ enum Refusal {
     Full,
     /// The interval asked for is too short.
     TooBrief,
+    /// A proxy recorded itself, and the phone does not know that this can be.
+    PathUnknown,
+    /// The phone wants a flow, and the proxy before us cannot keep one (RFC 5626 §6).
+    FirstHop,
 }
 
 impl Refusal {
@@ -472,6 +622,8 @@ impl Refusal {
             Self::OutOfOrder => Status::SERVER_INTERNAL_ERROR,
             Self::Full => Status::SERVICE_UNAVAILABLE,
             Self::TooBrief => Status::INTERVAL_TOO_BRIEF,
+            Self::PathUnknown => Status::BAD_EXTENSION,
+            Self::FirstHop => Status::FIRST_HOP_LACKS_OUTBOUND_SUPPORT,
         }
     }
 }
@@ -481,6 +633,33 @@ impl Refusal {
 pub fn aor_of(uri: &Uri) -> Option<Aor> {
     let Uri::Sip(uri) = uri else { return None };
     Aor::new(&uri.user_decoded()?, &uri.host.to_string()).ok()
+}
+
+/// Whether a proxy keeps flows.
+fn is_outbound(hop: &NameAddr) -> bool {
+    matches!(&hop.uri, Uri::Sip(uri) if uri.params.has("ob"))
+}
+
+/// The epoch that a registration of a device goes on with: a new one, which ends its temporary GRUUs, where it begins
+/// anew (RFC 5627 §5.1).
+fn epoch(bindings: &[Binding], contact: &Contact, call_id: &str, entropy: &mut impl Entropy) -> u64 {
+    let Some(instance) = contact.params.value(INSTANCE) else {
+        return 0;
+    };
+    let same = |binding: &&Binding| {
+        binding.instance() == Some(instance)
+            && (binding.contact.params.value(FLOW_NUMBER) == contact.params.value(FLOW_NUMBER))
+    };
+    let last = bindings.iter().filter(same).max_by_key(|binding| binding.registered);
+    let known = match last {
+        Some(last) => (last.call_id == call_id).then_some(last.epoch),
+        // Another flow of a device that is there.
+        None => bindings
+            .iter()
+            .find(|other| other.instance() == Some(instance))
+            .map(|other| other.epoch),
+    };
+    known.unwrap_or_else(|| u64::from_le_bytes(entropy.bytes::<8>()))
 }
 
 fn user_agent(request: &Request) -> Option<String> {
@@ -503,3 +682,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod outbound_tests;
