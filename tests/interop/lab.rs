@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cusax_b2bua::core::flow::Transport;
 use cusax_tests::lab::capture::Capture;
 use cusax_tests::lab::chat::{Annotation, Chat, Login};
 use cusax_tests::lab::meddler::Meddler;
@@ -39,6 +40,7 @@ fn call_the_trunk() -> Result<()> {
         display: "A".to_owned(),
         login: None,
         outbound: meddler.address(),
+        transport: Transport::Udp,
         codecs: "pcmu/8000/1",
     })?;
     phone.dial("sip:b@x.example")?;

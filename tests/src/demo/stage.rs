@@ -5,6 +5,7 @@ use std::path::Path;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
+use cusax_b2bua::core::flow::Transport;
 use minidom::Element;
 
 use super::cast::{Cast, Person};
@@ -247,6 +248,7 @@ fn account(person: &Person, outbound: SocketAddr) -> phone::Account {
         display: "Nobody Special".to_owned(),
         login: Some(login),
         outbound,
+        transport: Transport::Udp,
         codecs: "pcmu/8000/1,pcma/8000/1",
     }
 }

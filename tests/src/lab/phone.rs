@@ -5,16 +5,17 @@
 
 use std::collections::VecDeque;
 use std::io::{BufReader, Read, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cusax_b2bua::core::flow::Transport;
 use serde_json::{Value, json};
 
 use super::topology::Host;
 use super::wav::Wav;
-use super::{Child, Context as _, Fault, Result, Spec, wait};
+use super::{Child, Context as _, Fault, Namespace, Result, Spec, wait};
 
 /// What a phone is told about its account.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Account {
     pub login: Option<Login>,
     /// Where it sends everything.
     pub outbound: SocketAddr,
+    /// By what.
+    pub transport: Transport,
     /// The payload formats it offers, in baresip's words.
     pub codecs: &'static str,
 }
@@ -55,30 +58,43 @@ pub struct Phone {
 }
 
 impl Phone {
-    /// Starts a phone without an account. It speaks `voice` in every call.
+    /// Starts a phone without an account on a machine of its own. It speaks `voice` in every call.
     ///
     /// # Errors
     /// When baresip does not come up.
     pub fn start(host: &Host, folder: &Path, voice: &Wav) -> Result<Self> {
-        let name = host.namespace.name();
-        let folder = folder.join(name);
+        Self::start_at(Some(&host.namespace), host.address, folder, voice)
+    }
+
+    /// Starts a phone at an address of a namespace, or of this machine, which no other may have.
+    ///
+    /// # Errors
+    /// When baresip does not come up.
+    pub fn start_at(namespace: Option<&Namespace>, address: IpAddr, folder: &Path, voice: &Wav) -> Result<Self> {
+        let name = namespace.map_or_else(|| address.to_string(), |namespace| namespace.name().to_owned());
+        let folder = folder.join(&name);
+        let control = namespace.map_or(address, |_| Ipv4Addr::LOCALHOST.into());
+        let control = SocketAddr::new(control, CONTROL_PORT);
         std::fs::create_dir_all(&folder)?;
         let sound = folder.join("voice.wav");
         std::fs::write(&sound, voice.to_bytes())?;
-        std::fs::write(folder.join("config"), config(host.address, &sound, &folder))?;
+        std::fs::write(folder.join("config"), config(address, control, &sound, &folder))?;
         for empty in ["accounts", "contacts"] {
             std::fs::write(folder.join(empty), "")?;
         }
-        let spec = Spec::new(format!("baresip-{name}"), "baresip")
+        let mut spec = Spec::new(format!("baresip-{name}"), "baresip")
             .arg("-f")
             .arg(&folder)
-            .arg("-v")
-            .inside(&host.namespace);
+            .arg("-v");
+        if let Some(namespace) = namespace {
+            spec = spec.inside(namespace);
+        }
         let mut program = spec.env("HOME", &folder).start(&folder)?;
         program.until("baresip is ready", START, |child| {
             child.log().contains("baresip is ready").then_some(())
         })?;
-        let control = host.namespace.run(|| Ok(TcpStream::connect((CONTROL.0, CONTROL.1))?))?;
+        let connect = move || Ok(TcpStream::connect(control)?);
+        let control = namespace.map_or_else(connect, |namespace| namespace.run(connect))?;
         let events = Arc::new(Mutex::new(VecDeque::new()));
         let answers = Arc::new(Mutex::new(Vec::new()));
         let (reader, to_events, to_answers) = (control.try_clone()?, Arc::clone(&events), Arc::clone(&answers));
@@ -99,7 +115,7 @@ impl Phone {
             answers,
             next_token: 0,
             folder,
-            address: host.address,
+            address,
             recorded: 0,
         })
     }
@@ -125,11 +141,14 @@ impl Phone {
             aor,
             display,
             outbound,
+            transport,
             codecs,
             ..
         } = account;
+        let way = transport.parameter().map(|word| format!(";transport={word}"));
+        let way = way.unwrap_or_default();
         let mut line =
-            format!("\"{display}\" <{aor}>;outbound=\"sip:{outbound}\";audio_codecs={codecs};answermode=manual");
+            format!("\"{display}\" <{aor}>;outbound=\"sip:{outbound}{way}\";audio_codecs={codecs};answermode=manual");
         match &account.login {
             Some(login) => {
                 line.push_str(&format!(
@@ -323,9 +342,8 @@ fn netstring(reader: &mut impl Read) -> Option<Value> {
     serde_json::from_slice(&text[..text.len() - 1]).ok()
 }
 
-fn config(address: IpAddr, sound: &Path, folder: &Path) -> String {
+fn config(address: IpAddr, control: SocketAddr, sound: &Path, folder: &Path) -> String {
     let (sound, folder) = (sound.display(), folder.display());
-    let (host, port) = CONTROL;
     // The player is a bridge to nobody: sound drivers would look for hardware.
     format!(
         "poll_method epoll
@@ -353,14 +371,14 @@ module aubridge.so
 module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so
-ctrl_tcp_listen {host}:{port}
+ctrl_tcp_listen {control}
 snd_path {folder}
 "
     )
 }
 
-/// Where every phone is driven, in its own namespace.
-const CONTROL: (IpAddr, u16) = (IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4444);
+/// Where every phone is driven: on loopback in its own namespace, or at its own address of this machine.
+const CONTROL_PORT: u16 = 4444;
 /// Where every phone receives SIP.
 const SIP_PORT: u16 = 5060;
 const START: Duration = Duration::from_secs(8);

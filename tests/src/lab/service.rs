@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cusax_b2bua::core::flow::Transport;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::wire::Wire;
@@ -32,8 +32,19 @@ pub struct Service {
     http: SocketAddr,
     /// The process.
     pub child: Child,
-    /// Its folder: `cusax.toml`, `cert.pem`, `key.pem`.
+    /// Its folder: `cusax.toml`, `root.pem`, `cert.pem`, `key.pem`.
     pub scratch: Scratch,
+}
+
+/// What one instance is configured with beside what every one is, as lines of its configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct More<'a> {
+    /// For every listener.
+    pub listeners: &'a str,
+    /// For the listeners of WebSocket.
+    pub websocket: &'a str,
+    /// Whole tables.
+    pub tables: &'a str,
 }
 
 impl Service {
@@ -42,13 +53,23 @@ impl Service {
     /// # Errors
     /// When it does not come up.
     pub fn start(name: &str, program: &Path, ip: IpAddr, domains: &str) -> Result<Self> {
+        Self::start_with(name, program, ip, domains, More::default())
+    }
+
+    /// Starts one that is configured with more.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with(name: &str, program: &Path, ip: IpAddr, domains: &str, more: More<'_>) -> Result<Self> {
         let scratch = Scratch::new(name)?;
         let key = KeyPair::generate().context("a key")?;
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = params.self_signed(&key).context("a root")?.der().clone();
+        params.distinguished_name.push(DnType::CommonName, "the laboratory");
+        let root = params.self_signed(&key).context("a root")?;
         let issuer = Issuer::new(params, key);
         let folder = scratch.path().to_owned();
+        fs::write(folder.join("root.pem"), root.pem())?;
         certificate(&issuer, &folder)?;
         let http = free(Ipv4Addr::LOCALHOST.into())?;
         let addresses = TRANSPORTS
@@ -57,7 +78,7 @@ impl Service {
             .collect::<Result<Vec<_>>>()?;
         fs::write(
             folder.join("cusax.toml"),
-            configuration(&folder, http, &addresses, domains),
+            configuration(&folder, http, &addresses, domains, more),
         )?;
         let mut child = cusax(program, &folder).arg("serve").start(&folder)?;
         child.until("the service to serve", READY, |child| {
@@ -66,7 +87,7 @@ impl Service {
         Ok(Self {
             program: program.to_owned(),
             addresses,
-            root,
+            root: root.der().clone(),
             issuer,
             http,
             child,
@@ -107,6 +128,12 @@ impl Service {
     #[must_use]
     pub fn root(&self) -> &CertificateDer<'static> {
         &self.root
+    }
+
+    /// The file that holds it, in PEM.
+    #[must_use]
+    pub fn root_file(&self) -> PathBuf {
+        self.scratch.file("root.pem")
     }
 
     /// Writes a new certificate and its key where the service reads them; gives the certificate.
@@ -200,20 +227,31 @@ fn cusax(program: &Path, folder: &Path) -> Spec {
         .arg(folder.join("cusax.toml"))
 }
 
-fn configuration(folder: &Path, http: SocketAddr, addresses: &[(Transport, SocketAddr)], domains: &str) -> String {
+fn configuration(
+    folder: &Path,
+    http: SocketAddr,
+    addresses: &[(Transport, SocketAddr)],
+    domains: &str,
+    more: More<'_>,
+) -> String {
     let folder = folder.display();
     let domains: Vec<_> = domains.split(',').map(|domain| format!("\"{domain}\"")).collect();
     let mut text = format!(
         "[sip]\ndomains = [{}]\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\n\
          secret = \"canary\"\n[numbers]\ncountry = \"DE\"\n[store]\nurl = \"sqlite:{folder}/cusax.db\"\n\
          [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n\
-         [media]\nallow_networks = [\"127.0.0.0/8\"]\n[sip.limits]\nper_account = 1000\nall = 50000\n",
-        domains.join(", ")
+         [media]\nallow_networks = [\"127.0.0.0/8\"]\n[sip.limits]\nper_account = 1000\nall = 50000\n{}\n",
+        domains.join(", "),
+        more.tables
     );
     for (transport, address) in addresses {
         let word = transport.as_str().to_ascii_lowercase();
         let (ip, port) = (address.ip(), address.port());
-        text += &format!("[[sip.listeners]]\naddress = \"{ip}\"\nport = {port}\ntransport = \"{word}\"\n");
+        let keys = more.listeners;
+        text += &format!("[[sip.listeners]]\naddress = \"{ip}\"\nport = {port}\ntransport = \"{word}\"\n{keys}\n");
+        if let Transport::Ws | Transport::Wss = transport {
+            text += &format!("{}\n", more.websocket);
+        }
         if let Transport::Tls | Transport::Wss = transport {
             text += &format!("certificate = \"{folder}/cert.pem\"\nkey = \"{folder}/key.pem\"\n");
         }
@@ -223,7 +261,10 @@ fn configuration(folder: &Path, http: SocketAddr, addresses: &[(Transport, Socke
 
 fn certificate(issuer: &Issuer<'_, KeyPair>, folder: &Path) -> Result<CertificateDer<'static>> {
     let key = KeyPair::generate().context("a key")?;
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).context("parameters")?;
+    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let mut params = CertificateParams::new(names).context("parameters")?;
+    // Not the name of the issuer, by which some clients would take it for its own issuer.
+    params.distinguished_name.push(DnType::CommonName, "localhost");
     let signed = params.signed_by(&key, issuer).context("a certificate")?;
     fs::write(folder.join("cert.pem"), signed.pem())?;
     fs::write(folder.join("key.pem"), key.serialize_pem())?;
