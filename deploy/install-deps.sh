@@ -12,10 +12,15 @@ packages=(
     prosody                        # the XMPP server
     python3-slixmpp                # the chat clients
     baresip-core                   # the phones
-    sip-tester                     # SIPp: the trunk
+    sip-tester socat               # SIPp: the trunk, and a phone, whose TLS is socat's
+    linphone-cli                   # one more phone
     espeak-ng                      # spoken digits
     postgresql redis-server        # the stores of a large installation
 )
+# JsSIP, a phone of the web, runs on Node. One from elsewhere will do, and Debian's would not go together with it.
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    packages+=(nodejs npm)
+fi
 services=(prosody postgresql redis-server)
 
 policy=/usr/sbin/policy-rc.d

@@ -7,6 +7,7 @@
 //! - [`Scratch`], [`Child`], [`Namespace`], [`signals`]: what runs where, and how it ends.
 //! - [`topology`]: the small internet in which phones reach the service and not each other.
 //! - [`phone`] (Debian's baresip), [`trunk`] (SIPp), [`meddler`] (adds headers that a stock phone cannot).
+//! - [`linphone`] (Debian's linphonec), [`sipp`] (SIPp as a phone), [`jssip`] (JsSIP under Node): they only register.
 //! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
 //! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it;
 //!   [`nonsense`]: many more that nobody wrote; [`softphone`]: the simulated world's phone on a real socket.
@@ -18,6 +19,8 @@ pub mod capture;
 pub mod chat;
 pub mod fault;
 pub mod g711;
+pub mod jssip;
+pub mod linphone;
 pub mod meddler;
 pub mod namespace;
 pub mod nonsense;
@@ -29,6 +32,7 @@ pub mod scratch;
 pub mod service;
 pub mod services;
 pub mod signals;
+pub mod sipp;
 pub mod softphone;
 pub mod sound;
 pub mod speech;
