@@ -43,6 +43,8 @@ pub struct Domain {
 pub enum Opening {
     /// Without proof.
     Plain,
+    /// Without proof, and given up soon: there is another way.
+    Probe,
     /// By TLS, with a certificate for this name.
     Tls {
         /// Whose trust is to be used.

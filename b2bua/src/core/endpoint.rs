@@ -14,6 +14,7 @@
 
 mod answers;
 mod gate;
+mod large;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -38,7 +39,8 @@ use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
 use crate::core::dialog::DialogId;
-use crate::core::flow::Flow;
+use crate::core::endpoint::large::Large;
+use crate::core::flow::{Flow, Transport};
 use crate::core::flow_token::FlowTokens;
 use crate::core::locate::{self, Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
@@ -47,7 +49,7 @@ use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
 use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
-use crate::core::transaction::{self, ClientId, Limits, Refusal, ServerId, TransactionId, Transactions};
+use crate::core::transaction::{self, ClientId, Failure, Limits, Refusal, ServerId, TransactionId, Transactions};
 
 /// The SIP side of the service.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ pub struct Endpoint<E> {
     doubtful: VecDeque<BareJid>,
     /// Where carriers are.
     carriers: Carriers,
+    /// Requests that are too large for UDP.
+    large: Large,
     /// Connections whose peers showed a carrier's certificate, with the names that it holds.
     proved: HashMap<Flow, Vec<String>>,
     /// How many of them are being looked at.
@@ -276,6 +280,7 @@ impl<E: Entropy> Endpoint<E> {
             next_fetch: 0,
             doubtful: VecDeque::new(),
             carriers: Carriers::default(),
+            large: Large::default(),
             proved: HashMap::new(),
             doubted: 0,
             busy: HashMap::new(),
@@ -397,7 +402,11 @@ impl<E: Entropy> Endpoint<E> {
     /// How a connection may be opened for this flow; not at all if none.
     #[must_use]
     pub fn opening(&self, flow: &Flow) -> Option<Opening> {
-        self.carriers.opening(&self.settings, flow)
+        match flow.transport {
+            Transport::Udp | Transport::Ws | Transport::Wss => None,
+            Transport::Tcp if self.large.wants(flow) => Some(Opening::Probe),
+            Transport::Tcp | Transport::Tls => self.carriers.opening(&self.settings, flow),
+        }
     }
 
     /// A connection is up whose peer showed a certificate that holds these of our carriers' names.
@@ -576,6 +585,10 @@ impl<E: Entropy> Endpoint<E> {
                 }
             }
             Tx::Response { client, response } => self.response(now, client, &response),
+            Tx::Failed {
+                client,
+                why: Failure::Transport,
+            } if self.send_spare(now, client) => {}
             Tx::Failed { client, .. } => {
                 if let Some(&(call, token)) = self.clients.get(&client) {
                     self.with_call(now, call, |call, cx| call.handle_failed(cx, token));
@@ -595,6 +608,7 @@ impl<E: Entropy> Endpoint<E> {
                 id: TransactionId::Client(client),
             } => {
                 self.acks.remove(&client);
+                self.large.settle(client);
                 if let Some(key) = self.clients.remove(&client) {
                     self.tokens.remove(&key);
                 }
@@ -725,6 +739,7 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn response(&mut self, now: Now, client: ClientId, response: &Response) {
+        self.large.settle(client);
         let invited = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         if invited && response.status.is_success() && tag_of(&response.headers).is_none() {
             // It names no dialog that could be acknowledged (RFC 3261 §12.1.1); its sender gives up by itself.
@@ -795,16 +810,7 @@ impl<E: Entropy> Endpoint<E> {
     fn carry_call(&mut self, now: Now, id: MediaId, output: CallOutput) {
         match output {
             CallOutput::Respond { server, response } => self.respond(now, server, response),
-            CallOutput::Send {
-                token,
-                flow,
-                mut request,
-            } => {
-                self.add_via(flow, &mut request);
-                let client = self.transactions.send(now.instant, flow, request);
-                self.clients.insert(client, (id, token));
-                self.tokens.insert((id, token), client);
-            }
+            CallOutput::Send { token, flow, request } => self.send(now, (id, token), flow, request),
             CallOutput::Ack {
                 token,
                 flow,
@@ -826,6 +832,7 @@ impl<E: Entropy> Endpoint<E> {
             }
             CallOutput::Cancel { token, elsewhere } => {
                 if let Some(&client) = self.tokens.get(&(id, token)) {
+                    self.large.settle(client);
                     let reason = elsewhere.then(cause::answered_elsewhere);
                     self.transactions.cancel(now.instant, client, reason);
                 }

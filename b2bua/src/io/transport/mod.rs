@@ -160,14 +160,15 @@ impl Network {
         if let Some(opening) = opening.filter(|_| !self.connections.contains_key(&flow)) {
             let (connection, queue) = Connection::new();
             let trust = match &opening {
-                Opening::Plain => None,
+                Opening::Plain | Opening::Probe => None,
                 Opening::Tls { trunk, name } => self.trust.get(trunk).map(|trust| (trust.clone(), name.clone())),
             };
-            if trust.is_none() && opening != Opening::Plain {
+            if trust.is_none() && matches!(opening, Opening::Tls { .. }) {
                 self.lost.unsent += 1;
                 return false;
             }
-            stream.connect(flow, queue, &connection, trust, self.inbox.clone());
+            let patience = if opening == Opening::Probe { PROBE } else { CONNECT };
+            stream.connect(flow, queue, &connection, (patience, trust), self.inbox.clone());
             self.connections.insert(flow, connection);
         }
         let sent = self
@@ -276,6 +277,10 @@ pub const IDLE: Duration = Duration::from_secs(32);
 const MAX_WAITING: usize = 256 * 1024;
 /// How many messages may wait there.
 const QUEUE: usize = 1024;
+/// How long opening a connection may take.
+const CONNECT: Duration = Duration::from_secs(4);
+/// The same where there is another way.
+const PROBE: Duration = Duration::from_secs(1);
 /// How long a peer may refuse to read.
 const WRITE: Duration = Duration::from_secs(10);
 /// How long TLS and WebSocket may take to shake hands.

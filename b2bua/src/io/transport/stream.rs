@@ -173,12 +173,12 @@ impl StreamListener {
         flow: Flow,
         queue: Queue,
         connection: &Connection,
-        trust: Option<(Trust, String)>,
+        (patience, trust): (Duration, Option<(Trust, String)>),
         inbox: mpsc::Sender<Received>,
     ) {
         let (local, serial, pongs) = (self.local.ip(), connection.serial, connection.queue.downgrade());
         tokio::spawn(async move {
-            match timeout(CONNECT, dial(local, flow.remote)).await {
+            match timeout(patience, dial(local, flow.remote)).await {
                 Ok(Ok(socket)) => match trust {
                     None => carry(socket, flow, serial, queue, pongs, &inbox).await,
                     Some((trust, name)) => match timeout(HANDSHAKE, trust.connect(&name, socket)).await {
@@ -398,8 +398,6 @@ const USUAL: usize = 512;
 const MAX_FROM_ONE: usize = 1024;
 /// Connections that the kernel keeps until they are taken.
 const BACKLOG: i32 = 1024;
-/// How long opening a connection may take.
-const CONNECT: Duration = Duration::from_secs(4);
 /// What is read at one time, in bytes. Each connection has such a buffer.
 const BUFFER: usize = 4096;
 /// The answer to a keep-alive (RFC 5626 §4.4.1).
