@@ -253,7 +253,7 @@ impl Headers {
         let value = self.value(&self.lines[at]).to_value();
         let text = value.as_ref().to_text();
         let rest = match H::FORM {
-            Form::List => scan::find_comma(&text).map_err(|error| error.of(&name))?,
+            Form::List => scan::find_comma(&*text).map_err(|bad| HeaderError::from(bad).of(&name))?,
             Form::Single | Form::Lines | Form::Joined => None,
         };
         match rest {

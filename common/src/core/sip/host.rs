@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::cursor::Cursor;
 use super::headers::HeaderError;
-use super::scan::{self, class};
+use super::scan::{self, Bad, class};
 use super::text::Text;
 
 /// Where a URI or a `Via` points (RFC 3261 §25.1, `host`; RFC 5118 for IPv6).
@@ -44,8 +45,8 @@ impl Host {
 
     pub(super) fn of(part: HostPart<'_>, source: &Text) -> Self {
         match part {
-            HostPart::Name(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
-                Self::Name(Text::from(name.to_ascii_lowercase()))
+            HostPart::Name(name) if name.iter().any(u8::is_ascii_uppercase) => {
+                Self::Name(Text::from(source.cut(name).to_ascii_lowercase()))
             }
             HostPart::Name(name) => Self::Name(source.cut(name)),
             HostPart::V4(ip) => Self::V4(ip),
@@ -68,9 +69,13 @@ impl FromStr for Host {
 
     /// Reads a name, an IPv4 address, or an IPv6 address in brackets.
     fn from_str(text: &str) -> Result<Self, HeaderError> {
-        match split_host_port(text)? {
-            (part, None) if !text.ends_with(':') => Ok(Self::of(part, &Text::EMPTY)),
-            _ => Err(HeaderError::malformed("a port where only a host may stand")),
+        let mut cursor = Cursor::new(text.as_bytes());
+        let part = read(&mut cursor)?;
+        cursor.blanks();
+        match cursor.peek() {
+            None => Ok(Self::of(part, &Text::EMPTY)),
+            Some(b':') => Err(HeaderError::malformed("a port where only a host may stand")),
+            Some(_) => Err(HeaderError::malformed("a character that no host holds")),
         }
     }
 }
@@ -94,65 +99,70 @@ impl fmt::Debug for Host {
 /// A host that still lies in its text.
 #[derive(Clone, Copy, Debug)]
 pub enum HostPart<'a> {
-    Name(&'a str),
+    Name(&'a [u8]),
     V4(Ipv4Addr),
     V6(Ipv6Addr),
 }
 
-/// Reads `host [":" port]`, where blanks may stand around the colon (`sent-by`); URIs refuse blanks before.
-pub fn split_host_port(text: &str) -> Result<(HostPart<'_>, Option<u16>), HeaderError> {
-    let (host, rest) = if let Some(inside) = text.strip_prefix('[') {
-        let (address, rest) =
-            scan::cut(inside, b']').ok_or(HeaderError::malformed("a bracket of an address that is not closed"))?;
-        let ip = address
-            .parse()
-            .map_err(|_| HeaderError::malformed("not an IPv6 address"))?;
-        (HostPart::V6(ip), rest)
-    } else {
-        host_name(text)?
-    };
-    let rest = scan::trim(rest);
-    if rest.is_empty() {
-        return Ok((host, None));
+/// Reads a host.
+#[inline]
+pub fn read<'a>(cursor: &mut Cursor<'a>) -> Result<HostPart<'a>, Bad> {
+    if !cursor.eat(b'[') {
+        return read_name(cursor);
     }
-    let port = rest
-        .strip_prefix(':')
-        .ok_or(HeaderError::malformed("a character that no host holds"))?;
-    match u16::try_from(scan::number(scan::trim(port))?) {
-        Ok(port) if port != 0 => Ok((host, Some(port))),
-        _ => Err(HeaderError::malformed("a port out of range")),
+    let address = cursor
+        .until(b']')
+        .ok_or(Bad("a bracket of an address that is not closed"))?;
+    parsed(address).map(HostPart::V6).ok_or(Bad("not an IPv6 address"))
+}
+
+/// Reads the port behind a colon.
+#[inline]
+pub fn read_port(cursor: &mut Cursor<'_>) -> Result<u16, Bad> {
+    let digits = cursor.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match u16::try_from(scan::number(cursor.take(digits))?) {
+        Ok(port) if port != 0 => Ok(port),
+        _ => Err(Bad("a port out of range")),
     }
 }
 
-/// Reads a name or an IPv4 address, and gives what stands behind it.
-fn host_name(text: &str) -> Result<(HostPart<'_>, &str), HeaderError> {
-    let bad = HeaderError::malformed("not a host name");
-    let bytes = text.as_bytes();
-    // The first byte of the last label that is not empty, and whether an empty one was passed.
-    let (mut top, mut end, mut empty) = (0, 0, false);
-    let mut label = true;
-    while let Some(&byte) = bytes.get(end).filter(|&&byte| scan::is(byte, class::HOST)) {
+/// Reads a name or an IPv4 address.
+#[inline]
+fn read_name<'a>(cursor: &mut Cursor<'a>) -> Result<HostPart<'a>, Bad> {
+    let bytes = cursor.rest();
+    // Where the last label begins and the one before it, and whether an empty one was passed.
+    let (mut label, mut previous, mut empty) = (0, 0, false);
+    let mut end = bytes.len();
+    for (at, &byte) in bytes.iter().enumerate() {
         if byte == b'.' {
-            empty |= label;
-            label = true;
-        } else if label {
-            top = byte;
-            label = false;
+            empty |= at == label;
+            previous = label;
+            label = at + 1;
+        } else if !scan::is(byte, class::HOST) {
+            end = at;
+            break;
         }
-        end += 1;
     }
-    let (name, rest) = text.split_at(end);
-    if empty || end == 0 || end > MAX_NAME {
-        return Err(bad);
-    }
-    // The last label of a name begins with a letter; anything else must be an address.
-    if top.is_ascii_alphabetic() {
-        Ok((HostPart::Name(name), rest))
-    } else {
-        name.parse().map(|ip| (HostPart::V4(ip), rest)).map_err(|_| bad)
+    let name = cursor.take(end);
+    // A name may end with a dot, and then its last label is the one before.
+    let top = name.get(if label == end { previous } else { label });
+    match top {
+        Some(top) if !empty && end <= MAX_NAME => {
+            // The last label of a name begins with a letter; anything else must be an address.
+            if top.is_ascii_alphabetic() {
+                return Ok(HostPart::Name(name));
+            }
+            parsed(name).map(HostPart::V4).ok_or(Bad(NO_NAME))
+        }
+        _ => Err(Bad(NO_NAME)),
     }
 }
 
+fn parsed<T: FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+const NO_NAME: &str = "not a host name";
 /// The longest host name, in bytes (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 255;
 
@@ -211,9 +221,10 @@ mod tests {
 
     #[test]
     fn ports_do_not_wrap() {
-        assert!(matches!(split_host_port("a:65535"), Ok((_, Some(65535)))));
-        for text in ["a:", "a:0", "a:65536", "a:-1", "a:+1", "a:5060x", "a:4294972356"] {
-            assert!(split_host_port(text).is_err(), "{text}");
+        let port = |text: &str| read_port(&mut Cursor::new(text.as_bytes()));
+        assert_eq!(port("65535"), Ok(65535));
+        for text in ["", "0", "65536", "-1", "+1", "4294972356", "18446744073709556676"] {
+            assert!(port(text).is_err(), "{text}");
         }
     }
 }

@@ -64,7 +64,12 @@ impl Method {
         }
     }
 
-    pub(super) fn known(text: &[u8]) -> Option<Self> {
+    /// A method, known or not; none if the text is no token.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        Self::known(text).or_else(|| Some(Self::Other(Token::new(std::str::from_utf8(text).ok()?)?)))
+    }
+
+    fn known(text: &[u8]) -> Option<Self> {
         Some(match text {
             b"ACK" => Self::Ack,
             b"BYE" => Self::Bye,
@@ -89,10 +94,7 @@ impl FromStr for Method {
     type Err = HeaderError;
 
     fn from_str(text: &str) -> Result<Self, HeaderError> {
-        match Self::known(text.as_bytes()) {
-            Some(known) => Ok(known),
-            None => Ok(Self::Other(text.parse()?)),
-        }
+        Self::read(text.as_bytes()).ok_or(HeaderError::malformed("not a token"))
     }
 }
 

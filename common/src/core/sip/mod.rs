@@ -18,6 +18,7 @@
 //! - The forms of RFC 2543 that RFC 3261 no longer knows, besides a `Via` without branch and a `From` without tag.
 //! - Decisions about content: unknown schemes, methods and extensions are kept, and judged by the layers above.
 
+mod cursor;
 pub mod digest;
 pub mod frame;
 mod headers;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::headers::HeaderError;
-use super::scan::{self, class};
+use super::cursor::Cursor;
+use super::scan::{self, Bad, class};
 use super::text::Text;
 
 /// An ordered list of `;name` and `;name=value`. Names compare without regard to case.
@@ -26,7 +26,9 @@ impl Params {
     /// The value as it stands, quotes included; `Some(None)` for a parameter without value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Option<&str>> {
-        find(&self.0, name)
+        self.iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// The value without the quotes around it; none if the parameter is absent or has no value.
@@ -122,7 +124,7 @@ impl Params {
         &self.0
     }
 
-    /// For a text that [`check_header`] or [`check_uri`] has passed.
+    /// For a text that [`check_header`], [`read_header`] or [`read_uri`] has passed.
     pub(super) fn checked(text: Text) -> Self {
         Self(text)
     }
@@ -140,45 +142,63 @@ impl fmt::Debug for Params {
     }
 }
 
-/// The value of a parameter in a text of parameters; see [`Params::get`].
-pub fn find<'a>(text: &'a str, name: &str) -> Option<Option<&'a str>> {
-    pieces(text)
-        .filter_map(Result::ok)
-        .find(|(found, _)| found.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value)
-}
-
 /// Checks header parameters: `*(SEMI generic-param)` of RFC 3261 §25.1.
-pub fn check_header(text: &str) -> Result<(), HeaderError> {
-    for piece in pieces(text) {
-        let (name, value) = piece?;
-        if !is_name(name) {
-            return Err(HeaderError::malformed("a parameter name that is no token"));
-        }
-        match value {
-            Some(value) if value.starts_with('"') && scan::quoted_end(value)? == value.len() => {}
-            Some(value) if !value.is_empty() && scan::all(value, class::VALUE) => {}
-            Some(_) => {
-                return Err(HeaderError::malformed("a parameter value with forbidden characters"));
-            }
-            None => {}
-        }
-    }
-    Ok(())
+pub fn check_header(text: &str) -> Result<(), Bad> {
+    let mut cursor = Cursor::new(text.as_bytes());
+    read_header(&mut cursor, |_, _| ())?;
+    cursor.end(NO_PARAMETER)
 }
 
-/// Checks URI parameters: `uri-parameters` of RFC 3261 §25.1, without blanks and quotes.
-pub fn check_uri(text: &str) -> Result<(), HeaderError> {
-    for piece in text.strip_prefix(';').into_iter().flat_map(|rest| rest.split(';')) {
-        let (name, value) = piece
-            .split_once('=')
-            .map_or((piece, None), |(name, value)| (name, Some(value)));
-        let sound = |text: &str| !text.is_empty() && scan::all_escaped(text, class::PARAM, &[]);
-        if !sound(name) || !value.is_none_or(sound) {
-            return Err(HeaderError::malformed("a URI parameter with forbidden characters"));
+/// Reads header parameters as far as there are any, and shows name and value of each to `each`. Gives their text; the
+/// blanks around them are read as well.
+#[inline]
+pub fn read_header<'a>(
+    cursor: &mut Cursor<'a>,
+    mut each: impl FnMut(&'a [u8], Option<&'a [u8]>),
+) -> Result<&'a [u8], Bad> {
+    let begin = cursor.rest();
+    let mut text = &begin[..0];
+    loop {
+        cursor.blanks();
+        if !cursor.eat(b';') {
+            return Ok(text);
+        }
+        cursor.blanks();
+        let name = cursor.run(NAME);
+        if name.is_empty() {
+            return Err(Bad("a parameter name that is no token"));
+        }
+        text = cursor.since(begin);
+        cursor.blanks();
+        let mut value = None;
+        if cursor.eat(b'=') {
+            cursor.blanks();
+            value = Some(match cursor.peek() {
+                Some(b'"') => cursor.quoted()?,
+                _ => cursor.run(class::VALUE),
+            });
+            if value.is_some_and(<[u8]>::is_empty) {
+                return Err(Bad("a parameter value with forbidden characters"));
+            }
+            text = cursor.since(begin);
+        }
+        each(name, value);
+    }
+}
+
+/// Reads URI parameters as far as there are any: `uri-parameters` of RFC 3261 §25.1, without blanks and quotes. Gives
+/// their text.
+#[inline]
+pub fn read_uri<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Bad> {
+    let begin = cursor.rest();
+    while cursor.eat(b';') {
+        let sound =
+            !cursor.escaped(class::PARAM).is_empty() && (!cursor.eat(b'=') || !cursor.escaped(class::PARAM).is_empty());
+        if !sound {
+            return Err(Bad("a URI parameter with forbidden characters"));
         }
     }
-    Ok(())
+    Ok(cursor.since(begin))
 }
 
 /// Cuts a text that is empty or begins with a semicolon.
@@ -191,7 +211,7 @@ struct Pieces<'a> {
 }
 
 impl<'a> Iterator for Pieces<'a> {
-    type Item = Result<(&'a str, Option<&'a str>), HeaderError>;
+    type Item = Result<(&'a str, Option<&'a str>), Bad>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -199,7 +219,7 @@ impl<'a> Iterator for Pieces<'a> {
         }
         let Some(rest) = self.rest.strip_prefix(';') else {
             self.rest = "";
-            return Some(Err(HeaderError::malformed("text where a parameter should begin")));
+            return Some(Err(Bad(NO_PARAMETER)));
         };
         let mut equals = None;
         let mut at = 0;
@@ -229,9 +249,8 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// `pname` of a URI knows more characters than `token`; both stand in names that we set.
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && scan::all(name, class::TOKEN | class::PARAM)
+    !name.is_empty() && scan::all(name, NAME)
 }
 
 fn write_one(text: &mut String, name: &str, value: Option<&str>) {
@@ -247,6 +266,10 @@ fn write_one(text: &mut String, name: &str, value: Option<&str>) {
         }
     }
 }
+
+/// `pname` of a URI knows more characters than `token`; both stand in names that we set.
+const NAME: u16 = class::TOKEN | class::PARAM;
+const NO_PARAMETER: &str = "text where a parameter should begin";
 
 #[cfg(test)]
 mod tests {
@@ -282,6 +305,10 @@ mod tests {
 
     #[test]
     fn what_is_no_parameter_is_refused() {
+        let uri = |text: &str| {
+            let mut cursor = Cursor::new(text.as_bytes());
+            read_uri(&mut cursor).and_then(|_| cursor.end(NO_PARAMETER))
+        };
         for text in [
             ";",
             ";;a",
@@ -297,8 +324,8 @@ mod tests {
             assert!(check_header(text).is_err(), "{text}");
         }
         for text in [";", ";a;;b", ";a=", ";a b", ";a=\"b\"", ";a=%4", ";a=b=c"] {
-            assert!(check_uri(text).is_err(), "{text}");
+            assert!(uri(text).is_err(), "{text}");
         }
-        check_uri(";a=%40;+b=[::1];transport=tcp").unwrap();
+        uri(";a=%40;+b=[::1];transport=tcp").unwrap();
     }
 }

@@ -7,13 +7,12 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::headers::{HeaderError, Headers, Why};
+use super::headers::Headers;
 use super::message::{Message, Request, Response};
 use super::method::Method;
 use super::name::{HeaderName, Known};
-use super::scan;
+use super::scan::{self, Bad};
 use super::status::Status;
-use super::text::Token;
 use super::typed;
 use super::uri::Uri;
 use super::value::Value;
@@ -273,7 +272,7 @@ impl<'a> Reader<'a> {
     fn first_word(&self) -> Option<Method> {
         let line = &self.bytes[skip_line_ends(self.bytes)..];
         let end = line.iter().position(|&b| b == b' ')?;
-        method(&line[..end])
+        Method::read(&line[..end])
     }
 
     /// The next line without its end; none, with a fault, if there is none.
@@ -320,7 +319,7 @@ impl<'a> Reader<'a> {
                 &line[..first],
                 &line[first + 1..last],
                 &line[last + 1..],
-                method(&line[..first])?,
+                Method::read(&line[..first])?,
             ))
         };
         let Some((first, uri, version, method)) = read() else {
@@ -463,44 +462,34 @@ impl<'a> Reader<'a> {
 
     /// Checks a header that everybody reads, and remembers that it was there.
     fn notice(&mut self, known: Option<Known>, value: &[u8], place: usize) {
+        let seen = &mut self.seen;
         let (repeated, checked) = match known {
             Some(Known::Via) => {
-                self.seen.via = true;
-                (false, with_text(value, typed::via::check_list))
+                seen.via = true;
+                (false, typed::via::check_list(value))
             }
-            Some(Known::From) => (replace(&mut self.seen.from), with_text(value, typed::name_addr::check)),
-            Some(Known::To) => (replace(&mut self.seen.to), with_text(value, typed::name_addr::check)),
-            Some(Known::Contact) => (false, with_text(value, typed::name_addr::check_contacts)),
-            Some(Known::CallId) => (replace(&mut self.seen.call_id), with_text(value, typed::call_id::check)),
+            Some(Known::From) => (replace(&mut seen.from), typed::name_addr::check(value)),
+            Some(Known::To) => (replace(&mut seen.to), typed::name_addr::check(value)),
+            Some(Known::Contact) => (false, typed::name_addr::check_contacts(value)),
+            Some(Known::CallId) => (replace(&mut seen.call_id), typed::call_id::check(value)),
             Some(Known::Cseq) => {
-                let read = with_text(value, typed::cseq::split);
-                self.seen.cseq = read.as_ref().ok().map(|(_, method)| method.clone());
-                (replace(&mut self.seen.has_cseq), read.map(|_| ()))
+                let (method, checked) = apart(typed::cseq::split(value).map(|(_, method)| method));
+                seen.cseq = method;
+                (replace(&mut seen.has_cseq), checked)
             }
-            Some(Known::MaxForwards) => (
-                replace(&mut self.seen.max_forwards),
-                with_text(value, |text| typed::number::small(text).map(|_| ())),
-            ),
-            Some(Known::Expires) => (
-                replace(&mut self.seen.expires),
-                with_text(value, |text| scan::number(text).map(|_| ())),
-            ),
+            Some(Known::MaxForwards) => (replace(&mut seen.max_forwards), typed::number::small(value).map(|_| ())),
+            Some(Known::Expires) => (replace(&mut seen.expires), scan::number(value).map(|_| ())),
             Some(Known::ContentLength) => {
-                let read = with_text(value, scan::number);
-                self.seen.content_length = read.as_ref().ok().and_then(|n| usize::try_from(*n).ok());
-                (replace(&mut self.seen.has_content_length), read.map(|_| ()))
+                let (length, checked) = apart(scan::number(value));
+                seen.content_length = length.and_then(|length| usize::try_from(length).ok());
+                (replace(&mut seen.has_content_length), checked)
             }
             _ => return,
         };
-        let name = || HeaderName::of(known, &[]);
         if repeated {
-            self.fault(FaultKind::Repeated(name()), place);
-        } else if let Err(HeaderError {
-            why: Why::Malformed(what),
-            ..
-        }) = checked
-        {
-            self.fault(FaultKind::Malformed(name(), what), place);
+            self.fault(FaultKind::Repeated(HeaderName::of(known, &[])), place);
+        } else if let Err(Bad(what)) = checked {
+            self.fault(FaultKind::Malformed(HeaderName::of(known, &[]), what), place);
         }
     }
 
@@ -533,11 +522,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A method, known or not.
-fn method(word: &[u8]) -> Option<Method> {
-    Method::known(word).or_else(|| Some(Method::Other(Token::new(std::str::from_utf8(word).ok()?)?)))
-}
-
 /// No request begins so: the slash is in no token.
 fn is_status_line(line: &[u8]) -> bool {
     line.get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"SIP/"))
@@ -558,11 +542,11 @@ fn trimmed(source: &[u8], from: usize, to: usize) -> (usize, usize) {
     (from + first, from + last + 1)
 }
 
-/// Old equipment writes names in other character sets than UTF-8; that alone is no fault.
-fn with_text<T>(value: &[u8], read: impl FnOnce(&str) -> Result<T, HeaderError>) -> Result<T, HeaderError> {
-    match std::str::from_utf8(value) {
-        Ok(text) => read(text),
-        Err(_) => read(&String::from_utf8_lossy(value)),
+/// What was read, and whether it could be.
+fn apart<T>(read: Result<T, Bad>) -> (Option<T>, Result<(), Bad>) {
+    match read {
+        Ok(read) => (Some(read), Ok(())),
+        Err(bad) => (None, Err(bad)),
     }
 }
 

@@ -5,34 +5,56 @@ use super::headers::HeaderError;
 /// What a byte may be part of: one bit for each place.
 pub mod class {
     /// `token` of RFC 3261 §25.1.
-    pub const TOKEN: u8 = 1;
+    pub const TOKEN: u16 = 1;
     /// What a URI's user part holds without escape.
-    pub const USER: u8 = 2;
+    pub const USER: u16 = 2;
     /// What a URI's password holds without escape.
-    pub const PASSWORD: u8 = 4;
+    pub const PASSWORD: u16 = 4;
     /// What a URI parameter holds without escape.
-    pub const PARAM: u8 = 8;
-    /// What a URI's header part holds without escape.
-    pub const HEADER: u8 = 16;
+    pub const PARAM: u16 = 8;
+    /// What a URI's header part holds without escape, the marks between its headers included.
+    pub const HEADER: u16 = 16;
     /// What a URI of any scheme may hold.
-    pub const VISIBLE: u8 = 32;
+    pub const VISIBLE: u16 = 32;
     /// What a host name holds. The underscore is no part of RFC 3261's host names, but of names that people give to
     /// machines.
-    pub const HOST: u8 = 64;
+    pub const HOST: u16 = 64;
     /// What the value of a header parameter holds without quotes: tokens, addresses, and what real phones write.
-    pub const VALUE: u8 = 128;
+    pub const VALUE: u16 = 128;
+    /// What a name before an address holds without quotes: tokens and blanks, and other letters than ASCII's, which are
+    /// common and harmless.
+    pub const DISPLAY: u16 = 256;
+    /// What a word holds, read generously: anything but blanks and control characters.
+    pub const WORD: u16 = 512;
+}
+
+/// What a text should not have been. The readers below pass it on at the price of a pointer; it becomes a
+/// [`HeaderError`] where it leaves them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bad(pub &'static str);
+
+impl From<Bad> for HeaderError {
+    fn from(Bad(what): Bad) -> Self {
+        Self::malformed(what)
+    }
 }
 
 /// Whether the byte may stand in one of the places.
 #[inline]
-pub fn is(byte: u8, classes: u8) -> bool {
+pub fn is(byte: u8, classes: u16) -> bool {
     CLASSES[usize::from(byte)] & classes != 0
 }
 
 /// Whether every byte may stand in one of the places.
 #[inline]
-pub fn all(text: &str, classes: u8) -> bool {
-    text.bytes().all(|byte| is(byte, classes))
+pub fn all(text: impl AsRef<[u8]>, classes: u16) -> bool {
+    text.as_ref().iter().all(|&byte| is(byte, classes))
+}
+
+/// How many bytes from the beginning on may stand in one of the places.
+#[inline]
+pub fn run(text: &[u8], classes: u16) -> usize {
+    text.iter().position(|&byte| !is(byte, classes)).unwrap_or(text.len())
 }
 
 /// `token` of RFC 3261 §25.1.
@@ -48,7 +70,7 @@ pub fn all_token(text: &[u8]) -> bool {
 
 /// Whether every byte may stand in one of the places, is one of `extra`, or belongs to an escape.
 #[inline]
-pub fn all_escaped(text: &str, classes: u8, extra: &[u8]) -> bool {
+pub fn all_escaped(text: &str, classes: u16, extra: &[u8]) -> bool {
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -81,22 +103,18 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// Cuts at the first `mark`, which is ASCII, and leaves it out.
+/// Without blanks at both ends.
 #[inline]
-pub fn cut(text: &str, mark: u8) -> Option<(&str, &str)> {
-    let at = memchr::memchr(mark, text.as_bytes())?;
-    Some((&text[..at], &text[at + 1..]))
-}
-
-/// Cuts before the first `mark`, which is ASCII; without one, everything stands before it.
-#[inline]
-pub fn cut_before(text: &str, mark: u8) -> (&str, &str) {
-    text.split_at(memchr::memchr(mark, text.as_bytes()).unwrap_or(text.len()))
+pub fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Where a quoted string that begins at `text` ends, behind its closing mark.
-pub fn quoted_end(text: &str) -> Result<usize, HeaderError> {
-    let bytes = text.as_bytes();
+pub fn quoted_end(text: impl AsRef<[u8]>) -> Result<usize, Bad> {
+    let bytes = text.as_ref();
     let mut at = 1;
     while let Some(hit) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         match bytes[at + hit] {
@@ -104,12 +122,12 @@ pub fn quoted_end(text: &str) -> Result<usize, HeaderError> {
             _ => at += hit + 2,
         }
     }
-    Err(HeaderError::malformed("a quoted string that does not end"))
+    Err(Bad("a quoted string that does not end"))
 }
 
 /// Finds the first comma outside quoted strings and angle brackets.
-pub fn find_comma(text: &str) -> Result<Option<usize>, HeaderError> {
-    let bytes = text.as_bytes();
+pub fn find_comma(text: impl AsRef<[u8]>) -> Result<Option<usize>, Bad> {
+    let bytes = text.as_ref();
     if memchr::memchr(b',', bytes).is_none() && memchr::memchr2(b'"', b'<', bytes).is_none() {
         return Ok(None);
     }
@@ -117,10 +135,10 @@ pub fn find_comma(text: &str) -> Result<Option<usize>, HeaderError> {
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b',' => return Ok(Some(at)),
-            b'"' => at += quoted_end(&text[at..])?,
+            b'"' => at += quoted_end(&bytes[at..])?,
             b'<' => {
                 let Some(close) = memchr::memchr(b'>', &bytes[at..]) else {
-                    return Err(HeaderError::malformed("an angle bracket that is not closed"));
+                    return Err(Bad("an angle bracket that is not closed"));
                 };
                 at += close + 1;
             }
@@ -151,7 +169,7 @@ impl<'a> Iterator for Commas<'a> {
                 &rest[..at]
             }
             Ok(None) => rest,
-            Err(error) => return Some(Err(error)),
+            Err(bad) => return Some(Err(bad.into())),
         };
         let value = trim(value);
         if value.is_empty() {
@@ -190,17 +208,25 @@ pub fn quote(plain: &str, out: &mut String) {
 }
 
 /// A number in digits alone, without sign, that fits.
-pub fn number(text: &str) -> Result<u32, HeaderError> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(HeaderError::malformed("not a number"));
+#[inline]
+pub fn number(text: impl AsRef<[u8]>) -> Result<u32, Bad> {
+    let digits = text.as_ref();
+    let mut number = 0_u64;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(Bad("not a number"));
+        }
+        number = number.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
     }
-    text.parse()
-        .map_err(|_| HeaderError::malformed("a number out of range"))
+    if digits.is_empty() {
+        return Err(Bad("not a number"));
+    }
+    u32::try_from(number).map_err(|_| Bad("a number out of range"))
 }
 
-const CLASSES: [u8; 256] = classes();
+static CLASSES: [u16; 256] = classes();
 
-const fn classes() -> [u8; 256] {
+const fn classes() -> [u16; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -208,7 +234,7 @@ const fn classes() -> [u8; 256] {
         let b = byte as u8;
         let alphanumeric = b.is_ascii_alphanumeric();
         let unreserved = alphanumeric || matches!(b, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')');
-        let mut bits = 0;
+        let mut bits = 0_u16;
         if alphanumeric || matches!(b, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~') {
             bits |= class::TOKEN;
         }
@@ -222,7 +248,7 @@ const fn classes() -> [u8; 256] {
         if unreserved || matches!(b, b'[' | b']' | b'/' | b':' | b'&' | b'+' | b'$') {
             bits |= class::PARAM;
         }
-        if unreserved || matches!(b, b'[' | b']' | b'/' | b'?' | b':' | b'+' | b'$') {
+        if unreserved || matches!(b, b'[' | b']' | b'/' | b'?' | b':' | b'+' | b'$' | b'&' | b'=') {
             bits |= class::HEADER;
         }
         if b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') {
@@ -233,6 +259,12 @@ const fn classes() -> [u8; 256] {
         }
         if bits & class::TOKEN != 0 || bits & class::VISIBLE != 0 && !matches!(b, b',' | b';') {
             bits |= class::VALUE;
+        }
+        if bits & class::TOKEN != 0 || !b.is_ascii() || matches!(b, b' ' | b'\t') {
+            bits |= class::DISPLAY;
+        }
+        if b.is_ascii_graphic() {
+            bits |= class::WORD;
         }
         table[byte] = bits;
         byte += 1;

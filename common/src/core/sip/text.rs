@@ -51,8 +51,9 @@ impl Text {
         }
     }
 
-    /// Shares `part`, which was cut from this text. A part of something else is copied.
-    pub(super) fn cut(&self, part: &str) -> Self {
+    /// Shares `part`, which was cut from this text between two characters. A part of something else is copied.
+    pub(super) fn cut(&self, part: impl AsRef<[u8]>) -> Self {
+        let part = part.as_ref();
         if part.is_empty() {
             return Self::EMPTY;
         }
@@ -68,11 +69,15 @@ impl Text {
                         start,
                         end,
                     }),
-                    _ => Self::from(part),
+                    _ => Self::copied(part),
                 }
             }
-            _ => Self::from(part),
+            _ => Self::copied(part),
         }
+    }
+
+    fn copied(part: &[u8]) -> Self {
+        Self::from(&*String::from_utf8_lossy(part))
     }
 }
 

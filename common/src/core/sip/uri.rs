@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::cursor::Cursor;
 use super::headers::HeaderError;
 use super::host::{self, Host, HostPart};
 use super::params::{self, Params};
-use super::scan::{self, class};
+use super::scan::{self, Bad, class};
 use super::text::Text;
 
 /// Who or what is meant. Schemes that we do not know are kept as they are; whether one will do is decided above.
@@ -88,8 +89,8 @@ impl Uri {
     }
 
     /// Reads a whole text; `source` shares its bytes with the parts.
-    fn of(source: &Text) -> Result<Self, HeaderError> {
-        Ok(match split(source)? {
+    fn of(source: &Text) -> Result<Self, Bad> {
+        Ok(match split(source.as_bytes())? {
             Parts::Sip(parts) => Self::Sip(SipUri {
                 secure: parts.secure,
                 user: parts.user.map(|user| source.cut(user)),
@@ -108,12 +109,12 @@ impl Uri {
     }
 
     /// Reads a part of a text that its siblings share.
-    pub(super) fn cut(source: &Text, part: &str) -> Result<Self, HeaderError> {
+    pub(super) fn cut(source: &Text, part: &[u8]) -> Result<Self, Bad> {
         Self::of(&source.cut(part))
     }
 
     /// Whether the text is a URI, without making one.
-    pub(super) fn check(text: &str) -> Result<(), HeaderError> {
+    pub(super) fn check(text: &[u8]) -> Result<(), Bad> {
         split(text).map(|_| ())
     }
 
@@ -208,7 +209,7 @@ impl SipUri {
         write_escaped(out, self.params.as_str(), class::PARAM, b";=")?;
         if let Some(headers) = &self.headers {
             out.write_char('?')?;
-            write_escaped(out, headers, class::HEADER, b"&=")?;
+            write_escaped(out, headers, class::HEADER, &[])?;
         }
         Ok(())
     }
@@ -220,7 +221,7 @@ impl TelUri {
     /// # Errors
     /// The text holds other characters, or none.
     pub fn new(number: &str) -> Result<Self, HeaderError> {
-        if !is_number(number) {
+        if !is_number(number.as_bytes()) {
             return Err(HeaderError::malformed("not a telephone number"));
         }
         Ok(Self {
@@ -278,7 +279,7 @@ impl FromStr for Uri {
     type Err = HeaderError;
 
     fn from_str(text: &str) -> Result<Self, HeaderError> {
-        Self::of(&Text::from(text))
+        Ok(Self::of(&Text::from(text))?)
     }
 }
 
@@ -350,81 +351,46 @@ impl fmt::Debug for OtherUri {
 /// A URI whose parts still lie in its text.
 enum Parts<'a> {
     Sip(SipParts<'a>),
-    Tel { number: &'a str, params: &'a str },
+    Tel { number: &'a [u8], params: &'a [u8] },
     Other,
 }
 
 struct SipParts<'a> {
     secure: bool,
-    user: Option<&'a str>,
-    password: Option<&'a str>,
+    user: Option<&'a [u8]>,
+    password: Option<&'a [u8]>,
     host: HostPart<'a>,
     port: Option<u16>,
-    params: &'a str,
-    headers: Option<&'a str>,
+    params: &'a [u8],
+    headers: Option<&'a [u8]>,
 }
 
-fn split(text: &str) -> Result<Parts<'_>, HeaderError> {
-    let colon = text
-        .bytes()
-        .position(|b| b == b':')
-        .ok_or(HeaderError::malformed("a URI without scheme"))?;
-    let (scheme, rest) = (&text[..colon], &text[colon + 1..]);
-    if scheme.eq_ignore_ascii_case("sip") {
-        return split_sip(false, rest).map(Parts::Sip);
+#[inline]
+fn split(text: &[u8]) -> Result<Parts<'_>, Bad> {
+    match text {
+        [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => split_sip(false, rest).map(Parts::Sip),
+        [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => split_sip(true, rest).map(Parts::Sip),
+        [b't' | b'T', b'e' | b'E', b'l' | b'L', b':', rest @ ..] => split_tel(rest),
+        _ => split_other(text),
     }
-    if scheme.eq_ignore_ascii_case("sips") {
-        return split_sip(true, rest).map(Parts::Sip);
-    }
-    if scheme.eq_ignore_ascii_case("tel") {
-        let (number, params) = scan::cut_before(rest, b';');
-        if !is_number(number) {
-            return Err(HeaderError::malformed("not a telephone number"));
-        }
-        params::check_uri(params)?;
-        return Ok(Parts::Tel { number, params });
-    }
-    let is_scheme = scheme.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    if is_scheme && !rest.is_empty() && scan::all(rest, class::VISIBLE) {
-        Ok(Parts::Other)
+}
+
+/// `[user[:password]@]host[:port][;params][?headers]`
+fn split_sip(secure: bool, text: &[u8]) -> Result<SipParts<'_>, Bad> {
+    let mut cursor = Cursor::new(text);
+    let (user, password) = user_info(&mut cursor);
+    let host = host::read(&mut cursor)?;
+    let port = if cursor.eat(b':') {
+        Some(host::read_port(&mut cursor)?)
     } else {
-        Err(HeaderError::malformed("not a URI"))
-    }
-}
-
-fn split_sip(secure: bool, rest: &str) -> Result<SipParts<'_>, HeaderError> {
-    let (user, password, rest) = match scan::cut(rest, b'@') {
-        Some((info, rest)) => {
-            let (user, password) = match scan::cut(info, b':') {
-                Some((user, password)) => (user, Some(password)),
-                None => (info, None),
-            };
-            if user.is_empty()
-                || !scan::all_escaped(user, class::USER, &[])
-                || !password.is_none_or(|password| scan::all_escaped(password, class::PASSWORD, &[]))
-            {
-                return Err(HeaderError::malformed("not a user part"));
-            }
-            (Some(user), password, rest)
-        }
-        None => (None, None, rest),
+        None
     };
-    let (rest, headers) = match scan::cut(rest, b'?') {
-        Some((rest, headers)) => (rest, Some(headers)),
-        None => (rest, None),
-    };
-    if headers.is_some_and(|h| h.is_empty() || !scan::all_escaped(h, class::HEADER, b"&=")) {
-        return Err(HeaderError::malformed("not a header part"));
+    let params = params::read_uri(&mut cursor)?;
+    let headers = cursor.eat(b'?').then(|| cursor.escaped(class::HEADER));
+    if headers.is_some_and(<[u8]>::is_empty) {
+        return Err(Bad("not a header part"));
     }
-    let (place, params) = scan::cut_before(rest, b';');
-    if place.bytes().any(|b| b == b' ' || b == b'\t') {
-        return Err(HeaderError::malformed("a blank in a URI"));
-    }
-    let (host, port) = host::split_host_port(place)?;
-    params::check_uri(params)?;
+    cursor.end("a URI with forbidden characters")?;
     Ok(SipParts {
         secure,
         user,
@@ -436,11 +402,50 @@ fn split_sip(secure: bool, rest: &str) -> Result<SipParts<'_>, HeaderError> {
     })
 }
 
+/// Reads user and password. Without an `@` behind them there are none, and what was taken for them is left to be read
+/// as a host; an `@` further on will not pass there.
+#[inline]
+fn user_info<'a>(cursor: &mut Cursor<'a>) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+    let mut ahead = Cursor::new(cursor.rest());
+    let user = ahead.escaped(class::USER);
+    let password = ahead.eat(b':').then(|| ahead.escaped(class::PASSWORD));
+    if user.is_empty() || !ahead.eat(b'@') {
+        return (None, None);
+    }
+    *cursor = ahead;
+    (Some(user), password)
+}
+
+fn split_tel(text: &[u8]) -> Result<Parts<'_>, Bad> {
+    let mut cursor = Cursor::new(text);
+    let number = cursor.take(memchr::memchr(b';', text).unwrap_or(text.len()));
+    if !is_number(number) {
+        return Err(Bad("not a telephone number"));
+    }
+    let params = params::read_uri(&mut cursor)?;
+    cursor.end("a URI parameter with forbidden characters")?;
+    Ok(Parts::Tel { number, params })
+}
+
+fn split_other(text: &[u8]) -> Result<Parts<'_>, Bad> {
+    let mut cursor = Cursor::new(text);
+    let scheme = cursor.until(b':').ok_or(Bad("a URI without scheme"))?;
+    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if is_scheme && !cursor.rest().is_empty() && scan::all(cursor.rest(), class::VISIBLE) {
+        Ok(Parts::Other)
+    } else {
+        Err(Bad("not a URI"))
+    }
+}
+
 /// `phonedigit`, `phonedigit-hex` and `+` of RFC 3966 §3.
-fn is_number(text: &str) -> bool {
-    let rest = text.strip_prefix('+').unwrap_or(text);
+fn is_number(text: &[u8]) -> bool {
+    let rest = text.strip_prefix(b"+").unwrap_or(text);
     let mut digits = 0;
-    for byte in rest.bytes() {
+    for &byte in rest {
         match byte {
             b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' | b'*' | b'#' => digits += 1,
             b'-' | b'.' | b'(' | b')' => {}
@@ -516,7 +521,7 @@ fn same_headers(a: Option<&str>, b: Option<&str>) -> bool {
 }
 
 /// Writes what may stand there, and escapes the rest. Escapes that are there already stay.
-fn write_escaped<W: fmt::Write>(out: &mut W, text: &str, classes: u8, extra: &[u8]) -> fmt::Result {
+fn write_escaped<W: fmt::Write>(out: &mut W, text: &str, classes: u16, extra: &[u8]) -> fmt::Result {
     if scan::all_escaped(text, classes, extra) {
         return out.write_str(text);
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::headers::HeaderError;
+use super::scan;
 
 /// The value of one header line, or a reason phrase. It cannot hold CR, LF or NUL.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
@@ -21,7 +22,7 @@ impl Value {
         if bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
             return Err(HeaderError::malformed("CR, LF or NUL in a value"));
         }
-        let trimmed = trim(&bytes);
+        let trimmed = scan::trim_bytes(&bytes);
         Ok(if trimmed.len() == bytes.len() {
             Self(bytes)
         } else {
@@ -48,7 +49,7 @@ impl Value {
             }
         }
         let bytes = Bytes::from(bytes);
-        let trimmed = bytes.slice_ref(trim(&bytes));
+        let trimmed = bytes.slice_ref(scan::trim_bytes(&bytes));
         Self(trimmed)
     }
 
@@ -162,15 +163,6 @@ impl PartialEq<&str> for ValueRef<'_> {
     fn eq(&self, other: &&str) -> bool {
         self.bytes == other.as_bytes()
     }
-}
-
-fn trim(bytes: &[u8]) -> &[u8] {
-    let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let Some(start) = bytes.iter().position(|b| !is_blank(b)) else {
-        return &bytes[..0];
-    };
-    let end = bytes.iter().rposition(|b| !is_blank(b)).unwrap_or(start);
-    &bytes[start..=end]
 }
 
 #[cfg(test)]

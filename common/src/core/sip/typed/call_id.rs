@@ -2,6 +2,7 @@
 
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::name::HeaderName;
+use crate::core::sip::scan::{self, Bad, class};
 use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
 
@@ -28,7 +29,7 @@ impl TypedHeader for CallId {
     const FORM: Form = Form::Single;
 
     fn parse(text: &str) -> Result<Self, HeaderError> {
-        check(text)?;
+        check(text.as_bytes())?;
         Ok(Self(Text::from(text)))
     }
 
@@ -38,10 +39,10 @@ impl TypedHeader for CallId {
 }
 
 /// `word [ "@" word ]`, read generously: one word without blanks and control characters.
-pub fn check(text: &str) -> Result<(), HeaderError> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) {
+pub fn check(text: &[u8]) -> Result<(), Bad> {
+    if !text.is_empty() && scan::all(text, class::WORD) {
         Ok(())
     } else {
-        Err(HeaderError::malformed("not one word"))
+        Err(Bad("not one word"))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::method::Method;
 use crate::core::sip::name::HeaderName;
-use crate::core::sip::scan;
+use crate::core::sip::scan::{self, Bad};
 use crate::core::sip::typed::{Form, TypedHeader};
 
 /// The place of a request in its dialog, and its method once more.
@@ -30,7 +30,8 @@ impl TypedHeader for CSeq {
     const FORM: Form = Form::Single;
 
     fn parse(text: &str) -> Result<Self, HeaderError> {
-        split(text).map(|(seq, method)| Self { seq, method })
+        let (seq, method) = split(text.as_bytes())?;
+        Ok(Self { seq, method })
     }
 
     fn write(&self, out: &mut String) {
@@ -88,15 +89,18 @@ impl TypedHeader for RAck {
 }
 
 /// Number and method of a `CSeq`.
-pub fn split(text: &str) -> Result<(u32, Method), HeaderError> {
-    let (seq, method) = text
-        .split_once(scan::is_blank)
-        .ok_or(HeaderError::malformed("not a number and a method"))?;
+pub fn split(text: &[u8]) -> Result<(u32, Method), Bad> {
+    let blank = text
+        .iter()
+        .position(|byte| matches!(byte, b' ' | b'\t'))
+        .ok_or(Bad("not a number and a method"))?;
+    let (seq, method) = text.split_at(blank);
     let seq = scan::number(seq)?;
     if seq > MAX_SEQ {
-        return Err(HeaderError::malformed("a number out of range"));
+        return Err(Bad("a number out of range"));
     }
-    Ok((seq, scan::trim(method).parse()?))
+    let method = Method::read(scan::trim_bytes(method)).ok_or(Bad("not a token"))?;
+    Ok((seq, method))
 }
 
 const MAX_SEQ: u32 = (1 << 31) - 1;

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use crate::core::sip::cursor::Cursor;
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::name::HeaderName;
 use crate::core::sip::params::{self, Params};
-use crate::core::sip::scan;
+use crate::core::sip::scan::{self, Bad, class};
 use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
 use crate::core::sip::uri::Uri;
@@ -64,11 +65,13 @@ impl NameAddr {
     /// What the text should not have been.
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
         let source = Text::from(text);
-        let parts = split(&source)?;
+        let parts = split(source.as_bytes())?;
         Ok(Self {
             display: match parts.display {
                 Display::None => None,
-                Display::Quoted(inside) if inside.contains('\\') => Some(Text::from(scan::unescape(inside))),
+                Display::Quoted(inside) if inside.contains(&b'\\') => {
+                    Some(Text::from(scan::unescape(&source.cut(inside))))
+                }
                 Display::Quoted(plain) | Display::Tokens(plain) => Some(source.cut(plain)),
             },
             uri: Uri::cut(&source, parts.uri)?,
@@ -243,92 +246,123 @@ impl TypedHeader for ContactList {
 }
 
 /// Whether a text names somebody, without making anything.
-pub fn check(text: &str) -> Result<(), HeaderError> {
+pub fn check(text: &[u8]) -> Result<(), Bad> {
     Uri::check(split(text)?.uri)
 }
 
 /// Whether a `Contact` line can be read, without making anything.
-pub fn check_contacts(text: &str) -> Result<(), HeaderError> {
-    if text == "*" {
+pub fn check_contacts(text: &[u8]) -> Result<(), Bad> {
+    if text == b"*" {
         return Ok(());
     }
-    scan::commas(text).try_for_each(|value| {
-        let parts = split(value?)?;
+    let mut cursor = Cursor::new(text);
+    loop {
+        let mut expires = None;
+        cursor.blanks();
+        let parts = read(&mut cursor, Commas::End, |name, value| {
+            if expires.is_none() && name.eq_ignore_ascii_case(b"expires") {
+                expires = Some(value);
+            }
+        })?;
         Uri::check(parts.uri)?;
         // RFC 4475 §3.1.2.4: a number that does not fit must not become another one somewhere else.
-        match params::find(parts.params, "expires") {
-            Some(Some(text)) => scan::number(text).map(|_| ()),
-            _ => Ok(()),
+        if let Some(Some(seconds)) = expires {
+            scan::number(seconds)?;
         }
-    })
+        if !cursor.eat(b',') {
+            return cursor.end(NO_PARAMETER);
+        }
+    }
 }
 
 struct Parts<'a> {
     display: Display<'a>,
-    uri: &'a str,
-    params: &'a str,
+    uri: &'a [u8],
+    params: &'a [u8],
 }
 
 enum Display<'a> {
     None,
-    Quoted(&'a str),
-    Tokens(&'a str),
+    Quoted(&'a [u8]),
+    Tokens(&'a [u8]),
 }
 
-fn split(text: &str) -> Result<Parts<'_>, HeaderError> {
-    let (display, rest) = if text.starts_with('"') {
-        let end = scan::quoted_end(text)?;
-        let rest = text[end..].trim_start_matches(scan::is_blank);
-        if !rest.starts_with('<') {
-            return Err(HeaderError::malformed("a name without address"));
-        }
-        let inside = &text[1..end - 1];
-        (
-            if inside.is_empty() {
-                Display::None
-            } else {
-                Display::Quoted(inside)
-            },
-            rest,
-        )
-    } else {
-        match memchr::memchr(b'<', text.as_bytes()) {
-            Some(open) => {
-                let name = scan::trim(&text[..open]);
-                // `display-name` without quotes is tokens and blanks; other letters than ASCII's are common and harmless.
-                if !name
-                    .bytes()
-                    .all(|b| scan::is_token(b) || !b.is_ascii() || matches!(b, b' ' | b'\t'))
-                {
-                    return Err(HeaderError::malformed("a name that needs quotes"));
-                }
-                (
-                    if name.is_empty() {
-                        Display::None
-                    } else {
-                        Display::Tokens(name)
-                    },
-                    &text[open..],
-                )
-            }
-            None => (Display::None, text),
-        }
-    };
-    let (uri, params) = match rest.strip_prefix('<') {
-        Some(inside) => scan::cut(inside, b'>').ok_or(HeaderError::malformed("an angle bracket that is not closed"))?,
-        None => {
-            let (uri, params) = scan::cut_before(rest, b';');
-            let uri = uri.trim_end_matches(scan::is_blank);
-            // RFC 3261 §20: a URI with a comma, question mark or semicolon must stand in brackets.
-            if uri.contains(['?', ',']) {
-                return Err(HeaderError::malformed("a URI that needs brackets"));
-            }
-            (uri, params)
-        }
-    };
-    params::check_header(params)?;
-    Ok(Parts { display, uri, params })
+/// What a comma outside quotes and brackets means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Commas {
+    /// The end of the value.
+    End,
+    /// A fault.
+    Fault,
 }
+
+/// Cuts the whole text.
+fn split(text: &[u8]) -> Result<Parts<'_>, Bad> {
+    let mut cursor = Cursor::new(text);
+    let parts = read(&mut cursor, Commas::Fault, |_, _| ())?;
+    cursor.end(NO_PARAMETER)?;
+    Ok(parts)
+}
+
+/// Cuts one value, and shows its parameters to `each`.
+#[inline]
+fn read<'a>(
+    cursor: &mut Cursor<'a>,
+    commas: Commas,
+    each: impl FnMut(&'a [u8], Option<&'a [u8]>),
+) -> Result<Parts<'a>, Bad> {
+    let begin = cursor.rest();
+    let display = if cursor.peek() == Some(b'"') {
+        let quoted = cursor.quoted()?;
+        cursor.blanks();
+        if cursor.peek() != Some(b'<') {
+            return Err(Bad("a name without address"));
+        }
+        Display::Quoted(&quoted[1..quoted.len() - 1])
+    } else {
+        Display::Tokens(scan::trim_bytes(cursor.run(class::DISPLAY)))
+    };
+    if cursor.eat(b'<') {
+        let uri = cursor.until(b'>').ok_or(Bad("an angle bracket that is not closed"))?;
+        let params = params::read_header(cursor, each)?;
+        let display = match display {
+            Display::Quoted(b"") | Display::Tokens(b"") => Display::None,
+            display => display,
+        };
+        return Ok(Parts { display, uri, params });
+    }
+    // What looked like a name was the beginning of a URI.
+    *cursor = Cursor::new(begin);
+    let length = match commas {
+        Commas::End => scan::find_comma(begin)?.unwrap_or(begin.len()),
+        Commas::Fault => begin.len(),
+    };
+    read_bare(cursor.take(length), each)
+}
+
+/// Cuts a value without brackets: the parameters behind the URI belong to the header.
+#[cold]
+fn read_bare<'a>(text: &'a [u8], each: impl FnMut(&'a [u8], Option<&'a [u8]>)) -> Result<Parts<'a>, Bad> {
+    if memchr::memchr(b'<', text).is_some() {
+        return Err(Bad("a name that needs quotes"));
+    }
+    let mut cursor = Cursor::new(text);
+    let end = memchr::memchr(b';', text).unwrap_or(text.len());
+    let uri = scan::trim_bytes(cursor.take(end));
+    // RFC 3261 §20: a URI with a comma, question mark or semicolon must stand in brackets.
+    if memchr::memchr2(b'?', b',', uri).is_some() {
+        return Err(Bad("a URI that needs brackets"));
+    }
+    let params = params::read_header(&mut cursor, each)?;
+    cursor.end(NO_PARAMETER)?;
+    Ok(Parts {
+        display: Display::None,
+        uri,
+        params,
+    })
+}
+
+const NO_PARAMETER: &str = "text where a parameter should begin";
 
 #[cfg(test)]
 mod tests {
@@ -396,7 +430,10 @@ mod tests {
             "alice",
             "<>",
         ] {
-            assert!(NameAddr::parse(text).is_err() && check(text).is_err(), "{text}");
+            assert!(
+                NameAddr::parse(text).is_err() && check(text.as_bytes()).is_err(),
+                "{text}"
+            );
         }
     }
 
@@ -423,6 +460,17 @@ mod tests {
         assert_eq!(seen, [(Some(700), Some(60)), (Some(1000), None), (None, None)]);
         assert_eq!(ContactList::parse("*").unwrap(), ContactList::Star);
         assert!(ContactList::parse("*, <sip:a@b>").is_err());
-        assert!(check_contacts("<sip:a@b>;expires=4294967296").is_err());
+        check_contacts(br#""A, <B>" <sip:a@b> , "C" <sip:c@d>;x="y,<z>",sip:e@f;expires=1 , <sip:g@h>"#).unwrap();
+        for text in [
+            "<sip:a@b>;expires=4294967296",
+            "<sip:a@b>,",
+            ",<sip:a@b>",
+            "<sip:a@b>,,sip:c@d",
+            "sip:a@b, *",
+            "sip:a@b <sip:c@d>, sip:e@f",
+            "sip:a@b sip:c@d",
+        ] {
+            assert!(check_contacts(text.as_bytes()).is_err(), "{text}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::name::HeaderName;
 use crate::core::sip::params::{self, Params};
-use crate::core::sip::scan;
+use crate::core::sip::scan::{self, Bad};
 use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
 
@@ -21,7 +21,7 @@ macro_rules! numbers {
             const FORM: Form = Form::Single;
 
             fn parse(text: &str) -> Result<Self, HeaderError> {
-                $read(text).map(Self)
+                Ok(Self($read(text)?))
             }
 
             fn write(&self, out: &mut String) {
@@ -41,8 +41,8 @@ numbers! {
 }
 
 /// A number up to 255.
-pub fn small(text: &str) -> Result<u8, HeaderError> {
-    u8::try_from(scan::number(text)?).map_err(|_| HeaderError::malformed("a number above 255"))
+pub fn small(text: impl AsRef<[u8]>) -> Result<u8, Bad> {
+    u8::try_from(scan::number(text)?).map_err(|_| Bad("a number above 255"))
 }
 
 /// After how many seconds to try again (RFC 3261 §20.33). A comment is not kept.

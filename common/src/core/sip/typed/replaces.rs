@@ -27,7 +27,7 @@ impl TypedHeader for Replaces {
     fn parse(text: &str) -> Result<Self, HeaderError> {
         let (id, params) = text.split_at(text.find(';').unwrap_or(text.len()));
         let id = scan::trim(id);
-        call_id::check(id)?;
+        call_id::check(id.as_bytes())?;
         params::check_header(params)?;
         let params = Params::checked(Text::from(params));
         let tag = |name| {

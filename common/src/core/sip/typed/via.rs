@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use crate::core::sip::cursor::Cursor;
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::host::{self, Host, HostPart};
 use crate::core::sip::name::HeaderName;
 use crate::core::sip::params::{self, Params};
-use crate::core::sip::scan;
+use crate::core::sip::scan::{self, Bad, class};
 use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
 
@@ -84,7 +85,9 @@ impl TypedHeader for Via {
 
     fn parse(text: &str) -> Result<Self, HeaderError> {
         let source = Text::from(text);
-        let parts = split(&source)?;
+        let mut cursor = Cursor::new(source.as_bytes());
+        let parts = read(&mut cursor)?;
+        cursor.end(LEFT_OVER)?;
         Ok(Self {
             transport: source.cut(parts.transport),
             host: Host::of(parts.host, &source),
@@ -109,34 +112,46 @@ impl TypedHeader for Via {
 }
 
 /// Whether a line of `Via` values can be read, without making any.
-pub fn check_list(text: &str) -> Result<(), HeaderError> {
-    scan::commas(text).try_for_each(|value| split(value?).map(|_| ()))
+pub fn check_list(text: &[u8]) -> Result<(), Bad> {
+    let mut cursor = Cursor::new(text);
+    loop {
+        read(&mut cursor)?;
+        if !cursor.eat(b',') {
+            return cursor.end(LEFT_OVER);
+        }
+    }
 }
 
 struct Parts<'a> {
-    transport: &'a str,
+    transport: &'a [u8],
     host: HostPart<'a>,
     port: Option<u16>,
-    params: &'a str,
+    params: &'a [u8],
 }
 
 /// `SIP / 2.0 / UDP host : port ; params`, where blanks may stand around each mark.
-fn split(text: &str) -> Result<Parts<'_>, HeaderError> {
-    let bad = HeaderError::malformed("not SIP/2.0/transport");
-    let (name, rest) = scan::cut(text, b'/').ok_or(bad.clone())?;
-    let (version, rest) = scan::cut(rest, b'/').ok_or(bad.clone())?;
-    if !scan::trim(name).eq_ignore_ascii_case("SIP") || scan::trim(version) != "2.0" {
-        return Err(bad);
+#[inline]
+fn read<'a>(cursor: &mut Cursor<'a>) -> Result<Parts<'a>, Bad> {
+    cursor.blanks();
+    if !cursor.eat_all(b"SIP/2.0/") {
+        odd_protocol(cursor)?;
     }
-    let rest = rest.trim_start_matches(scan::is_blank);
-    let blank = memchr::memchr2(b' ', b'\t', rest.as_bytes()).ok_or(bad.clone())?;
-    let (transport, rest) = (&rest[..blank], &rest[blank + 1..]);
-    if !scan::all_token(transport.as_bytes()) {
-        return Err(bad);
+    cursor.blanks();
+    let transport = cursor.run(class::TOKEN);
+    if transport.is_empty() || !matches!(cursor.peek(), Some(b' ' | b'\t')) {
+        return Err(Bad(NO_PROTOCOL));
     }
-    let (place, params) = scan::cut_before(rest, b';');
-    let (host, port) = host::split_host_port(scan::trim(place))?;
-    params::check_header(params)?;
+    cursor.blanks();
+    let host = host::read(cursor)?;
+    cursor.blanks();
+    let port = if cursor.eat(b':') {
+        cursor.blanks();
+        Some(host::read_port(cursor)?)
+    } else {
+        None
+    };
+    cursor.blanks();
+    let params = params::read_header(cursor, |_, _| ())?;
     Ok(Parts {
         transport,
         host,
@@ -144,6 +159,25 @@ fn split(text: &str) -> Result<Parts<'_>, HeaderError> {
         params,
     })
 }
+
+/// Reads name and version of the protocol as nearly nobody writes them: in small letters, or with blanks.
+#[cold]
+fn odd_protocol(cursor: &mut Cursor<'_>) -> Result<(), Bad> {
+    let name = cursor.run(class::TOKEN);
+    cursor.blanks();
+    let slash = cursor.eat(b'/');
+    cursor.blanks();
+    let version = cursor.run(class::TOKEN);
+    cursor.blanks();
+    if name.eq_ignore_ascii_case(b"SIP") && slash && version == b"2.0" && cursor.eat(b'/') {
+        Ok(())
+    } else {
+        Err(Bad(NO_PROTOCOL))
+    }
+}
+
+const NO_PROTOCOL: &str = "not SIP/2.0/transport";
+const LEFT_OVER: &str = "text where a parameter or another hop should begin";
 
 #[cfg(test)]
 mod tests {
