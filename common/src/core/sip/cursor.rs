@@ -62,9 +62,7 @@ impl<'a> Cursor<'a> {
     /// Takes blanks.
     #[inline]
     pub fn blanks(&mut self) {
-        while let [b' ' | b'\t', rest @ ..] = self.rest {
-            self.rest = rest;
-        }
+        self.rest = scan::trim_start(self.rest);
     }
 
     /// Takes the bytes that may stand in one of the places.

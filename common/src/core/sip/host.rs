@@ -129,25 +129,18 @@ pub fn read_port(cursor: &mut Cursor<'_>) -> Result<u16, Bad> {
 /// Reads a name or an IPv4 address.
 #[inline]
 fn read_name<'a>(cursor: &mut Cursor<'a>) -> Result<HostPart<'a>, Bad> {
-    let bytes = cursor.rest();
-    // Where the last label begins and the one before it, and whether an empty one was passed.
-    let (mut label, mut previous, mut empty) = (0, 0, false);
-    let mut end = bytes.len();
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte == b'.' {
-            empty |= at == label;
-            previous = label;
-            label = at + 1;
-        } else if !scan::is(byte, class::HOST) {
-            end = at;
+    let begin = cursor.rest();
+    let mut top = None;
+    // No label is empty, besides the one behind a dot at the end.
+    while let Some(&first) = cursor.run(class::LABEL).first() {
+        top = Some(first);
+        if !cursor.eat(b'.') {
             break;
         }
     }
-    let name = cursor.take(end);
-    // A name may end with a dot, and then its last label is the one before.
-    let top = name.get(if label == end { previous } else { label });
+    let name = cursor.since(begin);
     match top {
-        Some(top) if !empty && end <= MAX_NAME => {
+        Some(top) if name.len() <= MAX_NAME => {
             // The last label of a name begins with a letter; anything else must be an address.
             if top.is_ascii_alphabetic() {
                 return Ok(HostPart::Name(name));

@@ -11,7 +11,7 @@ use super::headers::Headers;
 use super::message::{Message, Request, Response};
 use super::method::Method;
 use super::name::{HeaderName, Known};
-use super::scan::{self, Bad};
+use super::scan::{self, Bad, class};
 use super::status::Status;
 use super::typed;
 use super::uri::Uri;
@@ -402,29 +402,22 @@ impl<'a> Reader<'a> {
     }
 
     fn header_line(&mut self, &Found { start, end, odd }: &Found, folded: bool) {
-        let source = self.bytes;
-        let line = &source[start..end];
-        let name_len = line.iter().position(|&b| !scan::is_token(b)).unwrap_or(line.len());
-        let blanks = line[name_len..]
-            .iter()
-            .take_while(|b| matches!(b, b' ' | b'\t'))
-            .count();
-        if name_len == 0 || line.get(name_len + blanks) != Some(&b':') {
-            self.fault(FaultKind::HeaderLine, start + name_len);
+        let line = &self.bytes[start..end];
+        let Some((name, known, behind)) = cut_name(line) else {
+            self.fault(FaultKind::HeaderLine, start + scan::run(line, class::TOKEN));
             self.skip_folded(folded);
             return;
-        }
-        let known = Known::of(&line[..name_len]);
-        let (from, to) = trimmed(source, start + name_len + blanks + 1, end);
+        };
+        let (from, to) = trimmed(self.bytes, end - behind.len(), end);
         if folded || odd {
             let value = self.unfolded(from, to, folded);
             self.notice(known, value.as_bytes(), start);
-            self.headers.push_unfolded(known, &line[..name_len], value);
+            self.headers.push_unfolded(known, name, value);
             return;
         }
-        self.notice(known, &source[from..to], start);
+        self.notice(known, &self.bytes[from..to], start);
         #[expect(clippy::cast_possible_truncation, reason = "MAX_MESSAGE is below u32::MAX")]
-        let place = [start, start + name_len, from, to, end].map(|at| at as u32);
+        let place = [start, start + name.len(), from, to, end].map(|at| at as u32);
         self.headers.push_read(known, place);
     }
 
@@ -531,15 +524,22 @@ fn skip_line_ends(source: &[u8]) -> usize {
     source.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2
 }
 
+/// Cuts a header line into its name, which one that is, and what stands behind the colon; none if it has no name.
+#[inline]
+fn cut_name(line: &[u8]) -> Option<(&[u8], Option<Known>, &[u8])> {
+    let colon = scan::find_colon(line)?;
+    let (name, behind) = (scan::trim_end(&line[..colon]), &line[colon + 1..]);
+    // Known names are tokens; only others need to be looked at byte by byte.
+    let known = Known::of(name);
+    (known.is_some() || scan::all_token(name)).then_some((name, known, behind))
+}
+
 /// The same place without blanks at its ends.
+#[inline]
 fn trimmed(source: &[u8], from: usize, to: usize) -> (usize, usize) {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let text = &source[from..to];
-    let Some(last) = text.iter().rposition(|byte| !is_blank(byte)) else {
-        return (from, from);
-    };
-    let first = text.iter().position(|byte| !is_blank(byte)).unwrap_or(last);
-    (from + first, from + last + 1)
+    let text = scan::trim_start(&source[from..to]);
+    let from = to - text.len();
+    (from, from + scan::trim_end(text).len())
 }
 
 /// What was read, and whether it could be.

@@ -16,9 +16,9 @@ pub mod class {
     pub const HEADER: u16 = 16;
     /// What a URI of any scheme may hold.
     pub const VISIBLE: u16 = 32;
-    /// What a host name holds. The underscore is no part of RFC 3261's host names, but of names that people give to
+    /// What a host name holds between its dots. The underscore is no part of RFC 3261's host names, but of names that people give to
     /// machines.
-    pub const HOST: u16 = 64;
+    pub const LABEL: u16 = 64;
     /// What the value of a header parameter holds without quotes: tokens, addresses, and what real phones write.
     pub const VALUE: u16 = 128;
     /// What a name before an address holds without quotes: tokens and blanks, and other letters than ASCII's, which are
@@ -105,11 +105,47 @@ pub fn trim(text: &str) -> &str {
 
 /// Without blanks at both ends.
 #[inline]
-pub fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+pub fn trim_bytes(bytes: &[u8]) -> &[u8] {
+    trim_start(trim_end(bytes))
+}
+
+/// Without blanks at the beginning.
+#[inline]
+pub fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
     bytes
+}
+
+/// Without blanks at the end.
+#[inline]
+pub fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Where the first colon stands. Names are so short that calling `memchr` for each costs more than looking at eight
+/// bytes at a time here.
+#[inline]
+pub fn find_colon(line: &[u8]) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let mut at = 0;
+    let mut rest = line;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        // A byte is a colon if this makes it zero, and the lowest zero is where the borrow first sets the high bit.
+        let word = u64::from_le_bytes(*eight) ^ (LOW * u64::from(b':'));
+        let zeros = word.wrapping_sub(LOW) & !word & HIGH;
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        at += eight.len();
+        rest = behind;
+    }
+    rest.iter().position(|&byte| byte == b':').map(|colon| at + colon)
 }
 
 /// Where a quoted string that begins at `text` ends, behind its closing mark.
@@ -254,8 +290,8 @@ const fn classes() -> [u16; 256] {
         if b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}') {
             bits |= class::VISIBLE;
         }
-        if alphanumeric || matches!(b, b'-' | b'.' | b'_') {
-            bits |= class::HOST;
+        if alphanumeric || matches!(b, b'-' | b'_') {
+            bits |= class::LABEL;
         }
         if bits & class::TOKEN != 0 || bits & class::VISIBLE != 0 && !matches!(b, b',' | b';') {
             bits |= class::VALUE;
@@ -299,6 +335,21 @@ mod tests {
         let mut quoted = String::new();
         quote("a\r\nb\0c\u{7f}", &mut quoted);
         assert_eq!(quoted, "\"a  b c \"");
+    }
+
+    #[test]
+    fn the_first_colon_is_found_wherever_it_stands() {
+        let others: Vec<u8> = (0..=255).filter(|&byte| byte != b':').collect();
+        for line in others.windows(20) {
+            assert_eq!(find_colon(line), None);
+            for at in 0..line.len() {
+                let mut line = line.to_vec();
+                line[at] = b':';
+                line[19] = b':';
+                assert_eq!(find_colon(&line), Some(at), "{line:?}");
+            }
+        }
+        assert_eq!((find_colon(b""), find_colon(b":")), (None, Some(0)));
     }
 
     #[test]
