@@ -281,7 +281,7 @@ impl<'a> Reader<'a> {
         let mut from = start;
         let mut odd = false;
         loop {
-            let Some(hit) = memchr::memchr3(b'\r', b'\n', 0, &self.bytes[from..]).map(|hit| hit + from) else {
+            let Some(hit) = scan::find_line_end(&self.bytes[from..]).map(|hit| hit + from) else {
                 self.fault(FaultKind::Unfinished, self.bytes.len());
                 self.at = self.bytes.len();
                 return None;

@@ -127,26 +127,51 @@ pub fn trim_end(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Where the first colon stands. Names are so short that calling `memchr` for each costs more than looking at eight
-/// bytes at a time here.
+/// Where the first colon stands.
 #[inline]
 pub fn find_colon(line: &[u8]) -> Option<usize> {
-    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let mut at = 0;
-    let mut rest = line;
-    while let Some((eight, behind)) = rest.split_first_chunk() {
-        // A byte is a colon if this makes it zero, and the lowest zero is where the borrow first sets the high bit.
-        let word = u64::from_le_bytes(*eight) ^ (LOW * u64::from(b':'));
-        let zeros = word.wrapping_sub(LOW) & !word & HIGH;
-        if zeros != 0 {
-            return Some(at + zeros.trailing_zeros() as usize / 8);
+    let colons = |word: u64| {
+        let zeros = word ^ (LOW * u64::from(b':'));
+        zeros.wrapping_sub(LOW) & !zeros & HIGH
+    };
+    find_marked(line, colons, |byte| byte == b':')
+}
+
+/// Where the first CR, LF or NUL stands.
+#[inline]
+pub fn find_line_end(text: &[u8]) -> Option<usize> {
+    // Of the characters below this bound only the tab is common; whoever meets another one looks again behind it.
+    let small = |word: u64| word.wrapping_sub(LOW * 14) & !word & HIGH;
+    let mut from = 0;
+    loop {
+        let hit = from + find_marked(&text[from..], small, |byte| byte < 14)?;
+        if matches!(text[hit], b'\r' | b'\n' | 0) {
+            return Some(hit);
         }
-        at += eight.len();
+        from = hit + 1;
+    }
+}
+
+/// Where the first byte stands that is wanted. Names and lines are so short that calling `memchr` for each costs more
+/// than looking at eight bytes at a time here: `marks` sets the high bit of each byte that is wanted, and of no byte
+/// before the first of them.
+#[inline]
+fn find_marked(text: &[u8], marks: impl Fn(u64) -> u64, wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut rest = text;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        let marked = marks(u64::from_le_bytes(*eight));
+        if marked != 0 {
+            return Some(text.len() - rest.len() + marked.trailing_zeros() as usize / 8);
+        }
         rest = behind;
     }
-    rest.iter().position(|&byte| byte == b':').map(|colon| at + colon)
+    let at = rest.iter().position(|&byte| wanted(byte))?;
+    Some(text.len() - rest.len() + at)
 }
+
+/// The lowest bit of each of eight bytes, and the highest.
+const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
 
 /// Where a quoted string that begins at `text` ends, behind its closing mark.
 pub fn quoted_end(text: impl AsRef<[u8]>) -> Result<usize, Bad> {
@@ -350,6 +375,22 @@ mod tests {
             }
         }
         assert_eq!((find_colon(b""), find_colon(b":")), (None, Some(0)));
+    }
+
+    #[test]
+    fn a_line_end_is_found_wherever_it_stands() {
+        let others: Vec<u8> = (0..=255).filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)).collect();
+        for text in others.windows(20) {
+            assert_eq!(find_line_end(text), None);
+            for end in [b'\r', b'\n', 0] {
+                for at in 0..text.len() {
+                    let mut text = text.to_vec();
+                    text[at] = end;
+                    text[19] = b'\n';
+                    assert_eq!(find_line_end(&text), Some(at), "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]
