@@ -343,12 +343,12 @@ fn read<'a>(
 /// Cuts a value without brackets: the parameters behind the URI belong to the header.
 #[cold]
 fn read_bare<'a>(text: &'a [u8], each: impl FnMut(&'a [u8], Option<&'a [u8]>)) -> Result<Parts<'a>, Bad> {
-    if memchr::memchr(b'<', text).is_some() {
-        return Err(Bad("a name that needs quotes"));
-    }
     let mut cursor = Cursor::new(text);
     let end = memchr::memchr(b';', text).unwrap_or(text.len());
     let uri = scan::trim_bytes(cursor.take(end));
+    if memchr::memchr(b'<', uri).is_some() {
+        return Err(Bad("a name that needs quotes"));
+    }
     // RFC 3261 §20: a URI with a comma, question mark or semicolon must stand in brackets.
     if memchr::memchr2(b'?', b',', uri).is_some() {
         return Err(Bad("a URI that needs brackets"));
@@ -370,6 +370,15 @@ mod tests {
 
     fn read(text: &str) -> NameAddr {
         NameAddr::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// A quoted parameter may hold anything, brackets too (RFC 3261 §25.1, `contact-param`).
+    #[test]
+    fn a_bare_address_may_have_a_quoted_parameter() {
+        let read = read("sip:a@b;+sip.instance=\"<urn:uuid:1>\";reg-id=1");
+        assert_eq!(read.uri.to_string(), "sip:a@b");
+        assert_eq!(read.params.value("+sip.instance"), Some("\"<urn:uuid:1>\""));
+        assert!(NameAddr::parse("Bob;x <sip:a@b>").is_err() && NameAddr::parse("Bob;x=\"<\" <sip:a@b>").is_err());
     }
 
     #[test]
