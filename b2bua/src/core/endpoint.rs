@@ -27,7 +27,7 @@ use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::{CallRecord, Cause};
 use cusax_common::core::sip::typed::{CallId, Credentials, From, To, Via};
-use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Value};
+use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use jid::BareJid;
@@ -35,7 +35,7 @@ use tracing::{Span, debug, info_span, trace};
 
 use crate::core::admission::Admission;
 use crate::core::auth::{Authenticator, Header};
-use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
+use crate::core::call::{self, Call, CallOutput, Caller, Context, Dialling, Token};
 use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
 use crate::core::dialog::DialogId;
@@ -188,6 +188,8 @@ pub struct Counters {
     pub overloaded: u64,
     /// Requests that were dropped or put off because too much was asked for.
     pub throttled: u64,
+    /// Calls that came back to us in a circle.
+    pub looped: u64,
     /// Registrations accepted, refreshes included.
     pub registered: u64,
     /// Registrations refused though the proof held.
@@ -673,6 +675,15 @@ impl<E: Entropy> Endpoint<E> {
         let ours = |host: &str, port| self.settings.is_local(host, port);
         let uri = self.settings.at_home(request.uri.clone());
         let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
+        let Some(depth) = self.depth(&request) else {
+            self.counters.looped += 1;
+            return self.respond(now, server, request.response(Status::LOOP_DETECTED));
+        };
+        // Whoever wants every hop to be secure has not made the first one so (RFC 3261 §26.2.2).
+        if matches!(&request.uri, Uri::Sip(uri) if uri.secure) && !flow.transport.is_secure() {
+            self.counters.forbidden += 1;
+            return self.respond(now, server, request.response(Status::FORBIDDEN));
+        }
         let (dialled, device) = match (dialled, self.registrar.gruu(&uri)) {
             (Err(reject), _) => return self.undiallable(now, server, &request, &caller, reject),
             (Ok(_), Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
@@ -680,6 +691,7 @@ impl<E: Entropy> Endpoint<E> {
             (Ok(_), Some(Err(NotOurs))) => return self.respond(now, server, request.response(Status::NOT_FOUND)),
             (Ok(dialled), None) => (dialled, None),
         };
+        let dialling = Dialling { dialled, device, depth };
         let session = SessionId::draw(&mut self.entropy);
         let span = info_span!("call", session = %session);
         self.next_call += 1;
@@ -694,7 +706,7 @@ impl<E: Entropy> Endpoint<E> {
             carriers: &self.carriers,
             out: &mut self.call_outputs,
         };
-        match Call::begin(&mut cx, id, session, caller, (dialled, device), server, flow, request) {
+        match Call::begin(&mut cx, id, session, caller, dialling, server, flow, request) {
             Ok(call) => {
                 self.calls.insert(
                     id,
@@ -713,6 +725,21 @@ impl<E: Entropy> Endpoint<E> {
             }
         }
         drop(entered);
+    }
+
+    /// Through how many calls of ours a request came already: a proxy that sends a call of ours back to us leaves its
+    /// Call-ID and From tag as they are. None if it goes in a circle, or comes too often (RFC 5393 §4.2).
+    fn depth(&self, request: &Request) -> Option<usize> {
+        let From(from) = request.headers.one().ok()?;
+        let id = DialogId {
+            call_id: request.headers.one::<CallId>().ok()?.as_str().to_owned(),
+            local_tag: from.tag().unwrap_or_default().to_owned(),
+        };
+        let Some(live) = self.dialogs.get(&id).and_then(|(call, _)| self.calls.get(call)) else {
+            return Some(0);
+        };
+        let depth = live.call.depth() + 1;
+        (depth <= MAX_SPIRAL && !live.call.asks_for(&request.uri)).then_some(depth)
     }
 
     /// What was dialled is no address: the caller is told why, and a record is kept.
@@ -973,6 +1000,8 @@ fn is_keepalive(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) || bytes[0] < 2
 }
 
+/// How often one call may come back to us on its way.
+const MAX_SPIRAL: usize = 10;
 /// Random bytes in a tag or branch.
 const TAG_BYTES: usize = 12;
 /// The most branches behind one INVITE of ours whose answers are acknowledged.

@@ -25,6 +25,12 @@ impl Transport {
         self != Self::Udp
     }
 
+    /// Whether nobody on the way can read along.
+    #[must_use]
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
     /// The `transport` parameter of a URI (RFC 3261 §19.1.1, RFC 7118 §5.2); none for UDP, which is the default.
     #[must_use]
     pub fn parameter(self) -> Option<&'static str> {

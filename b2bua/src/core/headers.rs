@@ -67,7 +67,7 @@ const TABLE: &[(&str, Fate)] = {
     &[
         // The leg itself (RFC 3261 §8, §12).
         ("Via", Rebuild), ("From", Rebuild), ("To", Rebuild), ("Call-ID", Rebuild), ("CSeq", Rebuild),
-        ("Contact", Rebuild), ("Max-Forwards", Rebuild), ("Route", Rebuild), ("Record-Route", Rebuild),
+        ("Contact", Rebuild), ("Max-Forwards", Rebuild), ("Max-Breadth", Rebuild), ("Route", Rebuild), ("Record-Route", Rebuild),
         ("Timestamp", Rebuild), ("Expires", Rebuild), ("Reason", Rebuild), ("Retry-After", Rebuild),
         // What each leg can do is ours to say, since we are the peer.
         ("Allow", Rebuild), ("Supported", Rebuild), ("Require", Rebuild), ("Proxy-Require", Rebuild),

@@ -111,6 +111,7 @@ impl Meter {
             sip_malformed("dropped") = endpoint.malformed_dropped,
             sip_dropped("forbidden") = endpoint.forbidden,
             sip_dropped("misplaced") = endpoint.misplaced,
+            sip_dropped("looped") = endpoint.looped,
             sip_dropped("overloaded") = endpoint.overloaded,
             sip_dropped("unmatchable") = endpoint.unmatchable,
             sip_dropped("throttled") = endpoint.throttled,

@@ -13,7 +13,7 @@ use cusax_common::core::sip::typed::{
     Authorization, CSeq, CallId, Challenge, Contact, ContentType, Credentials, DigestProof, Expires, From, MaxForwards,
     NameAddr, ProxyAuthenticate, ProxyAuthorization, To, Via, WwwAuthenticate,
 };
-use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Response, Status, Uri, Value, digest};
+use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Uri, Value, digest};
 
 /// How a phone treats calls that come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub enum Manner {
     Busy,
     /// Says this at once.
     Refuse(u16),
+    /// Is a proxy that sends calls back to where they came from, for its own address; with another parameter each time
+    /// if this is set.
+    Forward(bool),
     /// Rings for ever.
     Ring,
     /// Says nothing at all.
@@ -76,6 +79,8 @@ pub struct Phone {
     pub registering: Vec<(String, String)>,
     /// Parameters of its Contact in REGISTERs, as `+sip.instance="<urn:uuid:…>"`.
     pub contact_params: Vec<(String, String)>,
+    /// Whether its Contact in REGISTERs is a `sips:` address.
+    pub secure_contact: bool,
     /// What it puts into From instead of its own address.
     pub claim: Option<String>,
     transactions: Transactions,
@@ -116,6 +121,7 @@ impl Phone {
             extra: Vec::new(),
             registering: Vec::new(),
             contact_params: Vec::new(),
+            secure_contact: false,
             claim: None,
             transactions: Transactions::new(Limits::default(), &secret),
             entropy,
@@ -139,6 +145,9 @@ impl Phone {
         let mut request = self.begin(Method::Register, uri(&format!("sip:{domain}")), &aor, &aor);
         request.headers.put(&Expires(seconds));
         let mut contact = self.contact();
+        if let (true, Uri::Sip(uri)) = (self.secure_contact, &mut contact.uri) {
+            uri.secure = true;
+        }
         for (name, value) in &self.contact_params {
             contact.params.set(name, Some(value));
         }
@@ -175,6 +184,7 @@ impl Phone {
                 self.given_up = true;
                 if let Some((client, _)) = &self.pending {
                     self.transactions.cancel(now, *client, None);
+                    self.settle(now);
                 }
             }
             Stage::Ringing => self.finish(now, Status::DECLINE),
@@ -291,6 +301,23 @@ impl Phone {
         }
     }
 
+    fn forward(&mut self, now: Instant, mut request: Request, changing: bool) {
+        let Some(account) = &self.account else { return };
+        let mark = if changing {
+            format!(";x={}", self.heard.len())
+        } else {
+            String::new()
+        };
+        request.uri = uri(&format!("{}{mark}", account.aor));
+        // A user agent takes no answer that has a Via besides its own (RFC 3261 §8.1.3.3).
+        while request.headers.remove_top::<Via>().is_ok() {}
+        // The service would know its own media address again, and refuse it.
+        request.headers.remove(&HeaderName::CONTENT_TYPE);
+        request.body = Bytes::new();
+        self.tries = 0;
+        self.send(now, request);
+    }
+
     fn asked(&mut self, now: Instant, server: ServerId, request: Request) {
         match request.method {
             Method::Invite if request.headers.one::<To>().is_ok_and(|to| to.tag().is_some()) => {
@@ -308,6 +335,7 @@ impl Phone {
                     self.finish(now, status);
                     self.stage = Stage::Idle;
                 }
+                Manner::Forward(changing) => self.forward(now, request, changing),
                 manner => {
                     let tag = self.entropy.token::<8>();
                     self.dialog = Some(Dialog {

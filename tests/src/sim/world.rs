@@ -51,6 +51,8 @@ pub struct World {
     pub kept: BTreeMap<String, Bytes>,
     /// Everything that was sent, when somebody listens: from, to, bytes.
     pub wire: Option<Vec<(SocketAddr, SocketAddr, Bytes)>>,
+    /// Whether phones take connections from the service; a phone answers by the way that it was spoken to last.
+    pub takes_connections: bool,
     /// What DNS answers; what is not here is never answered.
     pub zone: HashMap<locate::Query, locate::Answer>,
     /// How long the store thinks.
@@ -60,6 +62,7 @@ pub struct World {
     /// How many more media sessions there is room for.
     pub ports: usize,
     address: SocketAddr,
+    connections: HashMap<SocketAddr, Flow>,
     epoch: Instant,
     now: Duration,
     entropy: Seeded,
@@ -78,6 +81,7 @@ enum Event {
         query: Query,
     },
     Media(MediaEvent),
+    Closed(Flow),
     Resolved {
         id: QueryId,
         answer: locate::Answer,
@@ -109,6 +113,8 @@ impl World {
             commands: Vec::new(),
             kept: BTreeMap::new(),
             wire: None,
+            takes_connections: true,
+            connections: HashMap::new(),
             zone: HashMap::new(),
             store_delay: STORE_DELAY,
             store_up: true,
@@ -126,6 +132,16 @@ impl World {
     /// Where the service listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A phone speaks by a connection from now on.
+    pub fn connect(&mut self, remote: SocketAddr, transport: Transport, listener: u16) {
+        let flow = Flow {
+            listener: ListenerId(listener),
+            transport,
+            remote,
+        };
+        self.connections.insert(remote, flow);
     }
 
     /// The service begins to look for its carriers.
@@ -239,11 +255,12 @@ impl World {
         let now = self.now();
         match event {
             Event::Datagram { from, to, bytes } if to == self.address => {
-                let flow = Flow {
+                let by_udp = Flow {
                     listener: ListenerId(0),
                     transport: Transport::Udp,
                     remote: from,
                 };
+                let flow = self.connections.get(&from).copied().unwrap_or(by_udp);
                 self.endpoint.handle_datagram(now, flow, bytes);
             }
             Event::Datagram { from, to, bytes } => {
@@ -256,6 +273,7 @@ impl World {
                 self.endpoint.handle_fetched(now, id, answer);
             }
             Event::Media(event) => self.endpoint.handle_media(now, &event),
+            Event::Closed(flow) => self.endpoint.handle_closed(now, flow),
             Event::Resolved { id, answer } => self.endpoint.handle_dns(now, id, Some(answer)),
         }
     }
@@ -269,7 +287,7 @@ impl World {
         }
         while let Some(output) = self.endpoint.poll_output() {
             match output {
-                Output::Transmit { flow, bytes } => self.post(self.address, flow.remote, bytes),
+                Output::Transmit { flow, bytes } => self.transmit(flow, bytes),
                 Output::Media(command) => self.engine(command),
                 Output::Fetch { id, query } => self.later(self.store_delay, Event::Fetched { id, query }),
                 Output::Resolve { id, query } => {
@@ -288,6 +306,18 @@ impl World {
                 }
             }
         }
+    }
+
+    fn transmit(&mut self, flow: Flow, bytes: Bytes) {
+        if flow.transport.reliable() {
+            if !self.takes_connections {
+                return self.later(CONNECT_DELAY, Event::Closed(flow));
+            }
+            self.connections.insert(flow.remote, flow);
+        } else {
+            self.connections.remove(&flow.remote);
+        }
+        self.post(self.address, flow.remote, bytes);
     }
 
     /// The media engine, which does what it is told at once.
@@ -383,5 +413,6 @@ const WALL_EPOCH: u64 = 1_790_000_000_000;
 /// How long the store thinks, unless a test says otherwise.
 const STORE_DELAY: Duration = Duration::from_millis(2);
 /// How long the media engine thinks.
+const CONNECT_DELAY: Duration = Duration::from_millis(500);
 const DNS_DELAY: Duration = Duration::from_millis(20);
 const ENGINE_DELAY: Duration = Duration::from_millis(1);

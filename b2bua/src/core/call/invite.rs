@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Impp;
-use cusax_common::core::sip::typed::{Allow, Contact, ContentType, From, MaxForwards, NameAddr, Supported, To};
+use cusax_common::core::sip::typed::{
+    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, NameAddr, Supported, To,
+};
 use cusax_common::core::sip::{HeaderName, Headers, Host, Method, Request, Response, SipUri, Status, Uri, Value};
 
 use super::{Call, Caller, Context, Leg};
@@ -27,14 +29,15 @@ const CONTACT_USER: &str = "cusax";
 /// The one type of body that we read.
 const SDP: &str = "application/sdp";
 
-/// How we name ourselves on a flow.
-pub fn contact<E>(cx: &Context<'_, E>, flow: Flow) -> NameAddr {
+/// How we name ourselves on a flow; `secure` in a call that must not be heard on the way (RFC 3261 §8.1.1.8).
+pub fn contact<E>(cx: &Context<'_, E>, flow: Flow, secure: bool) -> NameAddr {
     let public = cx
         .settings
         .listener(flow.listener)
         .map_or(flow.remote, |listener| listener.public);
     let mut uri = SipUri::new(CONTACT_USER, Host::from(public.ip()));
     uri.port = Some(public.port());
+    uri.secure = secure;
     if let Some(transport) = flow.transport.parameter() {
         uri.params.set("transport", Some(transport));
     }
@@ -59,7 +62,7 @@ pub fn media_told<E>(cx: &Context<'_, E>, flow: Flow, bound: SocketAddr) -> Sock
 
 /// The INVITE for one hop, without Via and body, with the leg that it begins.
 pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, hop: &Hop) -> (Leg, Request, Impp) {
-    let listener = contact(cx, hop.flow);
+    let listener = contact(cx, hop.flow, call.is_secure());
     let audience = identity::Audience::of(plan);
     let party = call.caller.party();
     let named = identity::name_caller(party, &call.invite.headers, &audience, &cx.settings.plan);
@@ -91,6 +94,9 @@ pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, ho
         .flatten()
         .map_or(MAX_FORWARDS, |MaxForwards(hops)| hops);
     request.headers.replace(&MaxForwards(hops.saturating_sub(1)));
+    if let Some(share) = call.share(plan) {
+        request.headers.replace(&MaxBreadth(share));
+    }
     request.headers.replace(&Allow::of(METHODS));
     request.headers.replace(&Supported::default());
     let impp = identity::stamp(

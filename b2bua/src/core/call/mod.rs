@@ -35,8 +35,8 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::{self, CallerKind, Decision, NumberClass};
 use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
 use cusax_common::core::secret::Pii;
-use cusax_common::core::sip::typed::{ContentType, To};
-use cusax_common::core::sip::{Headers, Method, Request, Response, Status};
+use cusax_common::core::sip::typed::{ContentType, MaxBreadth, To};
+use cusax_common::core::sip::{Headers, Method, Request, Response, Status, Uri};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Aor, User};
 use jid::BareJid;
@@ -107,6 +107,10 @@ pub struct Call {
     invite: Request,
     /// The one device that was dialled, where it was one (RFC 5627).
     device: Option<Device>,
+    /// Through how many calls of ours the same request came before.
+    depth: usize,
+    /// How many branches the caller allows at one time, if it says so (RFC 5393 §5.3).
+    breadth: Option<u32>,
     /// What the caller offered; none with a late offer.
     offer: Option<Description>,
     /// What the caller was told before the callee answered, when a tone had to be played.
@@ -115,6 +119,8 @@ pub struct Call {
     far: Vec<FarLeg>,
     /// What is being invited, once it is.
     plan: Option<Plan>,
+    /// Targets of the plan whose turn has not come.
+    waiting: std::ops::Range<usize>,
     /// Which of `far` answered.
     winner: Option<usize>,
     modify: Option<modify::Modification>,
@@ -218,7 +224,7 @@ impl Call {
         id: MediaId,
         session: SessionId,
         caller: Caller,
-        (dialled, device): (Dialled, Option<Device>),
+        dialling: Dialling,
         server: ServerId,
         flow: Flow,
         invite: Request,
@@ -229,7 +235,15 @@ impl Call {
             Box::new((response, record))
         };
         let offer = read_offer(cx, &invite, &invite.headers, &invite.body).map_err(|response| refuse(*response))?;
-        let contact = invite::contact(cx, flow);
+        let Dialling { dialled, device, depth } = dialling;
+        let breadth = match invite.headers.opt::<MaxBreadth>() {
+            Ok(given) => given.map(|MaxBreadth(breadth)| breadth.min(BREADTH)),
+            Err(_) => return Err(refuse(invite.response(Status::BAD_REQUEST))),
+        };
+        if breadth == Some(0) {
+            return Err(refuse(invite.response(Status::MAX_BREADTH_EXCEEDED)));
+        }
+        let contact = invite::contact(cx, flow, is_sips(&invite.uri));
         let dialog = Dialog::answering(&invite, flow, cx.draw(), contact)
             .map_err(|_| refuse(invite.response(Status::BAD_REQUEST)))?;
         let mut near = Leg::new(Side::Caller, dialog, cx.entropy);
@@ -254,11 +268,14 @@ impl Call {
             deadline: Some(cx.now.instant + cx.settings.ring_timeout),
             invite,
             device,
+            depth,
+            breadth,
             offer,
             early: None,
             near,
             far: Vec::new(),
             plan: None,
+            waiting: 0..0,
             winner: None,
             modify: None,
             relayed: Vec::new(),
@@ -287,6 +304,36 @@ impl Call {
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// Through how many calls of ours the same request came before this one.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Whether the caller asked for that very address.
+    #[must_use]
+    pub fn asks_for(&self, uri: &Uri) -> bool {
+        self.invite.uri.same_as(uri)
+    }
+
+    /// Whether the caller wants every hop to be secure (RFC 3261 §26.2.2).
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        is_sips(&self.invite.uri)
+    }
+
+    /// How many targets are invited at one time.
+    fn width(&self, plan: &Plan) -> usize {
+        let breadth = self.breadth.unwrap_or(BREADTH);
+        plan.targets.len().min(usize::try_from(breadth).unwrap_or(usize::MAX))
+    }
+
+    /// What each branch may branch on; none where there is nothing to share out.
+    fn share(&self, plan: &Plan) -> Option<u32> {
+        let width = u32::try_from(self.width(plan)).unwrap_or(BREADTH).max(1);
+        (self.breadth.is_some() || width > 1).then(|| (self.breadth.unwrap_or(BREADTH) / width).max(1))
     }
 
     /// Whether nothing more can come of this call, late answers included.
@@ -508,6 +555,10 @@ impl Call {
             Ok(plan) => plan,
             Err(refusal) => return self.refuse(cx, refusal.status, refusal.cause),
         };
+        let mut plan = plan;
+        if self.is_secure() && !plan.keep_secure() {
+            return self.refuse(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::Unreachable);
+        }
         self.facts.trunk = plan.trunk().map(str::to_owned);
         cx.emit(CallOutput::Media(MediaCommand::Open {
             id: self.id,
@@ -658,6 +709,17 @@ impl Call {
     }
 }
 
+/// What is dialled, and on whose behalf in the end.
+#[derive(Debug)]
+pub struct Dialling {
+    /// What the request line says.
+    pub dialled: Dialled,
+    /// The one device that it names, if it does (RFC 5627).
+    pub device: Option<Device>,
+    /// Through how many calls of ours the same request came before.
+    pub depth: usize,
+}
+
 /// The record of a call that ended before it began.
 #[must_use]
 pub fn refused(
@@ -751,6 +813,13 @@ fn class_of(dialled: &Dialled) -> Option<NumberClass> {
         Dialled::Name(_) | Dialled::Extension(_) => None,
     }
 }
+
+fn is_sips(uri: &Uri) -> bool {
+    matches!(uri, Uri::Sip(uri) if uri.secure)
+}
+
+/// How many branches a request may have where nobody says otherwise (RFC 5393 §5.3.3).
+const BREADTH: u32 = 60;
 
 /// The policy's tone in the terms of the media engine.
 fn tone_of(tone: policy::Tone) -> Tone {

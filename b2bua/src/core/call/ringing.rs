@@ -13,12 +13,14 @@ use crate::core::media::{MediaCommand, Side};
 use crate::core::routing::Plan;
 
 impl Call {
-    /// Invites every target of the plan at once.
+    /// Invites the targets of the plan, as many at once as the caller allows.
     pub(super) fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
         self.phase = Phase::Ringing;
-        for target in 0..plan.targets.len() {
+        let width = self.width(&plan);
+        for target in 0..width {
             self.invite(cx, &plan, (target, 0));
         }
+        self.waiting = width..plan.targets.len();
         self.plan = Some(plan);
     }
 
@@ -276,9 +278,14 @@ impl Call {
             return;
         }
         if status.code() >= 600 {
+            self.waiting = 0..0;
             for other in 0..self.far.len() {
                 self.cancel(cx, other);
             }
+        } else if let (Some(target), Some(plan)) = (self.waiting.next(), self.plan.take()) {
+            self.invite(cx, &plan, (target, 0));
+            self.plan = Some(plan);
+            return;
         } else if self.far.iter().any(|far| far.state == FarState::Inviting) {
             return;
         }

@@ -407,9 +407,11 @@ impl Registrar {
                         contact.params.remove(FLOW_NUMBER);
                     }
                     // It would ring itself for ever (RFC 5627 §5.1).
+                    // What may only be reached securely is not registered by a way on which anybody can read along.
+                    let exposed = matches!(&contact.uri, Uri::Sip(uri) if uri.secure) && !flow.transport.is_secure();
                     let leads_back = aor_of(&contact.uri).is_some_and(|own| own == *aor)
                         || matches!(self.gruu(&contact.uri), Some(Ok(gruu)) if gruu.aor == *aor);
-                    if leads_back && !time.is_zero() {
+                    if (leads_back || exposed) && !time.is_zero() {
                         return Err(Refusal::NotTheirs);
                     }
                     granted.outbound |= contact.params.has(FLOW_NUMBER) && supported.has("outbound");

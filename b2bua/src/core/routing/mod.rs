@@ -145,6 +145,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Leaves out every hop on which somebody could read along. Tells whether anything is left.
+    pub fn keep_secure(&mut self) -> bool {
+        for target in &mut self.targets {
+            target.hops.retain(|hop| hop.flow.transport.is_secure());
+        }
+        self.targets.retain(|target| !target.hops.is_empty());
+        !self.targets.is_empty()
+    }
+
     /// The way to the first target.
     #[must_use]
     pub fn first_flow(&self) -> Flow {

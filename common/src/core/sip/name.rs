@@ -204,6 +204,7 @@ names! {
     INFO_PACKAGE InfoPackage "Info-Package" b"info-package",
     IN_REPLY_TO InReplyTo "In-Reply-To" b"in-reply-to",
     JOIN Join "Join" b"join",
+    MAX_BREADTH MaxBreadth "Max-Breadth" b"max-breadth",
     MAX_FORWARDS MaxForwards "Max-Forwards" b"max-forwards",
     MIME_VERSION MimeVersion "MIME-Version" b"mime-version",
     MIN_EXPIRES MinExpires "Min-Expires" b"min-expires",

@@ -29,7 +29,7 @@ pub use name_addr::{
     Contact, ContactList, Diversion, From, NameAddr, PAssertedIdentity, PPreferredIdentity, Path, RecordRoute, ReferTo,
     ReferredBy, Route, ServiceRoute, To,
 };
-pub use number::{Expires, MaxForwards, MinExpires, RetryAfter};
+pub use number::{Expires, MaxBreadth, MaxForwards, MinExpires, RetryAfter};
 pub use reason::Reason;
 pub use replaces::Replaces;
 pub use session::{MinSe, Refresher, SessionExpires};

@@ -34,6 +34,8 @@ macro_rules! numbers {
 numbers! {
     /// How many hops are left (RFC 3261 §20.22).
     MaxForwards(u8) = MAX_FORWARDS, small;
+    /// How many branches of a request may be under way at one time (RFC 5393 §5.3).
+    MaxBreadth(u32) = MAX_BREADTH, scan::number;
     /// Seconds (RFC 3261 §20.19).
     Expires(u32) = EXPIRES, scan::number;
     /// The fewest seconds that a registrar grants (RFC 3261 §20.23).
