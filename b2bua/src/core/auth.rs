@@ -25,6 +25,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cusax_common::core::entropy::{Entropy, hex};
 use cusax_common::core::sip::typed::{Authorization, Challenge, Credentials, ProxyAuthorization};
 use cusax_common::core::sip::{Request, Uri, digest};
@@ -179,7 +181,8 @@ impl Authenticator {
                     random: entropy.bytes(),
                 };
                 let mac = self.mac(&id, realm, algorithm, transport);
-                let nonce = format!("{:016x}{}{}", id.made.0, hex(&id.random), hex(&mac));
+                // Short, so that a challenge is not much longer than what it answers.
+                let nonce = URL_SAFE_NO_PAD.encode([&id.time()[..], &id.random, &mac].concat());
                 Challenge::digest(realm, &nonce, algorithm, stale)
             })
             .collect()
@@ -237,17 +240,18 @@ impl Authenticator {
     }
 
     fn own_nonce(&self, nonce: &str, realm: &str, algorithm: Algorithm, transport: Transport) -> Option<NonceId> {
-        if nonce.len() != NONCE_DIGITS || !nonce.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if nonce.len() != NONCE_LENGTH {
             return None;
         }
-        let made = Wall(u64::from_str_radix(&nonce[..16], 16).ok()?);
-        let mut random = [0; RANDOM_BYTES];
-        for (at, byte) in random.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&nonce[16 + 2 * at..18 + 2 * at], 16).ok()?;
-        }
-        let id = NonceId { made, random };
-        let mac = hex(&self.mac(&id, realm, algorithm, transport));
-        digest::same(&mac, &nonce[NONCE_DIGITS - mac.len()..]).then_some(id)
+        let bytes = URL_SAFE_NO_PAD.decode(nonce).ok()?;
+        let (time, rest) = bytes.split_first_chunk::<TIME_BYTES>()?;
+        let (random, mac) = rest.split_first_chunk::<RANDOM_BYTES>()?;
+        let made = time.iter().fold(0, |made, byte| made << 8 | u64::from(*byte));
+        let id = NonceId {
+            made: Wall(made),
+            random: *random,
+        };
+        digest::same(&hex(&self.mac(&id, realm, algorithm, transport)), &hex(mac)).then_some(id)
     }
 
     fn mac(&self, id: &NonceId, realm: &str, algorithm: Algorithm, transport: Transport) -> [u8; MAC_BYTES] {
@@ -393,6 +397,13 @@ struct NonceId {
     random: [u8; RANDOM_BYTES],
 }
 
+impl NonceId {
+    fn time(&self) -> [u8; TIME_BYTES] {
+        let [_, _, time @ ..] = self.made.0.to_be_bytes();
+        time
+    }
+}
+
 /// Which of the last counts of one nonce were used.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
@@ -420,8 +431,10 @@ impl Window {
 const RANDOM_BYTES: usize = 16;
 /// Bytes of a nonce's MAC.
 const MAC_BYTES: usize = 16;
-/// Hexadecimal digits of a nonce: time, random, MAC.
-const NONCE_DIGITS: usize = 2 * (8 + RANDOM_BYTES + MAC_BYTES);
+/// Bytes of a nonce's time, in milliseconds: enough for ten thousand years.
+const TIME_BYTES: usize = 6;
+/// Characters of a nonce: time, random and MAC in base64.
+const NONCE_LENGTH: usize = (TIME_BYTES + RANDOM_BYTES + MAC_BYTES).div_ceil(3) * 4 - 1;
 
 #[cfg(test)]
 mod tests {
@@ -579,7 +592,7 @@ mod tests {
         assert_eq!(algorithms, DEFAULT_ALGORITHMS);
         for one in &all {
             assert!(one.offers_auth() && one.stale() && one.realm() == Some(REALM));
-            assert_eq!(one.nonce().unwrap().len(), NONCE_DIGITS);
+            assert_eq!(one.nonce().unwrap().len(), NONCE_LENGTH);
         }
         assert_ne!(all[0].nonce(), all[1].nonce());
     }

@@ -16,7 +16,7 @@ mod answers;
 mod gate;
 mod large;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,12 @@ pub struct Endpoint<E> {
     tokens: HashMap<(MediaId, Token), ClientId>,
     /// ACKs for 2xx, repeated for each copy of the 2xx until its transaction ends.
     acks: HashMap<ClientId, Vec<Acked>>,
+    /// The longest answer to a stranger whose request is being judged: an address that is not proved must not be sent
+    /// much more than came from it.
+    allowance: usize,
     fetches: HashMap<FetchId, Fetching>,
+    /// Requests whose proof has failed, by the time of the answer.
+    refused: BTreeMap<(Instant, ServerId), Box<Unproved>>,
     next_fetch: u64,
     /// Users with registered phones whose records are to be looked at again.
     doubtful: VecDeque<BareJid>,
@@ -190,6 +195,8 @@ pub struct Counters {
     pub throttled: u64,
     /// Calls that came back to us in a circle.
     pub looped: u64,
+    /// Answers that were not sent, since they would have been much longer than what came from an unproved address.
+    pub withheld: u64,
     /// Registrations accepted, refreshes included.
     pub registered: u64,
     /// Registrations refused though the proof held.
@@ -234,6 +241,8 @@ struct Unproved {
     flow: Flow,
     request: Request,
     credentials: Credentials,
+    came: Instant,
+    allowance: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -278,7 +287,9 @@ impl<E: Entropy> Endpoint<E> {
             clients: HashMap::new(),
             tokens: HashMap::new(),
             acks: HashMap::new(),
+            allowance: usize::MAX,
             fetches: HashMap::new(),
+            refused: BTreeMap::new(),
             next_fetch: 0,
             doubtful: VecDeque::new(),
             carriers: Carriers::default(),
@@ -338,6 +349,11 @@ impl<E: Entropy> Endpoint<E> {
 
     /// One datagram.
     pub fn handle_datagram(&mut self, now: Now, flow: Flow, bytes: Bytes) {
+        self.allowance = if flow.transport.reliable() {
+            usize::MAX
+        } else {
+            bytes.len() * MOST_REPLIED / 2
+        };
         if is_keepalive(&bytes) {
             self.counters.keepalives += 1;
             // Who has not registered has not shown that the address is its own.
@@ -519,6 +535,7 @@ impl<E: Entropy> Endpoint<E> {
         self.transactions.handle_timeout(now.instant);
         self.registrar.handle_timeout(now);
         self.carriers.handle_timeout(now.instant);
+        self.refuse_due(now);
         while let Some(&(at, id)) = self.deadlines.first() {
             if at > now.instant {
                 break;
@@ -537,7 +554,8 @@ impl<E: Entropy> Endpoint<E> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let calls = self.deadlines.first().map(|&(at, _)| at);
         let (registrar, carriers) = (self.registrar.poll_timeout(), self.carriers.poll_timeout());
-        [self.transactions.poll_timeout(), registrar, carriers, calls]
+        let refused = self.refused.first_key_value().map(|((at, _), _)| *at);
+        [self.transactions.poll_timeout(), registrar, carriers, refused, calls]
             .into_iter()
             .flatten()
             .min()
@@ -570,6 +588,7 @@ impl<E: Entropy> Endpoint<E> {
         use transaction::Output as Tx;
         match output {
             Tx::Transmit { flow, bytes } => self.outputs.push_back(Output::Transmit { flow, bytes }),
+            Tx::Reply { flow, bytes } => self.reply(flow, bytes),
             Tx::Request { server, flow, request } => self.request(now, server, flow, request),
             Tx::Refused { flow, request, why } => {
                 match why {
@@ -1002,6 +1021,11 @@ fn is_keepalive(bytes: &[u8]) -> bool {
 
 /// How often one call may come back to us on its way.
 const MAX_SPIRAL: usize = 10;
+/// An answer to whoever has proved nothing has at most so many halves of the bytes that came.
+const MOST_REPLIED: usize = 3;
+/// When a proof is refused, counted from the request: later than any store answers that is well, so that the time tells
+/// nobody whether there is such a user.
+const REFUSED_AFTER: Duration = Duration::from_millis(50);
 /// Random bytes in a tag or branch.
 const TAG_BYTES: usize = 12;
 /// The most branches behind one INVITE of ours whose answers are acknowledged.

@@ -67,7 +67,8 @@ const TABLE: &[(&str, Fate)] = {
     &[
         // The leg itself (RFC 3261 §8, §12).
         ("Via", Rebuild), ("From", Rebuild), ("To", Rebuild), ("Call-ID", Rebuild), ("CSeq", Rebuild),
-        ("Contact", Rebuild), ("Max-Forwards", Rebuild), ("Max-Breadth", Rebuild), ("Route", Rebuild), ("Record-Route", Rebuild),
+        ("Contact", Rebuild), ("Max-Forwards", Rebuild), ("Max-Breadth", Rebuild), ("Route", Rebuild),
+        ("Record-Route", Rebuild),
         ("Timestamp", Rebuild), ("Expires", Rebuild), ("Reason", Rebuild), ("Retry-After", Rebuild),
         // What each leg can do is ours to say, since we are the peer.
         ("Allow", Rebuild), ("Supported", Rebuild), ("Require", Rebuild), ("Proxy-Require", Rebuild),
@@ -100,7 +101,7 @@ const TABLE: &[(&str, Fate)] = {
         ("Security-Client", Stop), ("Security-Server", Stop), ("Security-Verify", Stop),
         // Dialogs and routes of one leg mean nothing on the other, or would reach past us.
         ("Path", Stop), ("Service-Route", Stop), ("Replaces", Stop), ("Join", Stop), ("Target-Dialog", Stop),
-        ("In-Reply-To", Stop), ("Refer-To", Stop), ("Refer-Sub", Stop), ("Max-Breadth", Stop), ("Flow-Timer", Stop),
+        ("In-Reply-To", Stop), ("Refer-To", Stop), ("Refer-Sub", Stop), ("Flow-Timer", Stop),
         ("Permission-Missing", Stop), ("Trigger-Consent", Stop), ("Feature-Caps", Stop),
         // Which phone is to ring, and whether it answers by itself, is not for strangers to say.
         ("Accept-Contact", Stop), ("Reject-Contact", Stop), ("Request-Disposition", Stop), ("Answer-Mode", Stop),

@@ -112,6 +112,7 @@ impl Meter {
             sip_dropped("forbidden") = endpoint.forbidden,
             sip_dropped("misplaced") = endpoint.misplaced,
             sip_dropped("looped") = endpoint.looped,
+            sip_dropped("withheld") = endpoint.withheld,
             sip_dropped("overloaded") = endpoint.overloaded,
             sip_dropped("unmatchable") = endpoint.unmatchable,
             sip_dropped("throttled") = endpoint.throttled,

@@ -13,7 +13,9 @@ use cusax_common::core::sip::typed::{
     Authorization, CSeq, CallId, Challenge, Contact, ContentType, Credentials, DigestProof, Expires, From, MaxForwards,
     NameAddr, ProxyAuthenticate, ProxyAuthorization, To, Via, WwwAuthenticate,
 };
-use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Uri, Value, digest};
+use cusax_common::core::sip::{
+    HeaderName, Headers, Host, Message, Method, Request, Response, Status, Uri, Value, digest,
+};
 
 /// How a phone treats calls that come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,7 +283,9 @@ impl Phone {
     fn settle(&mut self, now: Instant) {
         while let Some(output) = self.transactions.poll_output() {
             match output {
-                Output::Transmit { flow, bytes } => self.out.push_back((flow.remote, bytes)),
+                Output::Transmit { flow, bytes } | Output::Reply { flow, bytes } => {
+                    self.out.push_back((flow.remote, bytes));
+                }
                 Output::Request { server, request, .. } => self.asked(now, server, request),
                 Output::Response { client, response } => self.answered(now, client, &response),
                 Output::Cancelled { .. } => {

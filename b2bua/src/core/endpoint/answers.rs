@@ -1,11 +1,12 @@
 //! What the endpoint itself answers: challenges, refusals, and the tag of each response.
 
+use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{ProxyAuthenticate, RetryAfter, To, WwwAuthenticate};
+use cusax_common::core::sip::typed::{Challenge, ProxyAuthenticate, RetryAfter, To, TypedHeader as _, WwwAuthenticate};
 use cusax_common::core::sip::{Request, Response, Status};
 use cusax_common::core::time::Now;
 
-use super::{Endpoint, RETRY_SECONDS, TAG_BYTES, scheme};
+use super::{Endpoint, Output, RETRY_SECONDS, TAG_BYTES, scheme};
 use crate::core::auth::Header;
 use crate::core::flow::Flow;
 use crate::core::transaction::ServerId;
@@ -20,10 +21,24 @@ impl<E: Entropy> Endpoint<E> {
             Header::ProxyAuthorization => Status::PROXY_AUTHENTICATION_REQUIRED,
         });
         let entropy = &mut self.entropy;
-        for challenge in self
-            .authenticator
-            .challenge(now.wall, entropy, &realm, flow.transport, &algorithms, stale)
-        {
+        let mut challenges =
+            self.authenticator
+                .challenge(now.wall, entropy, &realm, flow.transport, &algorithms, stale);
+        self.tag(&mut response);
+        // Where there is room for some alone it is the last ones, which most phones know.
+        let mut room = self.allowance.saturating_sub(response.to_bytes().len());
+        let fitting = challenges.iter().rev().take_while(|challenge| {
+            let length = CHALLENGE_LINE + length(challenge);
+            let fits = length <= room;
+            room = room.saturating_sub(length);
+            fits
+        });
+        let fitting = fitting.count();
+        if fitting == 0 {
+            self.counters.withheld += 1;
+            return self.transactions.forget(server);
+        }
+        for challenge in challenges.drain(challenges.len() - fitting..) {
             match scheme {
                 Header::Authorization => response.headers.put(&WwwAuthenticate(challenge)),
                 Header::ProxyAuthorization => response.headers.put(&ProxyAuthenticate(challenge)),
@@ -70,6 +85,15 @@ impl<E: Entropy> Endpoint<E> {
         self.transactions.reply(flow, &response);
     }
 
+    /// Sends an answer to a stranger, unless it would be worth asking for in somebody else's name.
+    pub(super) fn reply(&mut self, flow: Flow, bytes: Bytes) {
+        if bytes.len() <= self.allowance {
+            self.outputs.push_back(Output::Transmit { flow, bytes });
+        } else {
+            self.counters.withheld += 1;
+        }
+    }
+
     pub(super) fn tag(&mut self, response: &mut Response) {
         if response.status == Status::TRYING {
             return;
@@ -82,3 +106,12 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 }
+
+fn length(challenge: &Challenge) -> usize {
+    let mut text = String::new();
+    WwwAuthenticate(challenge.clone()).write(&mut text);
+    text.len()
+}
+
+/// The longer of the two names of a challenge's header, with what surrounds its value.
+const CHALLENGE_LINE: usize = "Proxy-Authenticate: \r\n".len();

@@ -11,7 +11,7 @@ use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use tracing::debug;
 
-use super::{Account, Endpoint, Fetching, Query, Unproved, scheme};
+use super::{Account, Endpoint, Fetching, Query, REFUSED_AFTER, Unproved, scheme};
 use crate::core::admission::{Admission, Verdict};
 use crate::core::auth::{self, Authenticated};
 use crate::core::call::Caller;
@@ -111,6 +111,8 @@ impl<E: Entropy> Endpoint<E> {
                     flow,
                     request,
                     credentials,
+                    came: now.instant,
+                    allowance: self.allowance,
                 });
                 if let Err(Fetching::Proof(unproved)) = self.fetch(query, Fetching::Proof(waiting)) {
                     self.overloaded(server, &unproved.request);
@@ -137,7 +139,10 @@ impl<E: Entropy> Endpoint<E> {
             flow,
             request,
             credentials,
+            came,
+            allowance,
         } = unproved;
+        self.allowance = allowance;
         let Ok(user) = answer else {
             return self.overloaded(server, &request);
         };
@@ -160,8 +165,32 @@ impl<E: Entropy> Endpoint<E> {
             Err(why) => {
                 self.counters.unproved += 1;
                 debug!(?why, "proof refused");
-                self.challenge(now, server, flow, &request, false);
+                let at = came + REFUSED_AFTER;
+                if at <= now.instant || self.refused.len() >= MAX_REFUSED {
+                    return self.challenge(now, server, flow, &request, false);
+                }
+                let unproved = Unproved {
+                    server,
+                    flow,
+                    request,
+                    credentials,
+                    came,
+                    allowance,
+                };
+                self.refused.insert((at, server), Box::new(unproved));
             }
+        }
+    }
+
+    /// Answers those whose proof has failed, when it is time.
+    pub(super) fn refuse_due(&mut self, now: Now) {
+        while let Some(entry) = self.refused.first_entry()
+            && entry.key().0 <= now.instant
+        {
+            let unproved = entry.remove();
+            self.allowance = unproved.allowance;
+            self.challenge(now, unproved.server, unproved.flow, &unproved.request, false);
+            self.settle(now);
         }
     }
 
@@ -245,3 +274,5 @@ impl<E: Entropy> Endpoint<E> {
 const KNOWN: &[&str] = &["path", "outbound", "gruu"];
 /// A user part of a Route that is shorter is no token that anybody meant for one.
 const SHORTEST_TOKEN: usize = 32;
+/// The most requests whose refusal waits; further ones are refused at once.
+const MAX_REFUSED: usize = 16_384;

@@ -65,6 +65,14 @@ pub enum Output {
         /// The response.
         response: Response,
     },
+    /// Answer somebody who may not be there: outside every transaction, and never again. Goes out only if it is not much
+    /// longer than what it answers.
+    Reply {
+        /// Where the request came from.
+        flow: Flow,
+        /// One whole message.
+        bytes: Bytes,
+    },
     /// No final response will come.
     Failed {
         /// The request.

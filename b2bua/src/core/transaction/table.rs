@@ -162,7 +162,7 @@ impl Transactions {
     /// [`Late`] as for [`respond`](Self::respond).
     pub fn respond_once(&mut self, server: ServerId, response: &Response) -> Result<(), Late> {
         let entry = self.servers.get(&server).filter(|entry| entry.is_open()).ok_or(Late)?;
-        self.outputs.push_back(Output::Transmit {
+        self.outputs.push_back(Output::Reply {
             flow: entry.flow,
             bytes: response.to_bytes(),
         });
@@ -177,7 +177,7 @@ impl Transactions {
 
     /// Sends a response outside every transaction, for what was [`Output::Refused`].
     pub fn reply(&mut self, flow: Flow, response: &Response) {
-        self.outputs.push_back(Output::Transmit {
+        self.outputs.push_back(Output::Reply {
             flow,
             bytes: response.to_bytes(),
         });

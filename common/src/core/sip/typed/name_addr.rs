@@ -377,7 +377,7 @@ mod tests {
     fn a_bare_address_may_have_a_quoted_parameter() {
         let read = read("sip:a@b;+sip.instance=\"<urn:uuid:1>\";reg-id=1");
         assert_eq!(read.uri.to_string(), "sip:a@b");
-        assert_eq!(read.params.value("+sip.instance"), Some("\"<urn:uuid:1>\""));
+        assert_eq!(read.params.value("+sip.instance"), Some("<urn:uuid:1>"));
         assert!(NameAddr::parse("Bob;x <sip:a@b>").is_err() && NameAddr::parse("Bob;x=\"<\" <sip:a@b>").is_err());
     }
 

@@ -1,0 +1,222 @@
+//! What somebody who has proved nothing gets out of the service, under simulated time: little, once, and nothing that
+//! tells who is there.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cusax_common::core::sip::{HeaderName, Message, Response};
+use cusax_tests::peer::phone::{Account, Phone};
+use cusax_tests::sim::{SECOND, Scene, address};
+
+/// The shortest that anybody could send, of every method, with and without what would be answered at length.
+fn shortest() -> Vec<String> {
+    let mut messages = Vec::new();
+    for method in [
+        "REGISTER",
+        "INVITE",
+        "OPTIONS",
+        "SUBSCRIBE",
+        "MESSAGE",
+        "BYE",
+        "CANCEL",
+        "INFO",
+        "PUBLISH",
+        "X",
+    ] {
+        for uri in [
+            "sip:sip.example.com",
+            "sip:alice.phone@sip.example.com",
+            "tel:112",
+            "http:a",
+        ] {
+            for more in [
+                "",
+                "Max-Forwards:0\r\n",
+                "Require:a\r\n",
+                "k:timer\r\nRequire:x,y,z\r\n",
+                "Expires:x\r\n",
+            ] {
+                for tag in ["", ";tag=b"] {
+                    messages.push(format!(
+                        "{method} {uri} SIP/2.0\r\nv:SIP/2.0/UDP a;branch=z9hG4bK{}\r\nf:<sip:a@b>;tag=a\r\n\
+                         t:<sip:c@d>{tag}\r\ni:{}\r\nCSeq:1 {method}\r\n{more}\r\n",
+                        messages.len(),
+                        messages.len()
+                    ));
+                }
+            }
+        }
+    }
+    messages
+}
+
+/// A REGISTER as long as phones write it.
+fn ordinary(user: &str, credentials: bool) -> String {
+    let proof = format!(
+        "Authorization: Digest username=\"{user}\", realm=\"sip.example.com\", nonce=\"{}\", uri=\"sip:sip.example.com\", \
+         response=\"{}\", algorithm=MD5, cnonce=\"1\", nc=00000001, qop=auth\r\n",
+        "A".repeat(51),
+        "0".repeat(32)
+    );
+    format!(
+        "REGISTER sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bK-{user};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:{user}@sip.example.com>;tag=f1\r\nTo: <sip:{user}@sip.example.com>\r\n\
+         Call-ID: {user}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{user}@192.0.2.66:5060>\r\nExpires: 3600\r\n\
+         Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, INFO, UPDATE, REFER\r\nSupported: path\r\n\
+         User-Agent: An Ordinary Phone 1.0\r\n{}Content-Length: 0\r\n\r\n",
+        if credentials { &proof } else { "" }
+    )
+}
+
+/// What comes back for what is sent from there.
+fn exchange(scene: &mut Scene, message: &str) -> Vec<(Duration, Bytes)> {
+    let from = address(66, 5060);
+    scene.world.wire = Some(Vec::new());
+    let start = scene.world.elapsed();
+    scene.world.inject(from, message.to_owned());
+    let mut answers = Vec::new();
+    for step in 0..=100 {
+        // Closely at first; what comes late is only counted.
+        scene.world.run(if step < 100 {
+            Duration::from_millis(1)
+        } else {
+            40 * SECOND
+        });
+        let wire = scene.world.wire.replace(Vec::new()).unwrap_or_default();
+        let back = wire.into_iter().filter(|(_, to, _)| *to == from);
+        answers.extend(back.map(|(_, _, bytes)| (scene.world.elapsed() - start, bytes)));
+    }
+    answers
+}
+
+#[test]
+fn an_unproved_address_gets_at_most_half_as_much_again_as_came_from_it() {
+    let mut scene = Scene::registered(1);
+    let mut worst = (0.0, String::new());
+    for message in shortest()
+        .into_iter()
+        .chain([ordinary("alice.phone", false), ordinary("alice.phone", true)])
+    {
+        let back: usize = exchange(&mut scene, &message)
+            .iter()
+            .map(|(_, bytes)| bytes.len())
+            .sum();
+        let ratio = back as f64 / message.len() as f64;
+        if ratio > worst.0 {
+            worst = (ratio, message);
+        }
+    }
+    println!("at most {:.2} times: {}", worst.0, worst.1);
+    assert!(worst.0 <= 1.5 && worst.0 > 1.0, "{worst:?}");
+    assert!(
+        scene.world.endpoint.counters().withheld > 0,
+        "the shortest are not answered"
+    );
+}
+
+#[test]
+fn an_ordinary_phone_is_offered_every_algorithm() {
+    let mut scene = Scene::registered(2);
+    let answers = exchange(&mut scene, &ordinary("alice.phone", false));
+    let Ok(Message::Response(response)) = Message::parse(answers[0].1.clone()) else {
+        panic!("no response")
+    };
+    assert_eq!(response.headers.get_all(&HeaderName::WWW_AUTHENTICATE).count(), 2);
+}
+
+/// Everything but what is drawn anew each time.
+fn shape(response: &Response) -> Vec<(String, usize)> {
+    let headers = response.headers.iter();
+    headers
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().len()))
+        .collect()
+}
+
+/// What a stranger can see of an answer.
+#[derive(Debug, PartialEq)]
+struct Sight {
+    status: u16,
+    shape: Vec<(String, usize)>,
+    length: usize,
+    after: Duration,
+}
+
+fn seen(answers: &[(Duration, Bytes)]) -> Sight {
+    let [(after, bytes)] = answers else {
+        panic!("{} answers", answers.len())
+    };
+    let Ok(Message::Response(response)) = Message::parse(bytes.clone()) else {
+        panic!("no response")
+    };
+    Sight {
+        status: response.status.code(),
+        shape: shape(&response),
+        length: bytes.len(),
+        after: *after,
+    }
+}
+
+#[test]
+fn nobody_can_tell_who_is_there_by_code_headers_size_or_time() {
+    for credentials in [false, true] {
+        let mut sights = Vec::new();
+        // The store takes its time, or knows at once; the user is there, or not.
+        for delay in [0, 2, 30] {
+            for user in ["alice.phone", "alicf.phone", "zzzzz.phone"] {
+                let mut scene = Scene::registered(3);
+                scene.world.store_delay = Duration::from_millis(delay);
+                sights.push(seen(&exchange(&mut scene, &ordinary(user, credentials))));
+            }
+        }
+        assert!(sights.iter().all(|one| *one == sights[0]), "{sights:?}");
+        assert_eq!(sights[0].status, 401);
+    }
+}
+
+#[test]
+fn calls_to_anybody_are_challenged_alike() {
+    let mut answers = Vec::new();
+    for callee in ["bob.phone", "bobby.pho", "+49309018", "zz.zz.zzz"] {
+        let mut scene = Scene::registered(4);
+        let message = format!(
+            "INVITE sip:{callee}@sip.example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bK-1;rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:x@elsewhere.example>;tag=f1\r\nTo: <sip:{callee}@sip.example.com>\r\n\
+             Call-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sip:x@192.0.2.66:5060>\r\nContent-Length: 0\r\n\r\n"
+        );
+        answers.push(seen(&exchange(&mut scene, &message)));
+    }
+    assert!(answers.iter().all(|one| *one == answers[0]), "{answers:?}");
+    assert_eq!(answers[0].status, 407);
+}
+
+#[test]
+fn whoever_fails_waits_and_whoever_proves_does_not() {
+    let mut scene = Scene::registered(5);
+    let local = scene.world.address();
+    for (password, expected) in [("alice-secret", false), ("wrong", true)] {
+        let account = Account {
+            aor: "sip:alice.phone@sip.example.com".into(),
+            username: "alice.phone".into(),
+            password: password.into(),
+        };
+        let phone = scene.world.add(Phone::new(
+            address(30 + u8::from(expected), 5070),
+            local,
+            Some(account),
+            u64::from(expected),
+        ));
+        let before = scene.world.elapsed();
+        scene.world.act(phone, |phone, now| phone.register(now, 3600));
+        let answered = |world: &cusax_tests::sim::World| world.phone(phone).responses().len() == 2;
+        assert!(scene.world.until(SECOND, answered));
+        let took = scene.world.elapsed() - before;
+        let codes: Vec<_> = scene
+            .world
+            .phone(phone)
+            .responses()
+            .iter()
+            .map(|response| response.status)
+            .collect();
+        assert_eq!(took > Duration::from_millis(50), expected, "{took:?} {codes:?}");
+    }
+}
