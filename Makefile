@@ -8,7 +8,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 BUILD := $(CARGO) build --release --workspace --all-features --bins
 CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
 
-.PHONY: demo run test torture bench lint deps
+.PHONY: demo run test torture bench lint deps bench-deps
 
 # The whole path with real clients, each line checked.
 # STORE=postgres; SEED=number; BREAK=reach|impp|tone|relay|vcard|roster.
@@ -34,10 +34,13 @@ torture:
 	$(CARGO) build --workspace --all-features --bins
 	target/debug/torture
 
-# Our parser beside others, and the relay. BENCHMARKS.md holds what was reached.
-bench:
+# Our parser beside others, the relay, and registrations beside Debian's Kamailio, which is installed for this alone.
+# BENCHMARKS.md holds what was reached. LOAD holds options for the last, as LOAD='--json figures.json'.
+bench: bench-deps
 	$(CARGO) bench -p cusax-common --bench sip
 	$(CARGO) bench -p cusax-b2bua --features io --bench relay
+	$(BUILD)
+	target/release/load registrations $(LOAD)
 
 # What a reader would say, said by programs. A core must build, and resolve, without anything that touches the world.
 CORES := cusax-common cusax-b2bua cusax-xmpp
@@ -57,3 +60,6 @@ lint:
 
 deps:
 	deploy/install-deps.sh
+
+bench-deps:
+	deploy/install-deps.sh bench

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that building, the demonstration and the tests need. Run it as root or with sudo at
-# hand, as often as you like: it does nothing when everything is there.
+# Installs the Debian 12 packages that building, the demonstration and the tests need; with the word `bench`, also what
+# the benchmarks compare with. Run it as root or with sudo at hand, as often as you like: it does nothing when everything
+# is there.
 #
 # Debian starts a service as soon as its package is installed. These are only wanted as programs, on private ports, so
 # a policy-rc.d forbids starting while this runs, and newly installed services are not enabled for the next boot.
@@ -22,6 +23,17 @@ if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     packages+=(nodejs npm)
 fi
 services=(prosody postgresql redis-server)
+case ${1-} in
+    '') ;;
+    bench)
+        packages+=(kamailio)       # the registrar beside ours
+        services+=(kamailio)
+        ;;
+    *)
+        echo "usage: ${0##*/} [bench]" >&2
+        exit 64
+        ;;
+esac
 
 policy=/usr/sbin/policy-rc.d
 saved=$policy.before-cusax

@@ -1,9 +1,11 @@
-//! The simulated world, and (feature `lab`) the laboratory of real servers.
+//! The simulated world, and (feature `lab`) the laboratory of real servers, the demonstration and the load.
 
 #[cfg(feature = "lab")]
 pub mod demo;
 #[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "lab")]
+pub mod load;
 
 pub mod peer;
 pub mod sim;

@@ -1,0 +1,199 @@
+//! What is measured: `cusax`, Debian's Kamailio, and a device that does no work. Each is a process of its own on a free
+//! port of the loopback, and ends with us.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use cusax_common::core::sip::{HeaderName, Message, Status, Value};
+
+use super::usage::Usage;
+use super::users;
+use crate::lab::service::free;
+use crate::lab::{Child, Context as _, Result, Scratch, Spec, wait};
+
+/// Which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Ours, as it is configured by default but for its limits.
+    Cusax,
+    /// Debian's, as `tests/bench/kamailio.cfg` has it.
+    Kamailio,
+    /// Answers and does nothing else: what the kernel and the reading of messages cost everybody.
+    Null,
+}
+
+impl Kind {
+    /// For the head of a column.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cusax => "cusax",
+            Self::Kamailio => "kamailio",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// A running one.
+pub struct Device {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    _scratch: Scratch,
+}
+
+impl Device {
+    /// Starts one. `store` holds the users of `cusax`; it is read, and call records would be written.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(kind: Kind, store: &Path) -> Result<Self> {
+        let scratch = Scratch::new(kind.name())?;
+        let address = free(Ipv4Addr::LOCALHOST.into())?;
+        let child = match kind {
+            Kind::Cusax => cusax(&scratch, address, store),
+            Kind::Kamailio => kamailio(&scratch, address),
+            Kind::Null => null(&scratch, address),
+        }?;
+        let device = Self {
+            address,
+            child,
+            _scratch: scratch,
+        };
+        device.rests()?;
+        Ok(device)
+    }
+
+    /// Waits until it has done what it does once after a start, such as reading all users.
+    fn rests(&self) -> Result<()> {
+        let (mut before, mut since) = (f64::NAN, wait::now());
+        wait::until_ok("a device to rest", READY, || {
+            if since.elapsed() < LOOK {
+                return Ok(None);
+            }
+            let used = self.usage()?.cpu;
+            let rests = used - before < RESTING * LOOK.as_secs_f64();
+            (before, since) = (used, wait::now());
+            Ok(rests.then_some(()))
+        })
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// When it is no more.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.child.id()).context(format_args!("{}: {}", self.child.name(), self.child.log_tail(5)))
+    }
+}
+
+fn cusax(scratch: &Scratch, address: SocketAddr, store: &Path) -> Result<Child> {
+    let (folder, http) = (scratch.path().display(), free(Ipv4Addr::LOCALHOST.into())?);
+    let mut text = format!(
+        "[sip]\ndomains = [\"{domain}\"]\n[[sip.listeners]]\naddress = \"{ip}\"\nport = {port}\n\
+         [numbers]\ncountry = \"DE\"\n\
+         [xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\nsecret = \"unused\"\n\
+         [store]\nurl = \"sqlite:{store}\"\n[http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\n",
+        domain = users::DOMAIN,
+        ip = address.ip(),
+        port = address.port(),
+        store = store.display(),
+    );
+    // Every phone of the generator stands behind a few addresses, and asks for more than anybody would be granted.
+    for limit in ["per_source", "per_account", "all"] {
+        let section = if limit == "per_source" { "[sip.limits]\n" } else { "" };
+        writeln!(text, "{section}{limit} = 1000000").expect("writing to a String cannot fail");
+    }
+    let file = scratch.write("cusax.toml", text)?;
+    let program = std::env::current_exe()?.with_file_name("cusax");
+    let spec = Spec::new("cusax", program).arg("--config").arg(file).arg("serve");
+    let mut child = spec.start(scratch.path())?;
+    child.until("cusax to serve", READY, |child| {
+        child.log().contains("serving version").then_some(())
+    })?;
+    Ok(child)
+}
+
+fn kamailio(scratch: &Scratch, address: SocketAddr) -> Result<Child> {
+    let file = scratch.write("kamailio.cfg", KAMAILIO)?;
+    // Its fast allocator for both kinds of memory: the default one of Debian's build checks itself all the time.
+    let spec = Spec::new("kamailio", "kamailio")
+        .args(["-DD", "-E", "-x", "fm", "-X", "fm", "-m", "1024", "-M", "32"])
+        .arg("-w")
+        .arg(scratch.path())
+        .arg("-Y")
+        .arg(scratch.path())
+        .args(["-l", &format!("udp:{address}")])
+        .arg("-f")
+        .arg(file);
+    let mut child = spec.start(scratch.path())?;
+    answers(&mut child, address)?;
+    Ok(child)
+}
+
+fn null(scratch: &Scratch, address: SocketAddr) -> Result<Child> {
+    let spec = Spec::new("null", std::env::current_exe()?).args(["null", &address.to_string()]);
+    let mut child = spec.start(scratch.path())?;
+    answers(&mut child, address)?;
+    Ok(child)
+}
+
+/// Waits until it answers an OPTIONS.
+fn answers(child: &mut Child, address: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let local = socket.local_addr()?;
+    let request = format!(
+        "OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKready;rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:ready@{local}>;tag=1\r\nTo: <sip:{address}>\r\nCall-ID: ready\r\nCSeq: 1 OPTIONS\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    child.until("an answer", READY, |_| {
+        // Refused while nobody listens yet.
+        let _ = socket.send(request.as_bytes());
+        socket.recv(&mut [0; 4096]).ok().map(drop)
+    })
+}
+
+/// Answers every request: one with credentials, or of another method, with 200, and others with a challenge.
+///
+/// # Errors
+/// Those of its socket.
+pub fn serve_null(address: SocketAddr) -> Result<()> {
+    let socket = UdpSocket::bind(address)?;
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (length, remote) = socket.recv_from(&mut buffer)?;
+        let bytes = bytes::Bytes::copy_from_slice(&buffer[..length]);
+        let Ok(Message::Request(request)) = Message::parse(bytes) else {
+            continue;
+        };
+        let proved = request.headers.has(&HeaderName::AUTHORIZATION);
+        let response = if proved || request.method.as_str() != "REGISTER" {
+            request.response(Status::OK)
+        } else {
+            let mut response = request.response(Status::UNAUTHORIZED);
+            let challenge = format!(
+                "Digest realm=\"{}\", nonce=\"0\", qop=\"auth\", algorithm=SHA-256",
+                users::DOMAIN
+            );
+            response
+                .headers
+                .push(HeaderName::WWW_AUTHENTICATE, Value::cleaned(&challenge));
+            response
+        };
+        socket.send_to(&response.to_bytes(), remote)?;
+    }
+}
+
+const KAMAILIO: &str = include_str!("../../bench/kamailio.cfg");
+/// How long one may take to come up on a busy machine.
+const READY: Duration = Duration::from_secs(120);
+/// How often it is looked whether a device rests.
+const LOOK: Duration = Duration::from_secs(1);
+/// What part of a processor one uses at most that rests.
+const RESTING: f64 = 0.03;
