@@ -120,7 +120,7 @@ pub fn start(
 
     let mut entropy = SystemEntropy::new();
     let secret = entropy.bytes::<32>();
-    let registrar = Registrar::new(settings::registrar(&config), &secret);
+    let registrar = Registrar::new(settings::registrar(&config, &parts.state), &secret);
     let authenticator = Authenticator::new(&secret, config.sip.nonce_life.duration());
     let endpoint = Endpoint::new(Arc::new(sip), registrar, authenticator, &secret, entropy);
     let (control, asked) = mpsc::channel(CONTROLS);

@@ -11,6 +11,7 @@ use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::{Listener, Settings};
 use cusax_b2bua::io::relay::RelayConfig;
 use cusax_common::core::config::{self, Config};
+use cusax_common::io::state::State;
 
 /// Everything that a SIP request is judged by.
 ///
@@ -57,14 +58,18 @@ pub fn reloaded(started: &Config, now: &Config) -> Result<Settings, String> {
     sip(&mixed)
 }
 
-/// What a registrar grants.
-pub fn registrar(config: &Config) -> registrar::Settings {
+/// What a registrar grants, and whether bindings are kept in this state.
+pub fn registrar(config: &Config, state: &State) -> registrar::Settings {
     let register = &config.sip.register;
     registrar::Settings {
         max_contacts: usize::try_from(register.max_contacts).unwrap_or(usize::MAX),
         min_expires: register.min.duration(),
         default_expires: register.default.duration(),
         max_expires: register.max.duration(),
+        keeping: match state {
+            State::Memory(_) => registrar::Keeping::Alone,
+            State::Redis(_) => registrar::Keeping::Shared,
+        },
         ..registrar::Settings::default()
     }
 }

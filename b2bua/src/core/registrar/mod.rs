@@ -57,6 +57,17 @@ pub struct Settings {
     pub default_expires: Duration,
     /// The most that is granted.
     pub max_expires: Duration,
+    /// Who is told of each binding that is set or goes.
+    pub keeping: Keeping,
+}
+
+/// Whether there is a shared state that outlives this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// There is: `Stored` and `Removed` are told.
+    Shared,
+    /// There is none, so nobody needs to hear of them.
+    Alone,
 }
 
 impl Default for Settings {
@@ -67,6 +78,7 @@ impl Default for Settings {
             min_expires: Duration::from_secs(60),
             default_expires: Duration::from_secs(3600),
             max_expires: Duration::from_secs(7200),
+            keeping: Keeping::Shared,
         }
     }
 }
@@ -103,8 +115,9 @@ pub struct Registrar {
     settings: Settings,
     gruus: Gruus,
     registrations: HashMap<Aor, Registration>,
-    /// The registered addresses of each user, by their place in the user record.
-    users: BTreeMap<BareJid, BTreeSet<(u8, Aor)>>,
+    /// The registered addresses of each user, in order, with their place in the user record. A vector, since nearly
+    /// everybody has one.
+    users: BTreeMap<BareJid, Vec<(u8, Aor)>>,
     /// The addresses with a binding by each flow. Never an empty list.
     flows: HashMap<Flow, Vec<Aor>>,
     total: usize,
@@ -200,7 +213,7 @@ impl Registrar {
     /// The addresses at which a user's phones are registered, in the order of the user record.
     #[must_use]
     pub fn registered(&self, jid: &BareJid) -> Vec<Aor> {
-        self.users.get(jid).map(in_order).unwrap_or_default()
+        self.users.get(jid).map(|aors| in_order(aors)).unwrap_or_default()
     }
 
     /// Every user with a registered phone, and their addresses.
@@ -515,16 +528,39 @@ impl Registrar {
         }
     }
 
-    /// Puts these bindings in the place of all that the address had, and tells who must know.
-    fn commit(&mut self, now: Now, aor: &Aor, jid: &BareJid, place: u8, mut bindings: Vec<Binding>) {
-        bindings.sort_by_key(|binding| (std::cmp::Reverse(binding.q()), std::cmp::Reverse(binding.registered)));
+    /// Tells the shared state what is new in `bindings`, and what of `before` is in them no more.
+    fn keep(
+        &mut self,
+        now: Now,
+        aor: &Aor,
+        jid: &BareJid,
+        place: u8,
+        bindings: &[Binding],
+        before: Option<&Registration>,
+    ) {
         let keys: Vec<String> = bindings.iter().map(|binding| binding.key(aor)).collect();
-        let before = self.registrations.remove(aor);
         for old in before.iter().flat_map(|before| &before.bindings) {
             let key = old.key(aor);
             if !keys.contains(&key) {
                 self.outputs.push_back(Output::Removed { key });
             }
+        }
+        for (binding, key) in bindings.iter().zip(keys) {
+            if binding.dirty {
+                let (value, ttl) = binding.record(now, aor, jid, place);
+                self.outputs.push_back(Output::Stored { key, value, ttl });
+            }
+        }
+    }
+
+    /// Puts these bindings in the place of all that the address had, and tells who must know.
+    fn commit(&mut self, now: Now, aor: &Aor, jid: &BareJid, place: u8, mut bindings: Vec<Binding>) {
+        bindings.sort_by_key(|binding| (std::cmp::Reverse(binding.q()), std::cmp::Reverse(binding.registered)));
+        let before = self.registrations.remove(aor);
+        if self.settings.keeping == Keeping::Shared {
+            self.keep(now, aor, jid, place, &bindings, before.as_ref());
+        }
+        for old in before.iter().flat_map(|before| &before.bindings) {
             if let Some(aors) = self.flows.get_mut(&old.flow) {
                 aors.retain(|one| one != aor);
                 if aors.is_empty() {
@@ -533,13 +569,11 @@ impl Registrar {
             }
             self.total -= 1;
         }
-        for (binding, key) in bindings.iter_mut().zip(keys) {
-            if std::mem::take(&mut binding.dirty) {
-                let (value, ttl) = binding.record(now, aor, jid, place);
-                self.outputs.push_back(Output::Stored { key, value, ttl });
-            }
+        for binding in &mut bindings {
+            binding.dirty = false;
             let aors = self.flows.entry(binding.flow).or_default();
             if !aors.contains(aor) {
+                aors.reserve_exact(1);
                 aors.push(aor.clone());
             }
             self.total += 1;
@@ -550,6 +584,8 @@ impl Registrar {
         let former = before.map(|before| (before.jid, before.place));
         let present = (!bindings.is_empty()).then(|| (jid.clone(), place));
         if let Some((jid, place)) = &present {
+            // A vector that was pushed to has room for four.
+            bindings.shrink_to_fit();
             self.registrations.insert(
                 aor.clone(),
                 Registration {
@@ -564,14 +600,18 @@ impl Registrar {
         }
         for (jid, place) in former.iter() {
             if let Some(aors) = self.users.get_mut(jid) {
-                aors.remove(&(*place, aor.clone()));
+                aors.retain(|(at, one)| (at, one) != (place, aor));
                 if aors.is_empty() {
                     self.users.remove(jid);
                 }
             }
         }
         for (jid, place) in present.iter() {
-            self.users.entry(jid.clone()).or_default().insert((*place, aor.clone()));
+            let aors = self.users.entry(jid.clone()).or_default();
+            if let Err(at) = aors.binary_search_by(|(known, one)| (known, one).cmp(&(place, aor))) {
+                aors.reserve_exact(1);
+                aors.insert(at, (*place, aor.clone()));
+            }
         }
         let (former, present) = (former.map(|(jid, _)| jid), present.map(|(jid, _)| jid));
         if former == present {
@@ -670,7 +710,7 @@ fn user_agent(request: &Request) -> Option<String> {
     Some(text[..end].to_owned()).filter(|text| !text.is_empty())
 }
 
-fn in_order(aors: &BTreeSet<(u8, Aor)>) -> Vec<Aor> {
+fn in_order(aors: &[(u8, Aor)]) -> Vec<Aor> {
     aors.iter().map(|(_, aor)| aor.clone()).collect()
 }
 

@@ -177,7 +177,7 @@ impl World {
         assert_eq!(total, registrar.total);
         assert_eq!(total, self.stored.len(), "the shared state holds what is here");
         assert_eq!(registrar.deadlines.len(), registrar.registrations.len());
-        let registered: usize = registrar.users.values().map(BTreeSet::len).sum();
+        let registered: usize = registrar.users.values().map(Vec::len).sum();
         assert_eq!(registered, registrar.registrations.len());
         assert!(registrar.registrations.values().all(|known| !known.bindings.is_empty()));
         assert!(total > 0 || registrar.flows.is_empty() && registrar.users.is_empty());
@@ -459,6 +459,23 @@ fn an_address_has_few_phones() {
     let twice = "<sip:p1@192.0.2.1>;expires=100, <sip:p1@192.0.2.1>;expires=200";
     assert_eq!(world.told(&Ask::contact(6, twice)).1.len(), 5, "one named twice is one");
     world.assert_sound();
+}
+
+#[test]
+fn alone_nobody_hears_of_bindings_but_whom_changes_concern() {
+    for (keeping, stored) in [(Keeping::Shared, 1), (Keeping::Alone, 0)] {
+        let mut world = World::with(Settings {
+            keeping,
+            ..Settings::default()
+        });
+        let refreshed = [1, 2].map(|sequence| world.told(&Ask::contact(sequence, DESK)));
+        assert_eq!(refreshed[0], refreshed[1], "{keeping:?}");
+        assert_eq!(world.stored.len(), stored, "{keeping:?}");
+        assert_eq!(world.changes().len(), 1, "{keeping:?}");
+        let gone = world.told(&Ask::new(3, &["Contact: *", "Expires: 0"]));
+        assert_eq!(gone, (200, vec![]), "{keeping:?}");
+        assert_eq!((world.stored.len(), world.changes().len()), (0, 1), "{keeping:?}");
+    }
 }
 
 #[test]
