@@ -22,7 +22,7 @@ use cusax_common::core::config::{self, Config};
 use cusax_common::core::dialplan;
 use cusax_common::core::entropy::Entropy as _;
 use cusax_common::io::clock::SystemEntropy;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::{Parts, Roles, settings};
@@ -139,10 +139,27 @@ pub fn start(
         metrics: parts.metrics.clone(),
     };
     let health = parts.health.part("sip", "starting");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Software, format!("no runtime: {error}")))?;
+    let (ended, end) = oneshot::channel();
+    // A thread of its own: from the socket through the loop and back a message waits for no other thread, and no other
+    // thread is woken for it, which would cost more than the message.
+    std::thread::Builder::new()
+        .name("cusax-sip".to_owned())
+        .spawn(move || {
+            health.ready();
+            runtime.block_on(drive(shell));
+            // Nobody waits any more when the service is being torn down.
+            let _ = ended.send(());
+        })
+        .map_err(|error| Failure::new(Exit::Software, format!("no thread for SIP: {error}")))?;
     roles.spawn(async move {
-        health.ready();
-        drive(shell).await;
-        Ok("b2bua")
+        match end.await {
+            Ok(()) => Ok("b2bua"),
+            Err(_) => Err(("b2bua", "its thread has failed".to_owned())),
+        }
     });
     roles.spawn(steer(parts.clone(), control, certificates));
     Ok(())

@@ -5,8 +5,11 @@
     reason = "the shell starts the tasks that wait for stores and sockets"
 )]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{error, info, warn};
 
-use crate::core::endpoint::{Endpoint, FetchId, Output, Query};
+use crate::core::endpoint::{Endpoint, Output, Query};
 use crate::core::locate::{self, QueryId};
 use crate::core::media::MediaEvent;
 use crate::core::registrar;
@@ -107,6 +110,11 @@ where
 
     let mut unsaid = false;
     let mut stop_by = None;
+    let mut near = VecDeque::new();
+    let mut in_a_row = 0;
+    // One timer, told anew only when the time has changed: to make one for each message costs more than many messages.
+    let mut sleep = pin!(sleep_until(Instant::now()));
+    let mut armed = None;
     loop {
         // A resync says everything that found no room, once for each time that the loop wakes.
         if unsaid && to_xmpp.capacity() > to_xmpp.max_capacity() / 2 {
@@ -124,7 +132,16 @@ where
                 }
                 Output::Media(command) => relay.submit(command),
                 Output::Fetch { id, query } => {
-                    tokio::spawn(fetch(Arc::clone(&users), id, query, answers.clone()));
+                    let mut asked = Box::pin(fetch(Arc::clone(&users), query));
+                    // What is near at hand needs no task.
+                    match poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await {
+                        Poll::Ready(answer) => near.push_back((id, answer)),
+                        Poll::Pending => {
+                            let answers = answers.clone();
+                            // The loop is gone only when the service stops.
+                            tokio::spawn(async move { drop(answers.send((id, asked.await)).await) });
+                        }
+                    }
                 }
                 Output::Resolve { id, query } => {
                     tokio::spawn(ask(resolver.clone(), id, query, resolved.clone()));
@@ -146,45 +163,34 @@ where
                 Output::Forget { key } => keeper.send(Kept::Remove { key }),
             }
         }
+        if let Some((id, answer)) = near.pop_front() {
+            endpoint.handle_fetched(clock::now(), id, answer);
+            continue;
+        }
         if endpoint.is_drained() {
             break;
         }
+        // Messages that are here already need no waiting; everybody else has a turn after so many.
+        if in_a_row < IN_A_ROW
+            && let Ok(event) = received.try_recv()
+        {
+            in_a_row += 1;
+            hear(&mut endpoint, &mut network, event);
+            continue;
+        }
+        in_a_row = 0;
         let wake = [endpoint.poll_timeout().map(Instant::from_std), stop_by]
             .into_iter()
             .flatten()
             .min();
-        let sleep = async {
-            match wake {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
+        if armed != wake {
+            armed = wake;
+            if let Some(at) = wake {
+                sleep.as_mut().reset(at);
             }
-        };
+        }
         tokio::select! {
-            Some(event) = received.recv() => match event {
-                Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
-                Received::Broken { flow, head } => endpoint.handle_broken(clock::now(), flow, head),
-                Received::Opened { flow, connection, proved } => {
-                    if network.opened(flow, connection) {
-                        endpoint.handle_closed(clock::now(), flow);
-                    }
-                    endpoint.handle_proved(flow, proved);
-                }
-                Received::Reached { flow, serial, proved } => {
-                    if network.is_current(&flow, serial) {
-                        endpoint.handle_proved(flow, proved);
-                    }
-                }
-                Received::Silent { flow, serial } => {
-                    if !endpoint.wants(&flow) {
-                        network.drop_silent(&flow, serial);
-                    }
-                }
-                Received::Closed { flow, serial } => {
-                    if network.closed(&flow, serial) {
-                        endpoint.handle_closed(clock::now(), flow);
-                    }
-                }
-            },
+            Some(event) = received.recv() => hear(&mut endpoint, &mut network, event),
             Some((id, answer)) = located.recv() => endpoint.handle_dns(clock::now(), id, answer),
             Some((id, answer)) = answered.recv() => endpoint.handle_fetched(clock::now(), id, answer),
             Some(event) = media.recv() => {
@@ -207,7 +213,8 @@ where
                 }
             },
             _ = round.tick() => meter.show(&endpoint, &relay, &network),
-            () = sleep => {
+            () = &mut sleep, if armed.is_some() => {
+                armed = None;
                 if stop_by.is_some_and(|at| at <= Instant::now()) {
                     warn!(calls = endpoint.calls(), "calls did not end in time");
                     break;
@@ -222,6 +229,41 @@ where
     keeper.finish().await;
 }
 
+/// Tells the endpoint what the network brought.
+fn hear<E: Entropy>(endpoint: &mut Endpoint<E>, network: &mut Network, event: Received) {
+    match event {
+        Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
+        Received::Broken { flow, head } => endpoint.handle_broken(clock::now(), flow, head),
+        Received::Opened {
+            flow,
+            connection,
+            proved,
+        } => {
+            if network.opened(flow, connection) {
+                endpoint.handle_closed(clock::now(), flow);
+            }
+            endpoint.handle_proved(flow, proved);
+        }
+        Received::Reached { flow, serial, proved } => {
+            if network.is_current(&flow, serial) {
+                endpoint.handle_proved(flow, proved);
+            }
+        }
+        Received::Silent { flow, serial } => {
+            if !endpoint.wants(&flow) {
+                network.drop_silent(&flow, serial);
+            }
+        }
+        Received::Closed { flow, serial } => {
+            if network.closed(&flow, serial) {
+                endpoint.handle_closed(clock::now(), flow);
+            }
+        }
+    }
+}
+
+/// How many messages are taken before anything else has a turn.
+const IN_A_ROW: u32 = 64;
 /// How often counters are shown.
 const ROUND: Duration = Duration::from_secs(1);
 /// Answers that may wait for the loop: as many as questions the endpoint asks at most, so no sender ever waits.
@@ -240,9 +282,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const FINISH: Duration = Duration::from_secs(3);
 
 type DnsAnswer = (QueryId, Option<locate::Answer>);
-type Answer = (FetchId, Result<Option<Arc<User>>, ()>);
 
-async fn fetch<U: UserStore>(users: Arc<U>, id: FetchId, query: Query, answers: mpsc::Sender<Answer>) {
+async fn fetch<U: UserStore>(users: Arc<U>, query: Query) -> Result<Option<Arc<User>>, ()> {
     let ask = async {
         match &query {
             Query::Login { realm, username } => users.by_login(realm, username).await,
@@ -251,7 +292,7 @@ async fn fetch<U: UserStore>(users: Arc<U>, id: FetchId, query: Query, answers: 
             Query::Holder(jid) => users.by_jid(jid).await,
         }
     };
-    let answer = match timeout(FETCH_TIMEOUT, ask).await {
+    match timeout(FETCH_TIMEOUT, ask).await {
         Ok(Ok(user)) => Ok(user.map(Arc::new)),
         Ok(Err(error)) => {
             warn!(dependency = "user-store", %error, "a user could not be read");
@@ -261,9 +302,7 @@ async fn fetch<U: UserStore>(users: Arc<U>, id: FetchId, query: Query, answers: 
             warn!(dependency = "user-store", "no answer in time");
             Err(())
         }
-    };
-    // The loop is gone only when the service stops.
-    let _ = answers.send((id, answer)).await;
+    }
 }
 
 async fn ask(resolver: Option<Resolver>, id: QueryId, query: locate::Query, answers: mpsc::Sender<DnsAnswer>) {

@@ -124,14 +124,14 @@ pub struct Network {
 impl Network {
     /// Starts receiving. The listeners are in the order of their identifiers; `trust` is that toward each carrier that
     /// speaks TLS, by name.
-    #[expect(clippy::disallowed_methods, reason = "one task for each socket")]
+    #[expect(clippy::disallowed_methods, reason = "one task for each socket of datagrams")]
     #[must_use]
     pub fn start(listeners: Vec<Listener>, trust: HashMap<String, Trust>) -> (Self, mpsc::Receiver<Received>) {
         let (inbox, received) = mpsc::channel(INBOX);
         for listener in &listeners {
             match listener.clone() {
                 Listener::Udp(udp) => drop(tokio::spawn(udp.receive(inbox.clone()))),
-                Listener::Stream(stream) => drop(tokio::spawn(stream.accept(inbox.clone()))),
+                Listener::Stream(stream) => stream.start(inbox.clone()),
             }
         }
         let network = Self {

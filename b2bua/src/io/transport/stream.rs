@@ -12,6 +12,7 @@ use cusax_common::core::sip::frame::{Frame, Framer};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, WeakSender};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
@@ -33,6 +34,8 @@ pub struct StreamListener {
     carriers: Arc<[String]>,
     guests: Arc<Guests>,
     refused: Arc<AtomicU64>,
+    /// Where its connections live: TLS must not hold up the loop.
+    runtime: Handle,
 }
 
 /// How a listener of connections is to be.
@@ -55,7 +58,7 @@ pub struct StreamConfig {
 }
 
 impl StreamListener {
-    /// Binds the address of a listener.
+    /// Binds the address of a listener, whose connections will live in the runtime that this is called in.
     ///
     /// # Errors
     /// What the system says, for instance that the address is in use.
@@ -80,6 +83,7 @@ impl StreamListener {
             carriers: config.carriers,
             guests: config.guests,
             refused: Arc::default(),
+            runtime: Handle::current(),
         })
     }
 
@@ -96,8 +100,11 @@ impl StreamListener {
     }
 
     /// Takes connections until the other end of `inbox` is gone.
-    #[expect(clippy::disallowed_methods, reason = "one task for each connection")]
-    pub async fn accept(self, inbox: mpsc::Sender<Received>) {
+    pub(super) fn start(self, inbox: mpsc::Sender<Received>) {
+        self.runtime.clone().spawn(self.accept(inbox));
+    }
+
+    async fn accept(self, inbox: mpsc::Sender<Received>) {
         loop {
             tokio::select! {
                 () = inbox.closed() => return,
@@ -106,7 +113,8 @@ impl StreamListener {
                         let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
                         match Guests::enter(&self.guests, remote.ip()) {
                             Some(place) => {
-                                tokio::spawn(self.clone().welcome(socket, remote, place, inbox.clone()));
+                                let welcome = self.clone().welcome(socket, remote, place, inbox.clone());
+                                self.runtime.spawn(welcome);
                             }
                             None => {
                                 self.refused.fetch_add(1, Ordering::Relaxed);
@@ -167,7 +175,6 @@ impl StreamListener {
     }
 
     /// Opens a connection for a queue that the loop writes to already.
-    #[expect(clippy::disallowed_methods, reason = "one task for each connection")]
     pub(super) fn connect(
         &self,
         flow: Flow,
@@ -177,7 +184,7 @@ impl StreamListener {
         inbox: mpsc::Sender<Received>,
     ) {
         let (local, serial, pongs) = (self.local.ip(), connection.serial, connection.queue.downgrade());
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             match timeout(patience, dial(local, flow.remote)).await {
                 Ok(Ok(socket)) => match trust {
                     None => carry(socket, flow, serial, queue, pongs, &inbox).await,

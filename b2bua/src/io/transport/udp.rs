@@ -1,14 +1,14 @@
 //! SIP over UDP (RFC 3261 §18).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tracing::error;
 
 use super::{PAUSE, Received};
 use crate::core::flow::{Flow, ListenerId, Transport};
@@ -45,10 +45,9 @@ impl UdpListener {
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        let socket = Arc::new(UdpSocket::from_std(socket.into())?);
         Ok(Self {
             id,
-            socket,
+            socket: Arc::new(socket.into()),
             counters: Arc::default(),
         })
     }
@@ -69,9 +68,14 @@ impl UdpListener {
 
     /// Reads datagrams into `inbox` until the other end of it is gone.
     pub async fn receive(self, inbox: mpsc::Sender<Received>) {
+        // Waited for by whichever runtime reads, so that a message meets no other thread on its way.
+        let socket = match self.socket.try_clone().and_then(tokio::net::UdpSocket::from_std) {
+            Ok(socket) => socket,
+            Err(error) => return error!(%error, "a listener cannot be read"),
+        };
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
-            match self.socket.recv_from(&mut buffer).await {
+            match socket.recv_from(&mut buffer).await {
                 Ok((length, remote)) => {
                     let flow = Flow {
                         listener: self.id,
@@ -95,7 +99,7 @@ impl UdpListener {
 
     /// Hands a datagram to the kernel, or counts it as lost. Never waits: SIP sends again what gets no answer.
     pub fn send(&self, remote: SocketAddr, bytes: &[u8]) {
-        if self.socket.try_send_to(bytes, remote).is_err() {
+        if self.socket.send_to(bytes, remote).is_err() {
             self.counters.unsent.fetch_add(1, Ordering::Relaxed);
         }
     }
