@@ -57,6 +57,8 @@ async fn watch_store(
             }
             Err(error) => {
                 parts.metrics.store_errors.count("users");
+                // Nobody can tell whether what is known still holds.
+                parts.users.forget_all();
                 health.not_ready("the store does not answer");
                 // Once for each time that it goes away, not once a round.
                 if std::mem::replace(&mut answers, false) {

@@ -1,8 +1,9 @@
 //! A near cache of users: every SIP message asks who somebody is, and a store is a network away.
 //!
-//! Another process may change a user; this one learns of it when the answer's time has passed, or by
-//! [`CachedUsers::forget_all`]. Answers of "nobody" are kept as well, but shorter, so that a new user's first try is
-//! soon heard; errors are never kept.
+//! Another process may change a user; whoever holds the cache asks the store for that
+//! ([`UserStore::changes`]) once in a while, and says [`CachedUsers::forget_all`] when something was changed or when the
+//! store cannot tell. An answer's own life only bounds what is kept for nobody. Answers of "nobody" are kept as well, but
+//! shorter, so that a new user's first try is soon heard; errors are never kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +55,8 @@ impl<S: UserStore> CachedUsers<S> {
     /// Asks the store again for everything, from now on.
     pub fn forget_all(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
+        // Nobody asks for those again, and they would stand in the way of others until their time has passed.
+        self.cache.invalidate_all();
     }
 
     /// The store behind, for who must not be told old news.
@@ -155,12 +158,13 @@ impl Expiry<Key, Option<Arc<User>>> for ByAnswer {
 
 /// How many answers are kept.
 pub const ENTRIES: u64 = 50_000;
-/// How long a user is believed to be as they were.
-pub const KNOWN: Duration = Duration::from_secs(5);
+/// How long a user is believed to be as they were if nobody says otherwise: longer than phones wait between two
+/// refreshes.
+pub const KNOWN: Duration = Duration::from_secs(900);
 /// How long nobody is believed to be there.
 pub const UNKNOWN: Duration = Duration::from_secs(1);
 /// How many look-ups may wait for the store at one time.
-pub const WAITING: usize = 256;
+pub const WAITING: usize = 1024;
 /// A longer realm and username together are no login of any store, and would make the cache heavy.
 const LOGIN: usize = 512;
 

@@ -45,6 +45,8 @@ impl SqliteStore {
             let pool = SqlitePoolOptions::new()
                 .max_connections(CONNECTIONS)
                 .acquire_timeout(super::ACQUIRE)
+                // A file does not go away as a server does, and to ask costs as much as a look-up.
+                .test_before_acquire(false)
                 .connect_with(options)
                 .await
                 .map_err(super::fault::of)?;
