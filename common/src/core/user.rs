@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jid::BareJid;
 
@@ -123,7 +124,8 @@ impl Default for Flags {
 /// be. Two AORs are equal if and only if they name the same registration.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Aor {
-    text: String,
+    /// Shared, since a registered address is named in several tables.
+    text: Arc<str>,
     at: usize,
 }
 
@@ -157,7 +159,7 @@ impl Aor {
         let at = text.len();
         text.push('@');
         text.push_str(&domain);
-        Ok(Self { text, at })
+        Ok(Self { text: text.into(), at })
     }
 
     /// The whole URI.
