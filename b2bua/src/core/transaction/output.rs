@@ -173,5 +173,6 @@ pub struct Counters {
 
 /// Requests of ours that may be under way at once.
 pub const MAX_CLIENTS: usize = 65_536;
-/// Requests of others that may be under way, or answered and remembered, at once.
-pub const MAX_SERVERS: usize = 65_536;
+/// Requests of others that may be under way, or answered and remembered, at once. Over UDP each answered one is remembered
+/// for half a minute (timer J), so a 32nd of this is the most registrations in a second.
+pub const MAX_SERVERS: usize = 262_144;
