@@ -110,10 +110,10 @@ section! {
         /// from there is its own.
         address: Host => "\"198.51.100.7\"",
         /// Its port. Not set: what DNS says of a domain, else 5060, or 5061 for TLS.
-        port: Option<u16> = None => "5060",
+        port: Option<u16> = None => "5061",
         /// How messages travel there: "udp", "tcp" or "tls". A listener of the same transport must be there. Not set:
         /// what DNS says of a domain, else "udp".
-        transport: Option<Transport> = None => "\"udp\"",
+        transport: Option<Transport> = None => "\"tls\"",
         /// The domain that stands in From of its requests, and that ours to it name. Requests from its address with
         /// another domain are not its own. Not set: any domain, and ours name its address.
         realm: Option<Host> = None => "\"carrier.example\"",
