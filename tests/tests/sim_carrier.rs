@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cusax_b2bua::core::carriers::{Domain, Place};
+use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Answer, Goal, Kind, Query, Records, Srv};
 use cusax_b2bua::core::settings::Settings;
 use cusax_common::core::record::Cause;
+use cusax_common::core::sip::Method;
 use cusax_tests::peer::phone::{Manner, Phone, Stage};
 use cusax_tests::sim::{Actor, SECOND, Scene, address};
 
@@ -95,6 +97,36 @@ fn a_server_that_says_it_is_full_is_passed_over_and_one_that_says_no_is_believed
         assert_eq!(scene.stage(second) == &Stage::Up, answered, "{manner:?}");
         scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
         scene.nothing_is_left();
+    }
+}
+
+/// RFC 3261 §8.1.3.1: a connection that is refused or lost is no silence.
+#[test]
+fn who_cannot_be_reached_is_not_said_to_have_been_silent() {
+    let rows = [(ABROAD, true, 503), ("sip:bob.phone@sip.example.com", false, 480)];
+    for (whom, via_trunk, expected) in rows {
+        let mut scene = Scene::registered_with(7, |_| {});
+        let callee = if via_trunk { scene.trunk } else { scene.bob };
+        scene.world.phones[callee.0].manner = Manner::Mute;
+        scene.alice_calls(whom);
+        scene.world.run(5 * SECOND);
+        assert_eq!(
+            scene.world.phone(callee).requests(&Method::Invite).len(),
+            4,
+            "with its copies"
+        );
+        assert!(matches!(scene.stage(scene.alice), Stage::Calling(_)));
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            remote: scene.world.phone(callee).address,
+        };
+        let now = scene.world.now();
+        scene.world.endpoint.handle_closed(now, flow);
+        scene.world.run(SECOND);
+        assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(expected)), "{whom}");
+        let cause = scene.world.records.last().map(|record| record.cause);
+        assert_eq!(cause, Some(Cause::Unreachable), "{whom}");
     }
 }
 

@@ -31,6 +31,9 @@ pub fn of_failure(status: Status, via_trunk: bool) -> Outcome {
         487 => (480, Cause::NoAnswer),
         403 | 433 | 486 | 488 | 600 | 603 | 606 | 607 | 608 => (status.code(), Cause::Rejected),
         415 => (488, Cause::Rejected),
+        // There was no way to send it (RFC 5626 §11.5), so nobody was silent.
+        430 if via_trunk => (503, Cause::Unreachable),
+        430 => (480, Cause::Unreachable),
         482 | 483 => (status.code(), Cause::PeerFailed),
         // RFC 3261 §16.7 step 6: a 503 would keep the caller away from us, who are well.
         500 | 503 => (500, Cause::PeerFailed),
@@ -97,6 +100,20 @@ mod tests {
             ("declined stays declined", 603, true, 603, Cause::Rejected),
             ("nobody answered at a phone", 408, false, 408, Cause::NoAnswer),
             ("a silent trunk has failed", 408, true, 408, Cause::PeerFailed),
+            (
+                "a trunk that no connection leads to",
+                430,
+                true,
+                503,
+                Cause::Unreachable,
+            ),
+            (
+                "a phone that no connection leads to",
+                430,
+                false,
+                480,
+                Cause::Unreachable,
+            ),
             ("a challenge is not for the caller", 401, true, 502, Cause::PeerFailed),
             ("nor is a proxy's", 407, true, 502, Cause::PeerFailed),
             ("a redirection is not shown", 302, false, 480, Cause::Unreachable),

@@ -610,9 +610,9 @@ impl<E: Entropy> Endpoint<E> {
                 client,
                 why: Failure::Transport,
             } if self.send_spare(now, client) => {}
-            Tx::Failed { client, .. } => {
+            Tx::Failed { client, why } => {
                 if let Some(&(call, token)) = self.clients.get(&client) {
-                    self.with_call(now, call, |call, cx| call.handle_failed(cx, token));
+                    self.with_call(now, call, |call, cx| call.handle_failed(cx, token, why));
                 }
             }
             Tx::Unacknowledged { server } => {

@@ -52,7 +52,7 @@ use crate::core::media::rewrite::{Description, EarlyAnswer, Rules};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
 use crate::core::registrar::{Binding, Device};
 use crate::core::routing::{self, Hop, Owner, Phone, Plan, Trunk};
-use crate::core::transaction::ServerId;
+use crate::core::transaction::{Failure, ServerId};
 
 /// Who began a call, proved.
 #[derive(Clone, Debug)]
@@ -484,10 +484,14 @@ impl Call {
     }
 
     /// A request of ours got no answer, or could not be sent.
-    pub fn handle_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token) {
+    pub fn handle_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, why: Failure) {
         self.open = self.open.saturating_sub(1);
         if let Some(index) = self.far.iter().position(|far| far.token == token) {
-            return self.failed(cx, index, Status::REQUEST_TIMEOUT);
+            let status = match why {
+                Failure::TimedOut => Status::REQUEST_TIMEOUT,
+                Failure::Transport | Failure::Full | Failure::Unsendable => Status::FLOW_FAILED,
+            };
+            return self.failed(cx, index, status);
         }
         if self.modify.as_ref().is_some_and(|modify| modify.token() == token) {
             return self.modification_failed(cx);

@@ -299,13 +299,13 @@ impl Call {
     }
 }
 
-/// Which failure of several the caller hears: 6xx, then what the callee said, then timeouts (RFC 3261 §16.7).
+/// Which failure of several the caller hears: 6xx, then what the callee said, then that it was not there (RFC 3261 §16.7).
 fn rank(status: Status) -> u16 {
     match status.code() {
         600..=699 => 0,
         486 | 480 | 487 => 1,
-        code @ 400..=499 if code != 408 => 2,
-        408 => 4,
+        408 | 430 => 4,
+        400..=499 => 2,
         _ => 3,
     }
 }
