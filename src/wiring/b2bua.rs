@@ -1,6 +1,5 @@
 //! The SIP side as a role: sockets, relay, endpoint, and the loop that joins them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use cusax_b2bua::core::auth::Authenticator;
@@ -15,7 +14,7 @@ use cusax_b2bua::io::relay::Relay;
 use cusax_b2bua::io::resolver::Resolver;
 use cusax_b2bua::io::transport::Listener;
 use cusax_b2bua::io::transport::stream::{Guests, StreamConfig, StreamListener};
-use cusax_b2bua::io::transport::tls::{Files, Roots, Tls, TlsFault, Trust};
+use cusax_b2bua::io::transport::tls::{Carrier, Files, Roots, Tls, TlsFault, Trust};
 use cusax_b2bua::io::transport::udp::UdpListener;
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::config::{self, Config};
@@ -42,15 +41,14 @@ pub fn start(
     let sip = settings::sip(&config).map_err(|told| Failure::new(Exit::Config, told))?;
     dialplan::warm_up();
 
-    let mut listeners = Vec::with_capacity(sip.listeners.len());
-    let mut certificates = Vec::new();
-    let guests = Guests::of_this_process();
-    let carriers: Arc<[String]> = sip
-        .trunks
+    let carriers: Arc<[Carrier]> = carriers(&config, &sip)?.into();
+    // Who is let in at a reload is known by then.
+    let mut certificates: Vec<_> = carriers
         .iter()
-        .filter(|trunk| trunk.is_secure())
-        .map(|trunk| trunk.certified.clone())
+        .map(|carrier| Reload::Carrier(carrier.trust.clone()))
         .collect();
+    let mut listeners = Vec::with_capacity(sip.listeners.len());
+    let guests = Guests::of_this_process();
     for (index, listener) in sip.listeners.iter().enumerate() {
         let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
         let written = &config.sip.listeners[index];
@@ -94,19 +92,6 @@ pub fn start(
         info!(address = %listener.local, transport = %listener.transport, "listening for SIP");
         listeners.push(bound);
     }
-    let mut trust = HashMap::new();
-    for (index, trunk) in sip.trunks.iter().enumerate().filter(|(_, trunk)| trunk.is_secure()) {
-        // We show what the TLS listener shows that the carrier reaches us by.
-        let own = config.trunks[index].listener;
-        let identity = config.sip.listeners.iter().find_map(|listener| {
-            let fits = listener.transport == config::Transport::Tls && own.is_none_or(|own| own == listener.address);
-            Some((listener.certificate.clone()?, listener.key.clone()?)).filter(|_| fits)
-        });
-        let loaded = Trust::load(roots([&config.trunks[index]]), identity)
-            .map_err(|fault| Failure::new(Exit::Config, format!("trunks[{index}].ca: {fault}")))?;
-        certificates.push(Reload::Carrier(loaded.clone()));
-        trust.insert(trunk.name.clone(), loaded);
-    }
     let named = sip.trunks.iter().any(|trunk| matches!(trunk.place, Place::Domain(_)));
     let resolver = named.then(|| Resolver::new(&config.sip.dns)).transpose();
     let resolver = resolver.map_err(|told| Failure::new(Exit::Config, format!("sip.dns: {told}")))?;
@@ -127,7 +112,7 @@ pub fn start(
     let shell = Shell {
         endpoint,
         listeners,
-        trust,
+        carriers,
         resolver,
         relay,
         media,
@@ -210,6 +195,27 @@ impl Reload {
             Self::Carrier(trust) => trust.reload(),
         }
     }
+}
+
+/// The carriers that speak TLS.
+fn carriers(config: &Config, sip: &Settings) -> Result<Vec<Carrier>, Failure> {
+    let secure = sip.trunks.iter().enumerate().filter(|(_, trunk)| trunk.is_secure());
+    let carriers = secure.map(|(index, trunk)| {
+        // We show what the TLS listener shows that the carrier reaches us by.
+        let own = config.trunks[index].listener;
+        let identity = config.sip.listeners.iter().find_map(|listener| {
+            let fits = listener.transport == config::Transport::Tls && own.is_none_or(|own| own == listener.address);
+            Some((listener.certificate.clone()?, listener.key.clone()?)).filter(|_| fits)
+        });
+        let trust = Trust::load(roots([&config.trunks[index]]), identity)
+            .map_err(|fault| Failure::new(Exit::Config, format!("trunks[{index}].ca: {fault}")))?;
+        Ok(Carrier {
+            trunk: trunk.name.clone(),
+            name: trunk.certified.clone(),
+            trust,
+        })
+    });
+    carriers.collect()
 }
 
 /// Whose certificates clients may show: those of carriers, if any speaks TLS.

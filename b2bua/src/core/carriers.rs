@@ -45,12 +45,10 @@ pub enum Opening {
     Plain,
     /// Without proof, and given up soon: there is another way.
     Probe,
-    /// By TLS, with a certificate for this name.
+    /// By TLS, with a certificate of this carrier's (RFC 5922 §7.2).
     Tls {
-        /// Whose trust is to be used.
+        /// Its name in the settings.
         trunk: String,
-        /// The name that the certificate must hold (RFC 5922 §7.2).
-        name: String,
     },
 }
 
@@ -96,8 +94,8 @@ impl Carriers {
         }
     }
 
-    /// The carrier that a message came from. `domain` stands in its From, and `proved` are the names that the certificate
-    /// of its connection holds.
+    /// The carrier that a message came from. `domain` stands in its From, and `proved` are the trunks that the certificate
+    /// of its connection speaks for.
     #[must_use]
     pub fn of<'a>(
         &self,
@@ -112,7 +110,7 @@ impl Carriers {
         };
         settings.trunks.iter().enumerate().find_map(|(index, trunk)| {
             let from_there = if flow.transport == Transport::Tls {
-                trunk.is_secure() && proved.contains(&trunk.certified)
+                trunk.is_secure() && proved.contains(&trunk.name)
             } else {
                 self.any_way(settings, index, |way| {
                     // A stream comes from whatever port the carrier's system chose.
@@ -136,7 +134,6 @@ impl Carriers {
             Transport::Tcp => Some(Opening::Plain),
             Transport::Tls => Some(Opening::Tls {
                 trunk: trunk.name.clone(),
-                name: trunk.certified.clone(),
             }),
             Transport::Udp | Transport::Ws | Transport::Wss => None,
         }

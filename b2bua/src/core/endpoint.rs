@@ -87,7 +87,7 @@ pub struct Endpoint<E> {
     carriers: Carriers,
     /// Requests that are too large for UDP.
     large: Large,
-    /// Connections whose peers showed a carrier's certificate, with the names that it holds.
+    /// Connections whose peers showed a carrier's certificate, with the names of their trunks.
     proved: HashMap<Flow, Vec<String>>,
     /// How many of them are being looked at.
     doubted: usize,
@@ -427,12 +427,12 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    /// A connection is up whose peer showed a certificate that holds these of our carriers' names.
-    pub fn handle_proved(&mut self, flow: Flow, names: Vec<String>) {
-        if names.is_empty() {
+    /// A connection is up whose peer showed that it is the carrier of these trunks.
+    pub fn handle_proved(&mut self, flow: Flow, trunks: Vec<String>) {
+        if trunks.is_empty() {
             self.proved.remove(&flow);
         } else {
-            self.proved.insert(flow, names);
+            self.proved.insert(flow, trunks);
         }
     }
 

@@ -5,7 +5,7 @@
     reason = "the shell starts the tasks that wait for stores and sockets"
 )]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::core::settings::Settings;
 use crate::io::meter::Meter;
 use crate::io::relay::Relay;
 use crate::io::resolver::Resolver;
-use crate::io::transport::tls::Trust;
+use crate::io::transport::tls::Carrier;
 use crate::io::transport::{Listener, Network, Received};
 
 /// What the loop joins together.
@@ -42,8 +42,8 @@ pub struct Shell<E, U, S> {
     pub endpoint: Endpoint<E>,
     /// In the order of their identifiers.
     pub listeners: Vec<Listener>,
-    /// The trust toward each carrier that speaks TLS, by name.
-    pub trust: HashMap<String, Trust>,
+    /// The carriers that speak TLS.
+    pub carriers: Arc<[Carrier]>,
     /// For carriers that have names; none if no carrier has.
     pub resolver: Option<Resolver>,
     /// The media engine.
@@ -85,7 +85,7 @@ where
     let Shell {
         mut endpoint,
         listeners,
-        trust,
+        carriers,
         resolver,
         relay,
         mut media,
@@ -96,7 +96,7 @@ where
         mut control,
         metrics,
     } = shell;
-    let (mut network, mut received) = Network::start(listeners, trust);
+    let (mut network, mut received) = Network::start(listeners, carriers);
     let (resolved, mut located) = mpsc::channel(LOCATED);
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let records = spawn_recorder(Arc::clone(&users), metrics.clone());

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::core::carriers::Opening;
 use crate::core::flow::Flow;
 use stream::StreamListener;
-use tls::Trust;
+use tls::Carrier;
 use udp::UdpListener;
 
 /// What the network brought.
@@ -46,7 +46,7 @@ pub enum Received {
         flow: Flow,
         /// The way to write to it.
         connection: Connection,
-        /// Which names of carriers its certificate holds.
+        /// The trunks of the carriers that its certificate proves the peer to be.
         proved: Vec<String>,
     },
     /// A connection that we opened is up.
@@ -55,7 +55,7 @@ pub enum Received {
         flow: Flow,
         /// Which connection of that name.
         serial: u64,
-        /// Which names of carriers its certificate holds.
+        /// The trunks of the carriers that its certificate proves the peer to be.
         proved: Vec<String>,
     },
     /// A connection has said no whole message for [`IDLE`].
@@ -116,17 +116,16 @@ pub struct Lost {
 pub struct Network {
     listeners: Vec<Listener>,
     connections: HashMap<Flow, Connection>,
-    trust: HashMap<String, Trust>,
+    carriers: Arc<[Carrier]>,
     inbox: mpsc::Sender<Received>,
     lost: Lost,
 }
 
 impl Network {
-    /// Starts receiving. The listeners are in the order of their identifiers; `trust` is that toward each carrier that
-    /// speaks TLS, by name.
+    /// Starts receiving. The listeners are in the order of their identifiers; `carriers` are those that speak TLS.
     #[expect(clippy::disallowed_methods, reason = "one task for each socket of datagrams")]
     #[must_use]
-    pub fn start(listeners: Vec<Listener>, trust: HashMap<String, Trust>) -> (Self, mpsc::Receiver<Received>) {
+    pub fn start(listeners: Vec<Listener>, carriers: Arc<[Carrier]>) -> (Self, mpsc::Receiver<Received>) {
         let (inbox, received) = mpsc::channel(INBOX);
         for listener in &listeners {
             match listener.clone() {
@@ -137,7 +136,7 @@ impl Network {
         let network = Self {
             listeners,
             connections: HashMap::new(),
-            trust,
+            carriers,
             inbox,
             lost: Lost::default(),
         };
@@ -159,16 +158,16 @@ impl Network {
         };
         if let Some(opening) = opening.filter(|_| !self.connections.contains_key(&flow)) {
             let (connection, queue) = Connection::new();
-            let trust = match &opening {
+            let carrier = match &opening {
                 Opening::Plain | Opening::Probe => None,
-                Opening::Tls { trunk, name } => self.trust.get(trunk).map(|trust| (trust.clone(), name.clone())),
+                Opening::Tls { trunk } => self.carriers.iter().find(|carrier| carrier.trunk == *trunk).cloned(),
             };
-            if trust.is_none() && matches!(opening, Opening::Tls { .. }) {
+            if carrier.is_none() && matches!(opening, Opening::Tls { .. }) {
                 self.lost.unsent += 1;
                 return false;
             }
             let patience = if opening == Opening::Probe { PROBE } else { CONNECT };
-            stream.connect(flow, queue, &connection, (patience, trust), self.inbox.clone());
+            stream.connect(flow, queue, &connection, (patience, carrier), self.inbox.clone());
             self.connections.insert(flow, connection);
         }
         let sent = self

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, WeakSender};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::tls::{self, Tls, Trust};
+use super::tls::{self, Carrier, Shown, Tls};
 use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
 use crate::core::admission::network;
 use crate::core::flow::{Flow, ListenerId, Transport};
@@ -31,7 +31,7 @@ pub struct StreamListener {
     socket: Arc<TcpListener>,
     tls: Option<Tls>,
     origins: Arc<[String]>,
-    carriers: Arc<[String]>,
+    carriers: Arc<[Carrier]>,
     guests: Arc<Guests>,
     refused: Arc<AtomicU64>,
     /// Where its connections live: TLS must not hold up the loop.
@@ -51,8 +51,8 @@ pub struct StreamConfig {
     pub tls: Option<Tls>,
     /// For WebSocket: the origins whose pages may connect; none means the pages of this host.
     pub origins: Vec<String>,
-    /// The names of carriers that a certificate may hold.
-    pub carriers: Arc<[String]>,
+    /// The carriers that a certificate may prove somebody to be.
+    pub carriers: Arc<[Carrier]>,
     /// Who is connected, to all listeners together.
     pub guests: Arc<Guests>,
 }
@@ -139,7 +139,7 @@ impl StreamListener {
             None => self.speak(socket, flow, Vec::new(), inbox).await,
             Some(tls) => match timeout(HANDSHAKE, tls.accept(socket)).await {
                 Ok(Ok(stream)) => {
-                    let proved = tls::held(stream.get_ref().1.peer_certificates(), &self.carriers);
+                    let proved = tls::proved(stream.get_ref().1.peer_certificates(), Shown::ByClient, &self.carriers);
                     self.speak(stream, flow, proved, inbox).await;
                 }
                 Ok(Err(error)) => debug!(%error, "TLS refused"),
@@ -180,23 +180,27 @@ impl StreamListener {
         flow: Flow,
         queue: Queue,
         connection: &Connection,
-        (patience, trust): (Duration, Option<(Trust, String)>),
+        (patience, carrier): (Duration, Option<Carrier>),
         inbox: mpsc::Sender<Received>,
     ) {
         let (local, serial, pongs) = (self.local.ip(), connection.serial, connection.queue.downgrade());
+        let carriers = Arc::clone(&self.carriers);
         self.runtime.spawn(async move {
             match timeout(patience, dial(local, flow.remote)).await {
-                Ok(Ok(socket)) => match trust {
+                Ok(Ok(socket)) => match carrier {
                     None => carry(socket, flow, serial, queue, pongs, &inbox).await,
-                    Some((trust, name)) => match timeout(HANDSHAKE, trust.connect(&name, socket)).await {
-                        Ok(Ok(stream)) => {
-                            let proved = vec![name];
-                            let _ = inbox.send(Received::Reached { flow, serial, proved }).await;
-                            carry(stream, flow, serial, queue, pongs, &inbox).await;
+                    Some(Carrier { trunk, name, trust }) => {
+                        match timeout(HANDSHAKE, trust.connect(&name, socket)).await {
+                            Ok(Ok(stream)) => {
+                                let chain = stream.get_ref().1.peer_certificates();
+                                let proved = tls::proved(chain, Shown::ByServer, &carriers);
+                                let _ = inbox.send(Received::Reached { flow, serial, proved }).await;
+                                carry(stream, flow, serial, queue, pongs, &inbox).await;
+                            }
+                            Ok(Err(error)) => warn!(%error, trunk, name, "a carrier's TLS was refused"),
+                            Err(_) => debug!("a TLS handshake took too long"),
                         }
-                        Ok(Err(error)) => warn!(%error, name, "a carrier's TLS was refused"),
-                        Err(_) => debug!("a TLS handshake took too long"),
-                    },
+                    }
                 },
                 Ok(Err(error)) => debug!(%error, "a connection could not be opened"),
                 Err(_) => debug!("a connection could not be opened in time"),

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::client::verify_server_name;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
+use tokio_rustls::rustls::client::{VerifierBuilderError, WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
@@ -47,7 +49,35 @@ pub struct Roots {
 pub struct Trust {
     roots: Roots,
     identity: Option<(PathBuf, PathBuf)>,
-    current: Arc<RwLock<Arc<ClientConfig>>>,
+    current: Arc<RwLock<Arc<Current>>>,
+}
+
+/// What the files of a trust amount to.
+struct Current {
+    client: Arc<ClientConfig>,
+    /// The same authorities, for whoever connects to us.
+    clients: Arc<dyn ClientCertVerifier>,
+    servers: Arc<WebPkiServerVerifier>,
+}
+
+/// A carrier that speaks TLS.
+#[derive(Clone, Debug)]
+pub struct Carrier {
+    /// Its trunk.
+    pub trunk: String,
+    /// What its certificate must hold.
+    pub name: String,
+    /// Who may have signed that.
+    pub trust: Trust,
+}
+
+/// As what somebody has shown a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// By connecting to us.
+    ByClient,
+    /// By taking a connection of ours.
+    ByServer,
 }
 
 /// Why a certificate cannot be used.
@@ -120,11 +150,11 @@ impl Trust {
     /// # Errors
     /// [`TlsFault`], with the file.
     pub fn load(roots: Roots, identity: Option<(PathBuf, PathBuf)>) -> Result<Self, TlsFault> {
-        let config = client_config(&roots, identity.as_ref())?;
+        let current = Current::load(&roots, identity.as_ref())?;
         Ok(Self {
             roots,
             identity,
-            current: Arc::new(RwLock::new(config)),
+            current: Arc::new(RwLock::new(current)),
         })
     }
 
@@ -133,9 +163,13 @@ impl Trust {
     /// # Errors
     /// [`TlsFault`], with the file.
     pub fn reload(&self) -> Result<(), TlsFault> {
-        let config = client_config(&self.roots, self.identity.as_ref())?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let current = Current::load(&self.roots, self.identity.as_ref())?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         Ok(())
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Shakes hands with a server, whose certificate must hold this name.
@@ -143,8 +177,8 @@ impl Trust {
     /// # Errors
     /// What the server did wrong, or the system says.
     pub(super) async fn connect(&self, name: &str, socket: TcpStream) -> io::Result<client::TlsStream<TcpStream>> {
-        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let config = Arc::clone(&self.current().client);
         TlsConnector::from(config).connect(name, socket).await
     }
 }
@@ -157,15 +191,37 @@ impl fmt::Debug for Trust {
     }
 }
 
-/// Which of these names the certificate of a peer holds, which was verified already.
-pub(super) fn held(chain: Option<&[CertificateDer<'_>]>, names: &[String]) -> Vec<String> {
-    let Some(Ok(certificate)) = chain.and_then(|chain| chain.first()).map(ParsedCertificate::try_from) else {
+/// The trunks of the carriers that a peer's certificate proves it to be. It must hold the carrier's name, and one of the
+/// carrier's own authorities must have signed it: that of another carrier can speak for that one alone.
+pub(super) fn proved(chain: Option<&[CertificateDer<'_>]>, shown: Shown, carriers: &[Carrier]) -> Vec<String> {
+    let Some((certificate, others)) = chain.and_then(<[_]>::split_first) else {
         return Vec::new();
     };
-    let holds = |name: &&String| {
-        ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&certificate, &name).is_ok())
-    };
-    names.iter().filter(holds).cloned().collect()
+    let is_proved = |carrier: &&Carrier| carrier.is_proved_by(certificate, others, shown);
+    let proved = carriers.iter().filter(is_proved);
+    proved.map(|carrier| carrier.trunk.clone()).collect()
+}
+
+impl Carrier {
+    fn is_proved_by(&self, certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>], shown: Shown) -> bool {
+        let (Ok(name), Ok(parsed)) = (
+            ServerName::try_from(self.name.as_str()),
+            ParsedCertificate::try_from(certificate),
+        ) else {
+            return false;
+        };
+        if verify_server_name(&parsed, &name).is_err() {
+            return false;
+        }
+        let (current, now) = (self.trust.current(), UnixTime::now());
+        match shown {
+            Shown::ByClient => current.clients.verify_client_cert(certificate, others, now).is_ok(),
+            Shown::ByServer => {
+                let verified = current.servers.verify_server_cert(certificate, others, &name, &[], now);
+                verified.is_ok()
+            }
+        }
+    }
 }
 
 fn server_config(files: &Files) -> Result<Arc<ServerConfig>, TlsFault> {
@@ -193,27 +249,37 @@ fn server_config(files: &Files) -> Result<Arc<ServerConfig>, TlsFault> {
     Ok(Arc::new(builder.with_single_cert(chain, private).map_err(misfit)?))
 }
 
-fn client_config(trusted: &Roots, identity: Option<&(PathBuf, PathBuf)>) -> Result<Arc<ClientConfig>, TlsFault> {
-    let misfit = |what| {
-        let shown = |path: Option<&PathBuf>| path.map_or_else(String::new, |path| path.display().to_string());
-        TlsFault::Pair {
-            certificate: shown(identity.map(|(certificate, _)| certificate)),
-            key: shown(identity.map(|(_, key)| key)),
-            what,
-        }
-    };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(misfit)?
-        .with_root_certificates(roots(trusted)?);
-    let config = match identity {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let (chain, private) = pair(certificate, key)?;
-            builder.with_client_auth_cert(chain, private).map_err(misfit)?
-        }
-    };
-    Ok(Arc::new(config))
+impl Current {
+    fn load(trusted: &Roots, identity: Option<&(PathBuf, PathBuf)>) -> Result<Arc<Self>, TlsFault> {
+        let misfit = |what| {
+            let shown = |path: Option<&PathBuf>| path.map_or_else(String::new, |path| path.display().to_string());
+            TlsFault::Pair {
+                certificate: shown(identity.map(|(certificate, _)| certificate)),
+                key: shown(identity.map(|(_, key)| key)),
+                what,
+            }
+        };
+        let told = |error: VerifierBuilderError| misfit(rustls::Error::General(error.to_string()));
+        let (provider, roots) = (Arc::new(ring::default_provider()), Arc::new(roots(trusted)?));
+        let servers = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(misfit)?
+            .with_root_certificates(roots);
+        let client = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let (chain, private) = pair(certificate, key)?;
+                builder.with_client_auth_cert(chain, private).map_err(misfit)?
+            }
+        };
+        Ok(Arc::new(Self {
+            client: Arc::new(client),
+            clients: clients.build().map_err(told)?,
+            servers: servers.build().map_err(told)?,
+        }))
+    }
 }
 
 fn roots(trusted: &Roots) -> Result<RootCertStore, TlsFault> {
