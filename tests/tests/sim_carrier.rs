@@ -1,14 +1,15 @@
 //! Carriers that have names, under simulated time: DNS leads to their servers, and nobody waits for DNS.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use cusax_b2bua::core::carriers::{Domain, Place};
+use cusax_b2bua::core::carriers::{Carriers, Domain, Place};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Answer, Goal, Kind, Query, Records, Srv};
 use cusax_b2bua::core::settings::Settings;
+use cusax_common::core::entropy::Seeded;
 use cusax_common::core::record::Cause;
-use cusax_common::core::sip::Method;
+use cusax_common::core::sip::{HeaderName, Method, Request, Value};
 use cusax_tests::peer::phone::{Manner, Phone, Stage};
 use cusax_tests::sim::{Actor, SECOND, Scene, address};
 
@@ -128,6 +129,95 @@ fn who_cannot_be_reached_is_not_said_to_have_been_silent() {
         let cause = scene.world.records.last().map(|record| record.cause);
         assert_eq!(cause, Some(Cause::Unreachable), "{whom}");
     }
+}
+
+/// What it is about; the connections that are up, each with the trunk that it proves and the Via of a request; the one
+/// that is gone then; and the ways to the carrier.
+type Row<'a> = (&'a str, &'a [(Flow, &'a str, &'a str)], Option<Flow>, &'a [Flow]);
+
+/// RFC 5923 §8.2.
+#[test]
+fn a_connection_that_a_carrier_lends_comes_before_one_of_ours() {
+    const CARRIER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 70)), 5061);
+    let flow = |port| Flow {
+        listener: ListenerId(0),
+        transport: Transport::Tls,
+        remote: SocketAddr::new(CARRIER.ip(), port),
+    };
+    let (ours, first, second) = (flow(CARRIER.port()), flow(40_001), flow(40_002));
+    let secure = |settings: &mut Settings| settings.trunks[0].place = Place::Fixed(ours);
+    let scene = Scene::registered_with(8, secure);
+    let settings = scene.world.endpoint.settings();
+    let trunk = settings.trunks[0].name.as_str();
+    let rows: [Row<'_>; 9] = [
+        ("nothing is up", &[], None, &[ours]),
+        ("lent", &[(first, trunk, "x.test:5061;alias")], None, &[first, ours]),
+        (
+            "lent at the usual port",
+            &[(first, trunk, "x.test;alias")],
+            None,
+            &[first, ours],
+        ),
+        ("not lent", &[(first, trunk, "x.test:5061")], None, &[ours]),
+        (
+            "lent for another port",
+            &[(first, trunk, "x.test:5071;alias")],
+            None,
+            &[ours],
+        ),
+        (
+            "lent by another carrier",
+            &[(first, "other", "x.test:5061;alias")],
+            None,
+            &[ours],
+        ),
+        (
+            "the later one",
+            &[(second, trunk, "x.test;alias"), (first, trunk, "x.test;alias")],
+            None,
+            &[first, ours],
+        ),
+        ("gone", &[(first, trunk, "x.test:5061;alias")], Some(first), &[ours]),
+        (
+            "ours is up",
+            &[(ours, trunk, "x.test"), (first, trunk, "x.test:5061;alias")],
+            None,
+            &[ours],
+        ),
+    ];
+    for (what, connections, closed, expected) in rows {
+        let mut carriers = Carriers::new(scene.world.now().instant, settings);
+        for (flow, trunk, via) in connections {
+            carriers.handle_proved(*flow, vec![(*trunk).to_owned()]);
+            let mut request = Request::new(Method::Options, "sip:sip.example.com".parse().expect("a URI"));
+            let via = format!("SIP/2.0/TLS {via};branch=z9hG4bK1");
+            request.headers.push(HeaderName::VIA, Value::new(via).expect("a value"));
+            carriers.handle_request(flow, &request);
+        }
+        if let Some(flow) = closed {
+            carriers.handle_closed(&flow);
+        }
+        let ways = carriers.ways(settings, trunk, &mut Seeded::new(8));
+        assert_eq!(ways, expected, "{what}");
+    }
+}
+
+/// RFC 5923 §8.1, §8.2: clients and servers keep such connections up.
+#[test]
+fn the_connection_of_a_carrier_is_kept_though_it_says_nothing() {
+    let mut scene = Scene::registered_with(9, |_| {});
+    let flow = Flow {
+        listener: ListenerId(0),
+        transport: Transport::Tls,
+        remote: address(70, 40_001),
+    };
+    let now = scene.world.now();
+    let endpoint = &mut scene.world.endpoint;
+    assert!(!endpoint.wants(&flow), "anybody's");
+    endpoint.handle_proved(flow, vec!["carrier".to_owned()]);
+    assert!(endpoint.wants(&flow));
+    endpoint.handle_closed(now, flow);
+    assert!(!endpoint.wants(&flow), "it is gone");
 }
 
 #[test]

@@ -1,14 +1,18 @@
-//! Carriers as the network has them now: where each of them is, and which of them a message comes from.
+//! Carriers as the network has them now: where each of them is, which of them a message comes from, and which
+//! connections they lend (RFC 5923).
 //!
 //! # Trust
 //! A carrier is known by its address, port and realm as configured, or as DNS gives them for its configured name; over
 //! TLS by its certificate alone. An address that DNS gives is checked before anything is sent there, since whoever
 //! writes the records is not the operator.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::sip::Request;
+use cusax_common::core::sip::typed::Via;
 use ipnet::IpNet;
 use tracing::{debug, warn};
 
@@ -58,6 +62,22 @@ pub struct Carriers {
     /// By the order of the trunks in the settings.
     goals: Vec<Option<GoalId>>,
     locator: Locator,
+    /// Connections whose peers showed a carrier's certificate, whoever opened them.
+    proved: HashMap<Flow, Proved>,
+    /// How many there were.
+    proofs: u64,
+}
+
+/// A connection whose peer is known.
+#[derive(Debug)]
+struct Proved {
+    /// The names of the trunks that its certificate speaks for.
+    trunks: Vec<String>,
+    /// Where the peer says that it can be reached, if this connection may be used in place of one of ours (RFC 5923
+    /// §8.2).
+    alias: Option<SocketAddr>,
+    /// A later one has a higher number.
+    number: u64,
 }
 
 impl Carriers {
@@ -76,7 +96,43 @@ impl Carriers {
         Self {
             goals: goals.collect(),
             locator,
+            ..Self::default()
         }
+    }
+
+    /// A connection is up whose peer showed that it is the carrier of these trunks.
+    pub fn handle_proved(&mut self, flow: Flow, trunks: Vec<String>) {
+        self.proved.remove(&flow);
+        if !trunks.is_empty() {
+            self.proofs += 1;
+            let (alias, number) = (None, self.proofs);
+            self.proved.insert(flow, Proved { trunks, alias, number });
+        }
+    }
+
+    /// A connection is over.
+    pub fn handle_closed(&mut self, flow: &Flow) {
+        self.proved.remove(flow);
+    }
+
+    /// A request came. If its sender has proved to be a carrier and lends the connection, that is noted (RFC 5923 §8.2).
+    pub fn handle_request(&mut self, flow: &Flow, request: &Request) {
+        let Some(proved) = self.proved.get_mut(flow) else {
+            return;
+        };
+        if let Ok(via) = request.headers.first::<Via>()
+            && via.params.has("alias")
+        {
+            // The address that the connection comes from is what `received` would say.
+            let port = via.port.unwrap_or(locate::default_port(flow.transport));
+            proved.alias = Some(SocketAddr::new(flow.remote.ip(), port));
+        }
+    }
+
+    /// Whether the peer of a connection is a carrier: such connections are kept (RFC 5923 §8).
+    #[must_use]
+    pub fn is_proved(&self, flow: &Flow) -> bool {
+        self.proved.contains_key(flow)
     }
 
     /// The ways to a carrier, in the order to try this time.
@@ -84,26 +140,35 @@ impl Carriers {
         let Some(index) = settings.trunks.iter().position(|trunk| trunk.name == name) else {
             return Vec::new();
         };
-        match (&settings.trunks[index].place, self.goal(index)) {
+        let ways = match (&settings.trunks[index].place, self.goal(index)) {
             (Place::Fixed(flow), _) => vec![*flow],
             (Place::Domain(domain), Some(goal)) => draw(self.locator.servers(goal), entropy)
                 .into_iter()
                 .filter_map(|candidate| way(settings, domain, candidate))
                 .collect(),
             (Place::Domain(_), None) => Vec::new(),
-        }
+        };
+        // A connection that is lent may be gone by now, and then ours is the next to try.
+        ways.into_iter()
+            .flat_map(|way| self.lent(&way, name).into_iter().chain([way]))
+            .collect()
     }
 
-    /// The carrier that a message came from. `domain` stands in its From, and `proved` are the trunks that the certificate
-    /// of its connection speaks for.
+    /// The connection that a carrier lends for this way, if none of ours is up.
+    fn lent(&self, way: &Flow, trunk: &str) -> Option<Flow> {
+        if way.transport != Transport::Tls || self.is_proved(way) {
+            return None;
+        }
+        let fits =
+            |proved: &Proved| proved.alias == Some(way.remote) && proved.trunks.iter().any(|proved| proved == trunk);
+        let fitting = self.proved.iter().filter(|(_, proved)| fits(proved));
+        fitting.max_by_key(|(_, proved)| proved.number).map(|(flow, _)| *flow)
+    }
+
+    /// The carrier that a message came from. `domain` stands in its From.
     #[must_use]
-    pub fn of<'a>(
-        &self,
-        settings: &'a Settings,
-        flow: &Flow,
-        domain: Option<&str>,
-        proved: &[String],
-    ) -> Option<&'a Trunk> {
+    pub fn of<'a>(&self, settings: &'a Settings, flow: &Flow, domain: Option<&str>) -> Option<&'a Trunk> {
+        let proved = self.proved.get(flow).map_or(&[][..], |proved| &proved.trunks);
         let says_so = |trunk: &Trunk| {
             let is_it = |realm: &str| domain.is_some_and(|domain| domain.eq_ignore_ascii_case(realm));
             trunk.realm.as_deref().is_none_or(is_it)

@@ -87,8 +87,6 @@ pub struct Endpoint<E> {
     carriers: Carriers,
     /// Requests that are too large for UDP.
     large: Large,
-    /// Connections whose peers showed a carrier's certificate, with the names of their trunks.
-    proved: HashMap<Flow, Vec<String>>,
     /// How many of them are being looked at.
     doubted: usize,
     busy: HashMap<BareJid, Busy>,
@@ -294,7 +292,6 @@ impl<E: Entropy> Endpoint<E> {
             doubtful: VecDeque::new(),
             carriers: Carriers::default(),
             large: Large::default(),
-            proved: HashMap::new(),
             doubted: 0,
             busy: HashMap::new(),
             outputs: VecDeque::new(),
@@ -405,16 +402,17 @@ impl<E: Entropy> Endpoint<E> {
     /// A connection is closed, or could not be opened: what waits for an answer by it fails, and phones that registered
     /// by it cannot be reached until they come again.
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
-        self.proved.remove(&flow);
+        self.carriers.handle_closed(&flow);
         self.transactions.handle_transport_failure(now.instant, flow);
         self.registrar.handle_flow_closed(now, flow);
         self.settle(now);
     }
 
-    /// Whether a connection that says nothing is to be kept: phones registered by it, or calls travel by it.
+    /// Whether a connection that says nothing is to be kept: phones registered by it, calls travel by it, or it is a
+    /// carrier's.
     #[must_use]
     pub fn wants(&self, flow: &Flow) -> bool {
-        self.registrar.has_flow(flow) || self.flows.contains_key(flow)
+        self.registrar.has_flow(flow) || self.flows.contains_key(flow) || self.carriers.is_proved(flow)
     }
 
     /// How a connection may be opened for this flow; not at all if none.
@@ -429,11 +427,7 @@ impl<E: Entropy> Endpoint<E> {
 
     /// A connection is up whose peer showed that it is the carrier of these trunks.
     pub fn handle_proved(&mut self, flow: Flow, trunks: Vec<String>) {
-        if trunks.is_empty() {
-            self.proved.remove(&flow);
-        } else {
-            self.proved.insert(flow, trunks);
-        }
+        self.carriers.handle_proved(flow, trunks);
     }
 
     /// What DNS said; `None` when it said nothing, or nothing that can be used.
@@ -589,7 +583,10 @@ impl<E: Entropy> Endpoint<E> {
         match output {
             Tx::Transmit { flow, bytes } => self.outputs.push_back(Output::Transmit { flow, bytes }),
             Tx::Reply { flow, bytes } => self.reply(flow, bytes),
-            Tx::Request { server, flow, request } => self.request(now, server, flow, request),
+            Tx::Request { server, flow, request } => {
+                self.carriers.handle_request(&flow, &request);
+                self.request(now, server, flow, request);
+            }
             Tx::Refused { flow, request, why } => {
                 match why {
                     Refusal::Full => self.counters.overloaded += 1,
@@ -959,7 +956,11 @@ impl<E: Entropy> Endpoint<E> {
             .map_or(flow.remote, |listener| listener.public);
         let branch = format!("{MAGIC_COOKIE}{}", self.entropy.token::<TAG_BYTES>());
         let host = Host::from(public.ip());
-        let via = Via::new(flow.transport.as_str(), host, Some(public.port()), &branch);
+        let mut via = Via::new(flow.transport.as_str(), host, Some(public.port()), &branch);
+        // A connection of ours to a carrier is the carrier's to use as well (RFC 5923 §8.1).
+        if let Some(Opening::Tls { .. }) = self.opening(&flow) {
+            via.params.set("alias", None);
+        }
         request.headers.insert_first(&via);
     }
 

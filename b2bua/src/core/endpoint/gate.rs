@@ -57,8 +57,7 @@ impl<E: Entropy> Endpoint<E> {
             Uri::Sip(uri) => Some(uri.host.to_string()),
             Uri::Tel(_) | Uri::Other(_) => None,
         };
-        let proved = self.proved.get(flow).map_or(&[][..], Vec::as_slice);
-        let trunk = self.carriers.of(&self.settings, flow, domain.as_deref(), proved)?;
+        let trunk = self.carriers.of(&self.settings, flow, domain.as_deref())?;
         Some(trunk.name.clone())
     }
 
