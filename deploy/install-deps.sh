@@ -15,6 +15,7 @@ packages=(
     baresip-core                   # the phones
     sip-tester socat               # SIPp: the trunk, and a phone, whose TLS is socat's
     linphone-cli                   # one more phone
+    dnsmasq-base                   # the name server that leads to carriers
     espeak-ng                      # spoken digits
     postgresql redis-server        # the stores of a large installation
 )

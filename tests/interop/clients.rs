@@ -185,6 +185,7 @@ impl Bench {
             listeners,
             websocket: &format!("origins = [\"{ORIGIN}\"]"),
             tables: &format!("[state]\nurl = \"{}?pass={}\"\n", redis.url(), redis.password()),
+            ..More::default()
         };
         let (program, ip) = (Path::new(env!("CARGO_BIN_EXE_cusax")), Ipv4Addr::LOCALHOST.into());
         let service = Service::start_with(name, program, ip, "sip.example.com", more)?;

@@ -11,12 +11,17 @@
 //! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
 //! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it;
 //!   [`nonsense`]: many more that nobody wrote; [`softphone`]: the simulated world's phone on a real socket.
+//! - [`carrier`]: the far end of a trunk over UDP, TCP and TLS; [`dns`] (Debian's dnsmasq) leads there; [`authority`]: who
+//!   signs certificates.
 //! - [`services`]: a private Postgres and a private Redis.
 //! - [`wav`], [`g711`], [`speech`], [`sound`]: what was said, what was heard, which tone was played when.
 //! - [`capture`]: what really went over the wire.
 
+pub mod authority;
 pub mod capture;
+pub mod carrier;
 pub mod chat;
+pub mod dns;
 pub mod fault;
 pub mod g711;
 pub mod jssip;

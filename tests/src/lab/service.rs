@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cusax_b2bua::core::flow::Transport;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::authority::Authority;
 use super::wire::Wire;
 use super::{Child, Context as _, Fault, Result, Scratch, Spec, wait};
 
@@ -27,8 +27,7 @@ pub const TRANSPORTS: [Transport; 5] = [
 pub struct Service {
     program: PathBuf,
     addresses: Vec<(Transport, SocketAddr)>,
-    root: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
+    authority: Authority,
     http: SocketAddr,
     /// The process.
     pub child: Child,
@@ -39,6 +38,8 @@ pub struct Service {
 /// What one instance is configured with beside what every one is, as lines of its configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct More<'a> {
+    /// For `[sip]`.
+    pub sip: &'a str,
     /// For every listener.
     pub listeners: &'a str,
     /// For the listeners of WebSocket.
@@ -62,15 +63,10 @@ impl Service {
     /// When it does not come up.
     pub fn start_with(name: &str, program: &Path, ip: IpAddr, domains: &str, more: More<'_>) -> Result<Self> {
         let scratch = Scratch::new(name)?;
-        let key = KeyPair::generate().context("a key")?;
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "the laboratory");
-        let root = params.self_signed(&key).context("a root")?;
-        let issuer = Issuer::new(params, key);
+        let authority = Authority::new("the laboratory")?;
         let folder = scratch.path().to_owned();
-        fs::write(folder.join("root.pem"), root.pem())?;
-        certificate(&issuer, &folder)?;
+        fs::write(folder.join("root.pem"), authority.pem())?;
+        certificate(&authority, &folder)?;
         let http = free(Ipv4Addr::LOCALHOST.into())?;
         let addresses = TRANSPORTS
             .into_iter()
@@ -87,8 +83,7 @@ impl Service {
         Ok(Self {
             program: program.to_owned(),
             addresses,
-            root: root.der().clone(),
-            issuer,
+            authority,
             http,
             child,
             scratch,
@@ -127,7 +122,7 @@ impl Service {
     /// Who signs its certificates.
     #[must_use]
     pub fn root(&self) -> &CertificateDer<'static> {
-        &self.root
+        self.authority.root()
     }
 
     /// The file that holds it, in PEM.
@@ -141,7 +136,7 @@ impl Service {
     /// # Errors
     /// When it cannot be written.
     pub fn renew_certificate(&self) -> Result<CertificateDer<'static>> {
-        certificate(&self.issuer, self.scratch.path())
+        certificate(&self.authority, self.scratch.path())
     }
 
     /// A connection, or a socket.
@@ -150,7 +145,7 @@ impl Service {
     /// When the service does not take it.
     pub fn connect(&self, transport: Transport) -> Result<Wire> {
         let service = self.address(transport);
-        Wire::connect(transport, SocketAddr::new(service.ip(), 0), service, &self.root)
+        Wire::connect(transport, SocketAddr::new(service.ip(), 0), service, self.root())
     }
 
     /// How much memory the process holds, in bytes.
@@ -237,11 +232,12 @@ fn configuration(
     let folder = folder.display();
     let domains: Vec<_> = domains.split(',').map(|domain| format!("\"{domain}\"")).collect();
     let mut text = format!(
-        "[sip]\ndomains = [{}]\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\n\
+        "[sip]\ndomains = [{}]\n{}\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\n\
          secret = \"canary\"\n[numbers]\ncountry = \"DE\"\n[store]\nurl = \"sqlite:{folder}/cusax.db\"\n\
          [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n\
          [media]\nallow_networks = [\"127.0.0.0/8\"]\n[sip.limits]\nper_account = 1000\nall = 50000\n{}\n",
         domains.join(", "),
+        more.sip,
         more.tables
     );
     for (transport, address) in addresses {
@@ -259,16 +255,11 @@ fn configuration(
     text
 }
 
-fn certificate(issuer: &Issuer<'_, KeyPair>, folder: &Path) -> Result<CertificateDer<'static>> {
-    let key = KeyPair::generate().context("a key")?;
-    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
-    let mut params = CertificateParams::new(names).context("parameters")?;
-    // Not the name of the issuer, by which some clients would take it for its own issuer.
-    params.distinguished_name.push(DnType::CommonName, "localhost");
-    let signed = params.signed_by(&key, issuer).context("a certificate")?;
-    fs::write(folder.join("cert.pem"), signed.pem())?;
-    fs::write(folder.join("key.pem"), key.serialize_pem())?;
-    Ok(signed.der().clone())
+fn certificate(authority: &Authority, folder: &Path) -> Result<CertificateDer<'static>> {
+    let identity = authority.certify(&["localhost", "127.0.0.1", DOMAIN])?;
+    fs::write(folder.join("cert.pem"), identity.pem())?;
+    fs::write(folder.join("key.pem"), identity.key_pem())?;
+    Ok(identity.certificate().clone())
 }
 
 /// A port that nobody has, neither for datagrams nor for connections, and that the system gives to no connection of its
@@ -290,6 +281,8 @@ pub fn free(ip: IpAddr) -> Result<SocketAddr> {
     Err(Fault::new("no port is free"))
 }
 
+/// A name that its certificate holds beside that of the host, for carriers, which know it by its domain (RFC 5922 §7.1).
+pub const DOMAIN: &str = "sip.example.com";
 /// Below those that connections are made from (32768 and up) and those of the relay.
 const FIRST_PORT: u16 = 10_000;
 /// How many there are.

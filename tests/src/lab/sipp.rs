@@ -143,7 +143,7 @@ fn tunnel(folder: &Path, service: SocketAddr, root: &Path) -> Result<(Child, Soc
     let at = free(Ipv4Addr::LOCALHOST.into())?;
     let near = format!("TCP4-LISTEN:{},bind={}", at.port(), at.ip());
     let root = root.display();
-    let far = format!("OPENSSL:localhost:{},pf=ip4,verify=1,cafile={root}", service.port());
+    let far = format!("OPENSSL:{service},verify=1,cafile={root},commonname=localhost");
     let mut child = Spec::new("socat", "socat")
         .args(["-d", "-d", &near, &far])
         .start(folder)?;

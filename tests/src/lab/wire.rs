@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client::IntoClientRequest as _, http::HeaderValue};
 
+use super::authority::Identity;
 use super::{Context as _, Fault, Result};
 
 /// Anything that bytes go through.
@@ -200,14 +201,31 @@ pub fn tcp(local: SocketAddr, service: SocketAddr) -> Result<TcpStream> {
 ///
 /// # Errors
 /// When the service's certificate is not signed by `root`, or is for another name.
-pub fn tls(mut socket: TcpStream, root: &CertificateDer<'static>) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+pub fn tls(socket: TcpStream, root: &CertificateDer<'static>) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+    tls_as(socket, root, None)
+}
+
+/// The same, showing a certificate of our own if the service asks for one.
+///
+/// # Errors
+/// As [`tls`]. A service that does not like our certificate tells only when something is read.
+pub fn tls_as(
+    mut socket: TcpStream,
+    root: &CertificateDer<'static>,
+    identity: Option<&Identity>,
+) -> Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).context("a root")?;
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .context("versions")?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => builder
+            .with_client_auth_cert(vec![identity.certificate().clone()], identity.key())
+            .context("a client's certificate")?,
+    };
     let name = ServerName::try_from("localhost").context("a name")?;
     let mut connection = ClientConnection::new(Arc::new(config), name).context("TLS")?;
     let end = Instant::now() + CONNECT;
