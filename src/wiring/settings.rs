@@ -8,9 +8,10 @@ use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Goal, default_port};
 use cusax_b2bua::core::registrar;
 use cusax_b2bua::core::routing::Trunk;
-use cusax_b2bua::core::settings::{Listener, Settings};
+use cusax_b2bua::core::settings::{Answers, Listener, Settings};
 use cusax_b2bua::io::relay::RelayConfig;
 use cusax_common::core::config::{self, Config};
+use cusax_common::core::sip::Status;
 use cusax_common::io::state::State;
 
 /// Everything that a SIP request is judged by.
@@ -36,6 +37,7 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
             .iter()
             .map(|domain| domain.as_str().to_ascii_lowercase())
             .collect(),
+        answers: config.sip.answers.iter().map(of_answers).collect::<Result<_, _>>()?,
         listeners,
         trunks: trunks.collect::<Result<_, _>>()?,
         plan: config.numbers.plan().map_err(|error| format!("numbers: {error}"))?,
@@ -119,6 +121,15 @@ fn of_listener(config: &Config, listener: &config::Listener) -> Listener {
         transport: of_transport(listener.transport),
         algorithms: listener.algorithms.clone(),
     }
+}
+
+fn of_answers(answers: &config::Answers) -> Result<Answers, String> {
+    let status = |code| Status::new(code).ok_or_else(|| format!("sip.answers: {code} is no status"));
+    Ok(Answers {
+        domain: answers.domain.as_str().to_ascii_lowercase(),
+        message: status(answers.message)?,
+        presence: status(answers.presence)?,
+    })
 }
 
 fn of_limits(limits: &config::Limits) -> Limits {

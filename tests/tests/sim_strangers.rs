@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cusax_common::core::sip::{HeaderName, Message, Response};
+use cusax_b2bua::core::settings::{Answers, Settings};
+use cusax_common::core::sip::{HeaderName, Message, Response, Status};
 use cusax_tests::peer::phone::{Account, Phone};
 use cusax_tests::sim::{SECOND, Scene, address};
 
@@ -218,5 +219,35 @@ fn whoever_fails_waits_and_whoever_proves_does_not() {
             .map(|response| response.status)
             .collect();
         assert_eq!(took > Duration::from_millis(50), expected, "{took:?} {codes:?}");
+    }
+}
+
+/// CUSAX keeps messages and presence on XMPP; a domain may say so in other words.
+#[test]
+fn messages_and_presence_are_refused_as_the_domain_says() {
+    let usual = |_: &mut Settings| {};
+    let other = |settings: &mut Settings| {
+        settings.answers.push(Answers {
+            domain: "sip.example.com".into(),
+            message: Status::FORBIDDEN,
+            presence: Status::NOT_FOUND,
+        });
+    };
+    let ask = |scene: &mut Scene, method: &str, event: &str| {
+        let message = format!(
+            "{method} sip:bob.phone@sip.example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bK-{method}{event}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:x@elsewhere.example>;tag=f1\r\nTo: <sip:bob.phone@sip.example.com>\r\n\
+             Call-ID: {method}{event}\r\nCSeq: 1 {method}\r\nContact: <sip:x@192.0.2.66:5060>\r\nEvent: {event}\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        seen(&exchange(scene, &message)).status
+    };
+    for (mut scene, message, presence) in [
+        (Scene::registered_with(6, usual), 405, 489),
+        (Scene::registered_with(6, other), 403, 404),
+    ] {
+        assert_eq!(ask(&mut scene, "MESSAGE", "x"), message);
+        assert_eq!(ask(&mut scene, "SUBSCRIBE", "presence"), presence);
+        assert_eq!(ask(&mut scene, "SUBSCRIBE", "dialog"), 489, "no package is served");
     }
 }

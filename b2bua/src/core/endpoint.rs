@@ -672,7 +672,7 @@ impl<E: Entropy> Endpoint<E> {
                 None => self.authenticate(now, server, flow, request),
             },
             // What CUSAX keeps on XMPP: presence is not given out here (RFC 7081 §4.1), whatever the package.
-            Method::Subscribe => self.respond_once(server, request.response(Status::BAD_EVENT)),
+            Method::Subscribe | Method::Message => self.respond_once(server, self.kept_on_xmpp(&request)),
             Method::Register => self.authenticate(now, server, flow, request),
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify | Method::Refer => {
                 self.counters.misplaced += 1;

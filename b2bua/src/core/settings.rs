@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::policy::Policy;
-use cusax_common::core::sip::Uri;
+use cusax_common::core::sip::{Status, Uri};
 use cusax_common::core::user::Algorithm;
 use ipnet::IpNet;
 
@@ -21,6 +21,8 @@ use crate::core::routing::Trunk;
 pub struct Settings {
     /// The SIP domains that are ours, lower-case. The first is the realm of challenges to strangers.
     pub domains: Vec<String>,
+    /// What domains answer to what CUSAX keeps on XMPP, where they do not answer as usual.
+    pub answers: Vec<Answers>,
     /// The sockets, in the order of their [`ListenerId`].
     pub listeners: Vec<Listener>,
     /// The ways out, in the order to try.
@@ -37,6 +39,17 @@ pub struct Settings {
     pub max_calls: usize,
     /// Networks that media may go to although they are loopback or otherwise suspect.
     pub media_networks: Vec<IpNet>,
+}
+
+/// What one domain answers to what CUSAX keeps on XMPP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// Lower-case.
+    pub domain: String,
+    /// To MESSAGE.
+    pub message: Status,
+    /// To SUBSCRIBE for presence.
+    pub presence: Status,
 }
 
 /// One socket that SIP comes in by.

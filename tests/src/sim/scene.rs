@@ -69,6 +69,7 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
     let far = address(99, 5060);
     let mut settings = Settings {
         domains: vec![DOMAIN.into()],
+        answers: Vec::new(),
         listeners: vec![Listener {
             local,
             public: local,

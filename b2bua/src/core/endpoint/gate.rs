@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::{
-    From, MaxForwards, NameAddr, Require, Route, ServiceRoute, Supported, Unsupported,
+    Event, From, MaxForwards, NameAddr, Require, Route, ServiceRoute, Supported, Unsupported,
 };
 use cusax_common::core::sip::{Host, Method, Request, Response, SipUri, Status, Token, Uri};
 use cusax_common::core::time::Now;
@@ -14,7 +14,7 @@ use tracing::debug;
 use super::{Account, Endpoint, Fetching, Query, REFUSED_AFTER, Unproved, scheme};
 use crate::core::admission::{Admission, Verdict};
 use crate::core::auth::{self, Authenticated};
-use crate::core::call::Caller;
+use crate::core::call::{self, Caller};
 use crate::core::flow::Flow;
 use crate::core::registrar::aor_of;
 use crate::core::transaction::ServerId;
@@ -95,6 +95,31 @@ impl<E: Entropy> Endpoint<E> {
             (Err(_), _) => Some(request.response(Status::BAD_REQUEST)),
             (Ok(Some(MaxForwards(0))), Method::Invite) => Some(request.response(Status::TOO_MANY_HOPS)),
             _ => None,
+        }
+    }
+
+    /// The answer to MESSAGE and SUBSCRIBE.
+    pub(super) fn kept_on_xmpp(&self, request: &Request) -> Response {
+        let domain = match &self.settings.at_home(request.uri.clone()) {
+            Uri::Sip(uri) => uri.host.to_string(),
+            Uri::Tel(_) | Uri::Other(_) => String::new(),
+        };
+        let answers = self.settings.answers.iter().find(|answers| answers.domain == domain);
+        let status = match request.method {
+            Method::Message => answers.map_or(Status::METHOD_NOT_ALLOWED, |answers| answers.message),
+            _ if request
+                .headers
+                .one::<Event>()
+                .is_ok_and(|event| event.package.as_str() == "presence") =>
+            {
+                answers.map_or(Status::BAD_EVENT, |answers| answers.presence)
+            }
+            _ => Status::BAD_EVENT,
+        };
+        if status == Status::METHOD_NOT_ALLOWED {
+            call::not_allowed(request)
+        } else {
+            request.response(status)
         }
     }
 

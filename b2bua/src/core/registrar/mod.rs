@@ -17,7 +17,7 @@
 //! - An address has at most as many bindings as [`Settings`] say, and so has the whole.
 //! - `Changed` comes when and only when the set of a user's registered addresses has changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

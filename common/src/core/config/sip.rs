@@ -28,6 +28,8 @@ section! {
         register: Register,
         /// How much may be asked for.
         limits: Limits,
+        /// Other answers to what CUSAX keeps on XMPP, for some of the domains.
+        answers: Vec<Answers>,
         /// The sockets on which phones and trunks reach us. At least one.
         listeners: Vec<Listener>,
     }
@@ -58,6 +60,18 @@ section! {
         per_account: u32 = 50,
         /// Requests from everybody that belong to no call.
         all: u32 = 5_000,
+    }
+}
+
+section! {
+    /// What a domain answers to what CUSAX keeps on XMPP. A domain without this answers as below.
+    Answers {
+        /// One of the SIP domains.
+        domain: Host => "\"sip.example.com\"",
+        /// The status for MESSAGE, 400 to 699.
+        message: u16 = 405,
+        /// The status for SUBSCRIBE to presence, 400 to 699. Other packages always get 489.
+        presence: u16 = 489,
     }
 }
 
@@ -146,6 +160,21 @@ impl Check for Sip {
             let fix = "write one [[sip.listeners]] with an address".into();
             reader.fault_at(place.inner("listeners"), "is empty".into(), fix);
         }
+        let mut answered = BTreeSet::new();
+        for (index, answers) in self.answers.iter().enumerate() {
+            let name = answers.domain.as_str();
+            let key = format!("{}[{index}].domain", place.inner("answers"));
+            if !self
+                .domains
+                .iter()
+                .any(|domain| domain.as_str().eq_ignore_ascii_case(name))
+            {
+                let what = format!("{name} is none of sip.domains");
+                reader.fault_at(key, what, "write one of them, or add it there".into());
+            } else if !answered.insert(name.to_ascii_lowercase()) {
+                reader.fault_at(key, format!("{name} stands twice"), "take one of them out".into());
+            }
+        }
         let mut seen = BTreeSet::new();
         for (index, listener) in self.listeners.iter().enumerate() {
             if !seen.insert((listener.address, listener.port, listener.transport == Transport::Udp)) {
@@ -209,6 +238,22 @@ impl Check for Register {
         if !(1..=32).contains(&self.max_contacts) {
             let what = format!("{} is out of bounds", self.max_contacts);
             reader.fault_at(place.inner("max_contacts"), what, "write 1 to 32".into());
+        }
+    }
+}
+
+impl Check for Answers {
+    fn check(&self, reader: &mut Reader<'_>, place: &Place) {
+        for (key, status) in [("message", self.message), ("presence", self.presence)] {
+            // A challenge without a challenge would send phones in circles.
+            if !(400..=699).contains(&status) || matches!(status, 401 | 407) {
+                let what = format!("{status} is no refusal");
+                reader.fault_at(
+                    place.inner(key),
+                    what,
+                    "write a status from 400 to 699, but not 401 or 407".into(),
+                );
+            }
         }
     }
 }
