@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cusax_common::core::sip::{HeaderName, Message, Status, Value};
+use nix::sys::signal::Signal;
 
 use super::usage::Usage;
 use super::users;
@@ -128,7 +129,9 @@ fn kamailio(scratch: &Scratch, address: SocketAddr) -> Result<Child> {
         .arg(scratch.path())
         .args(["-l", &format!("udp:{address}")])
         .arg("-f")
-        .arg(file);
+        .arg(file)
+        // It has processes of its own, which it ends when it is asked to end.
+        .on_orphaned(Signal::SIGTERM);
     let mut child = spec.start(scratch.path())?;
     answers(&mut child, address)?;
     Ok(child)
