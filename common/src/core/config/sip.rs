@@ -29,7 +29,7 @@ section! {
         /// How much may be asked for.
         limits: Limits,
         /// Other answers to what CUSAX keeps on XMPP, for some of the domains.
-        answers: Vec<Answers>,
+        answers: Vec<Answers> = Vec::new(),
         /// The sockets on which phones and trunks reach us. At least one.
         listeners: Vec<Listener>,
     }
