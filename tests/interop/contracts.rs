@@ -237,7 +237,7 @@ async fn postgres_goes_and_comes_back_and_its_strangers_are_not_believed() {
     }
     bounded("put behind a lock", store.put(&alice)).await;
     assert_eq!(
-        store.by_jid(&bob.jid).await.unwrap().as_ref(),
+        store.by_jid(&bob.jid).await.unwrap().as_deref(),
         Some(&bob),
         "reads do not wait for writers"
     );

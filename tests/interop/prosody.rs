@@ -1067,23 +1067,23 @@ impl UserStore for Users {
         Err(StoreError::Refused("the component only reads"))
     }
 
-    async fn by_jid(&self, jid: &BareJid) -> std::result::Result<Option<User>, StoreError> {
+    async fn by_jid(&self, jid: &BareJid) -> std::result::Result<Option<Arc<User>>, StoreError> {
         if self.0.lock().expect(NO_PANIC).hangs {
             // The whole component hangs with it: it is a current-thread runtime.
             wait::pass(Duration::from_secs(4));
         }
-        Ok(self.0.lock().expect(NO_PANIC).users.get(jid).cloned())
+        Ok(self.0.lock().expect(NO_PANIC).users.get(jid).cloned().map(Arc::new))
     }
 
-    async fn by_aor(&self, _: &Aor) -> std::result::Result<Option<User>, StoreError> {
+    async fn by_aor(&self, _: &Aor) -> std::result::Result<Option<Arc<User>>, StoreError> {
         Ok(None)
     }
 
-    async fn by_number(&self, _: &Tel) -> std::result::Result<Option<User>, StoreError> {
+    async fn by_number(&self, _: &Tel) -> std::result::Result<Option<Arc<User>>, StoreError> {
         Ok(None)
     }
 
-    async fn by_login(&self, _: &str, _: &str) -> std::result::Result<Option<User>, StoreError> {
+    async fn by_login(&self, _: &str, _: &str) -> std::result::Result<Option<Arc<User>>, StoreError> {
         Ok(None)
     }
 

@@ -293,7 +293,7 @@ async fn fetch<U: UserStore>(users: Arc<U>, query: Query) -> Result<Option<Arc<U
         }
     };
     match timeout(FETCH_TIMEOUT, ask).await {
-        Ok(Ok(user)) => Ok(user.map(Arc::new)),
+        Ok(Ok(user)) => Ok(user),
         Ok(Err(error)) => {
             warn!(dependency = "user-store", %error, "a user could not be read");
             Err(())

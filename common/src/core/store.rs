@@ -3,6 +3,7 @@
 //! Each promise is tested by the contract of the trait (`io::store::contract`, `io::state::contract`), which every
 //! backend runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,13 +28,17 @@ pub trait UserStore: Send + Sync {
     /// Creates or replaces a user.
     fn put(&self, user: &User) -> impl Future<Output = Result<Put, StoreError>> + Send;
     /// The user with this JID.
-    fn by_jid(&self, jid: &BareJid) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+    fn by_jid(&self, jid: &BareJid) -> impl Future<Output = Result<Option<Arc<User>>, StoreError>> + Send;
     /// The user who holds this AOR.
-    fn by_aor(&self, aor: &Aor) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+    fn by_aor(&self, aor: &Aor) -> impl Future<Output = Result<Option<Arc<User>>, StoreError>> + Send;
     /// The user who holds this number.
-    fn by_number(&self, number: &Tel) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+    fn by_number(&self, number: &Tel) -> impl Future<Output = Result<Option<Arc<User>>, StoreError>> + Send;
     /// The user with a credential of this realm and username.
-    fn by_login(&self, realm: &str, username: &str) -> impl Future<Output = Result<Option<User>, StoreError>> + Send;
+    fn by_login(
+        &self,
+        realm: &str,
+        username: &str,
+    ) -> impl Future<Output = Result<Option<Arc<User>>, StoreError>> + Send;
     /// Up to `limit` users in the order of their JIDs, after `after`.
     fn list(&self, after: Option<&BareJid>, limit: u32) -> impl Future<Output = Result<Vec<User>, StoreError>> + Send;
     /// Removes a user; tells whether there was one.

@@ -5,48 +5,70 @@
 //! store cannot tell. An answer's own life only bounds what is kept for nobody. Answers of "nobody" are kept as well, but
 //! shorter, so that a new user's first try is soon heard; errors are never kept.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jid::BareJid;
-use moka::Expiry;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use crate::core::record::CallRecord;
 use crate::core::store::{CallQuery, Put, StoreError, UserStore};
 use crate::core::tel::Tel;
-use crate::core::user::{Aor, User};
+use crate::core::user::{Aor, Credential, User};
+use crate::io::clock;
 
 /// A store with a cache in front of its look-ups. Clones share the cache.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CachedUsers<S> {
     store: S,
-    cache: Cache<Key, Option<Arc<User>>>,
-    /// Part of every key: raising it forgets everything, also what is still on its way from the store.
+    /// By a hash of the question under a secret key; whether the answer fits the question is looked at each time.
+    cache: Arc<Cache<u128, Known>>,
+    keys: Arc<[RandomState; 2]>,
+    /// Part of every answer: raising it forgets everything, also what is still on its way from the store.
     generation: Arc<AtomicU64>,
     /// Look-ups that may wait for the store at one time.
     waiting: Arc<Semaphore>,
 }
 
-type Key = (u64, Question);
+#[derive(Clone)]
+struct Known {
+    generation: u64,
+    until: Instant,
+    user: Option<Arc<User>>,
+}
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Question {
-    Jid(BareJid),
-    Aor(Aor),
-    Number(Tel),
-    Login { realm: String, username: String },
+#[derive(Clone, Copy, Hash)]
+enum Question<'a> {
+    Jid(&'a BareJid),
+    Aor(&'a Aor),
+    Number(&'a Tel),
+    Login { realm: &'a str, username: &'a str },
+}
+
+impl Question<'_> {
+    fn is_answered_by(&self, user: &User) -> bool {
+        match *self {
+            Self::Jid(jid) => user.jid == *jid,
+            Self::Aor(aor) => user.aors.contains(aor),
+            Self::Number(number) => user.numbers.contains(number),
+            Self::Login { realm, username } => {
+                let fits = |credential: &Credential| credential.realm == realm && credential.username == username;
+                user.credentials.iter().any(fits)
+            }
+        }
+    }
 }
 
 impl<S: UserStore> CachedUsers<S> {
     /// A cache in front of `store`, empty.
     pub fn new(store: S) -> Self {
-        let cache = Cache::builder().max_capacity(ENTRIES).expire_after(ByAnswer).build();
         Self {
             store,
-            cache,
+            cache: Arc::new(Cache::new(ENTRIES)),
+            keys: Arc::default(),
             generation: Arc::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
         }
@@ -55,8 +77,8 @@ impl<S: UserStore> CachedUsers<S> {
     /// Asks the store again for everything, from now on.
     pub fn forget_all(&self) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        // Nobody asks for those again, and they would stand in the way of others until their time has passed.
-        self.cache.invalidate_all();
+        // Nobody asks for those again, and they would stand in the way of others.
+        self.cache.clear();
     }
 
     /// The store behind, for who must not be told old news.
@@ -66,20 +88,43 @@ impl<S: UserStore> CachedUsers<S> {
 
     async fn ask(
         &self,
-        question: Question,
-        answer: impl Future<Output = Result<Option<User>, StoreError>>,
-    ) -> Result<Option<User>, StoreError> {
-        let key = (self.generation.load(Ordering::SeqCst), question);
-        if let Some(known) = self.cache.get(&key) {
-            return Ok(known.as_deref().cloned());
+        question: Question<'_>,
+        answer: impl Future<Output = Result<Option<Arc<User>>, StoreError>>,
+    ) -> Result<Option<Arc<User>>, StoreError> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        let key = self
+            .keys
+            .iter()
+            .fold(0, |key, half| key << 64 | u128::from(half.hash_one(question)));
+        if let Some(known) = self.cache.get(&key)
+            && known.generation == generation
+            && known.until > clock::now().instant
+            && known.user.as_ref().is_none_or(|user| question.is_answered_by(user))
+        {
+            return Ok(known.user);
         }
         // A store that hangs must not gather a crowd: whoever comes too late hears so at once.
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err(StoreError::Unavailable("too many look-ups are waiting".into()));
         };
-        let found = answer.await?;
-        self.cache.insert(key, found.clone().map(Arc::new));
-        Ok(found)
+        let user = answer.await?;
+        let life = if user.is_some() { KNOWN } else { UNKNOWN };
+        let known = Known {
+            generation,
+            until: clock::now().instant + life,
+            user: user.clone(),
+        };
+        self.cache.insert(key, known);
+        Ok(user)
+    }
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for CachedUsers<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CachedUsers")
+            .field("store", &self.store)
+            .field("known", &self.cache.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,27 +136,23 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
         done
     }
 
-    async fn by_jid(&self, jid: &BareJid) -> Result<Option<User>, StoreError> {
-        self.ask(Question::Jid(jid.clone()), self.store.by_jid(jid)).await
+    async fn by_jid(&self, jid: &BareJid) -> Result<Option<Arc<User>>, StoreError> {
+        self.ask(Question::Jid(jid), self.store.by_jid(jid)).await
     }
 
-    async fn by_aor(&self, aor: &Aor) -> Result<Option<User>, StoreError> {
-        self.ask(Question::Aor(aor.clone()), self.store.by_aor(aor)).await
+    async fn by_aor(&self, aor: &Aor) -> Result<Option<Arc<User>>, StoreError> {
+        self.ask(Question::Aor(aor), self.store.by_aor(aor)).await
     }
 
-    async fn by_number(&self, number: &Tel) -> Result<Option<User>, StoreError> {
-        self.ask(Question::Number(number.clone()), self.store.by_number(number))
-            .await
+    async fn by_number(&self, number: &Tel) -> Result<Option<Arc<User>>, StoreError> {
+        self.ask(Question::Number(number), self.store.by_number(number)).await
     }
 
-    async fn by_login(&self, realm: &str, username: &str) -> Result<Option<User>, StoreError> {
+    async fn by_login(&self, realm: &str, username: &str) -> Result<Option<Arc<User>>, StoreError> {
         if realm.len() + username.len() > LOGIN {
             return Ok(None);
         }
-        let question = Question::Login {
-            realm: realm.into(),
-            username: username.into(),
-        };
+        let question = Question::Login { realm, username };
         self.ask(question, self.store.by_login(realm, username)).await
     }
 
@@ -138,26 +179,8 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
     }
 }
 
-struct ByAnswer;
-
-impl Expiry<Key, Option<Arc<User>>> for ByAnswer {
-    fn expire_after_create(&self, _: &Key, answer: &Option<Arc<User>>, _: Instant) -> Option<Duration> {
-        Some(if answer.is_some() { KNOWN } else { UNKNOWN })
-    }
-
-    fn expire_after_update(
-        &self,
-        key: &Key,
-        answer: &Option<Arc<User>>,
-        at: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.expire_after_create(key, answer, at)
-    }
-}
-
-/// How many answers are kept.
-pub const ENTRIES: u64 = 50_000;
+/// How many answers are kept: for as many users as one process may have phones of.
+pub const ENTRIES: usize = 200_000;
 /// How long a user is believed to be as they were if nobody says otherwise: longer than phones wait between two
 /// refreshes.
 pub const KNOWN: Duration = Duration::from_secs(900);
@@ -186,9 +209,9 @@ mod tests {
     }
 
     impl Fake {
-        async fn answer(&self) -> Result<Option<User>, StoreError> {
+        async fn answer(&self) -> Result<Option<Arc<User>>, StoreError> {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            let user = self.user.lock().unwrap().clone();
+            let user = self.user.lock().unwrap().clone().map(Arc::new);
             if let Some(gate) = &self.gate {
                 gate.acquire().await.unwrap().forget();
             }
@@ -205,16 +228,16 @@ mod tests {
             *self.user.lock().unwrap() = Some(user.clone());
             Ok(Put::Done)
         }
-        async fn by_jid(&self, _: &BareJid) -> Result<Option<User>, StoreError> {
+        async fn by_jid(&self, _: &BareJid) -> Result<Option<Arc<User>>, StoreError> {
             self.answer().await
         }
-        async fn by_aor(&self, _: &Aor) -> Result<Option<User>, StoreError> {
+        async fn by_aor(&self, _: &Aor) -> Result<Option<Arc<User>>, StoreError> {
             self.answer().await
         }
-        async fn by_number(&self, _: &Tel) -> Result<Option<User>, StoreError> {
+        async fn by_number(&self, _: &Tel) -> Result<Option<Arc<User>>, StoreError> {
             self.answer().await
         }
-        async fn by_login(&self, _: &str, _: &str) -> Result<Option<User>, StoreError> {
+        async fn by_login(&self, _: &str, _: &str) -> Result<Option<Arc<User>>, StoreError> {
             self.answer().await
         }
         async fn list(&self, _: Option<&BareJid>, _: u32) -> Result<Vec<User>, StoreError> {
@@ -240,7 +263,12 @@ mod tests {
             name: name.into(),
             aors: Vec::new(),
             numbers: Vec::new(),
-            credentials: Vec::new(),
+            credentials: vec![Credential {
+                username: "alice".into(),
+                realm: "atlanta.example".into(),
+                algorithm: crate::core::user::Algorithm::Md5,
+                ha1: crate::core::secret::Secret::new(String::new()),
+            }],
             flags: Default::default(),
             language: "en".into(),
         }
@@ -262,7 +290,7 @@ mod tests {
         let ask = || {
             now(users.by_login("atlanta.example", "alice"))
                 .unwrap()
-                .map(|user| user.name)
+                .map(|user| user.name.clone())
         };
         let asked = || fake.asked.load(Ordering::SeqCst);
         assert_eq!((ask(), ask(), asked()), (None, None, 1), "nobody is an answer as well");
@@ -318,7 +346,7 @@ mod tests {
         fake.gate.as_ref().unwrap().add_permits(2);
         assert_eq!(now(early).unwrap(), None, "it saw the store before the write");
         assert_eq!(
-            now(users.by_jid(&jid)).unwrap().map(|user| user.name),
+            now(users.by_jid(&jid)).unwrap().map(|user| user.name.clone()),
             Some("Alice".into())
         );
     }

@@ -10,6 +10,7 @@
 //! - Nothing grows without a bound: see the constants.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cusax_common::core::bridge::{ChargeNotice, PhoneActivity, ToB2bua, ToXmpp};
@@ -71,7 +72,7 @@ pub enum Fetched {
         /// As asked.
         check: u64,
         /// The user, if there is one.
-        user: Option<Option<User>>,
+        user: Option<Option<Arc<User>>>,
     },
 }
 
@@ -485,12 +486,12 @@ impl<N: ReadNumber> Module<N> {
     }
 
     /// Answers a check, now that the user's record is there.
-    fn judge(&mut self, check: Check, user: Option<Option<User>>) {
+    fn judge(&mut self, check: Check, user: Option<Option<Arc<User>>>) {
         let Some(user) = user else {
             self.counters.cards_unjudged += 1;
             return self.reply_error(&check.request, &StanzaError::RESOURCE_CONSTRAINT);
         };
-        match judge(&check.card, user.as_ref(), &self.numbers) {
+        match judge(&check.card, user.as_deref(), &self.numbers) {
             Verdict::Leave => {
                 self.counters.cards_accepted += 1;
                 self.reply(&check.request, Some(Element::bare("checked", ns::PLUGIN)));

@@ -1,5 +1,6 @@
 //! The whole machine against a small plugin of our own making.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cusax_common::core::bridge::{ChargeNotice, PhoneActivity, ToB2bua, ToXmpp};
@@ -128,7 +129,7 @@ impl World {
                         self.now,
                         Fetched::User {
                             check,
-                            user: Some(user),
+                            user: Some(user.map(Arc::new)),
                         },
                     );
                 }
@@ -637,7 +638,7 @@ fn a_store_that_is_slow_or_broken_refuses_for_now() {
         world.now,
         Fetched::User {
             check: fetches[1],
-            user: Some(Some(alice())),
+            user: Some(Some(Arc::new(alice()))),
         },
     );
     world.run();

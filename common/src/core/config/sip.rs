@@ -134,7 +134,7 @@ section! {
         /// For TLS: the file with the authorities that may certify it, in PEM. Not set: those that the system trusts. Its
         /// certificate must hold its domain, or its realm where the address is a number.
         ca: Option<PathBuf> = None => "\"/etc/cusax/carrier-ca.crt\"",
-        /// For a domain: the networks that its servers may be in. Empty: any but loopback and link-local addresses.
+        /// For a domain: the networks that its servers may be in. Empty: any public address.
         networks: Vec<IpNet> = Vec::new(),
         /// The beginnings of the numbers, without +, that go this way; the longest beginning wins. Empty: every number.
         prefixes: Vec<Digits> = Vec::new(),

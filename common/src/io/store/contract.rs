@@ -2,6 +2,8 @@
 //!
 //! Each assertion begins with the number of the promise. The texts below are those that have broken stores elsewhere.
 
+use std::sync::Arc;
+
 use jid::BareJid;
 
 use crate::core::entropy::Seeded;
@@ -41,7 +43,7 @@ async fn reading<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
         after > before,
         "4: the counter grew for another handle: {before}, {after}"
     );
-    let whole = Some(romeo.clone());
+    let whole = Some(Arc::new(romeo.clone()));
     assert_eq!(b.by_jid(&romeo.jid).await?, whole, "1: by JID");
     for aor in &romeo.aors {
         assert_eq!(b.by_aor(aor).await?, whole, "1: by AOR {aor}");
@@ -73,7 +75,7 @@ async fn reading<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     assert_eq!(b.put(&turned).await?, Put::Done, "1: replace");
     assert_eq!(
         a.by_jid(&romeo.jid).await?,
-        Some(turned),
+        Some(Arc::new(turned)),
         "1: replaced as a whole, order kept"
     );
     assert_eq!(
@@ -122,7 +124,7 @@ async fn ownership<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     );
     assert_eq!(
         a.by_jid(&romeo.jid).await?,
-        Some(romeo.clone()),
+        Some(Arc::new(romeo.clone())),
         "2: the owner is unchanged"
     );
     assert_eq!(a.changes().await?, before, "2: nothing changed");
@@ -171,7 +173,7 @@ async fn crowd<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
         };
         for wanted in &wanted {
             assert_eq!(
-                a.by_aor(wanted).await?.as_ref(),
+                a.by_aor(wanted).await?.as_deref(),
                 Some(winner),
                 "2: the winner has all, round {round}"
             );
@@ -193,12 +195,12 @@ async fn texts<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
         user.credentials = vec![credential(text, text, Algorithm::Md5)];
         assert_eq!(a.put(&user).await?, Put::Done, "5: {text:?} is taken");
         assert_eq!(
-            b.by_login(text, text).await?.as_ref(),
+            b.by_login(text, text).await?.as_deref(),
             Some(&user),
             "5: {text:?} by login"
         );
         assert_eq!(
-            b.by_aor(&user.aors[0]).await?.as_ref(),
+            b.by_aor(&user.aors[0]).await?.as_deref(),
             Some(&user),
             "5: {text:?} by AOR"
         );

@@ -8,6 +8,7 @@
 //! Every operation ends within [`PATIENCE`]. An operation that was cut off may still have been carried out.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use std::future::Future;
 use std::time::Duration;
@@ -108,19 +109,19 @@ impl UserStore for Store {
         either!(self, store => store.put(user))
     }
 
-    async fn by_jid(&self, jid: &BareJid) -> Result<Option<User>, StoreError> {
+    async fn by_jid(&self, jid: &BareJid) -> Result<Option<Arc<User>>, StoreError> {
         either!(self, store => store.by_jid(jid))
     }
 
-    async fn by_aor(&self, aor: &Aor) -> Result<Option<User>, StoreError> {
+    async fn by_aor(&self, aor: &Aor) -> Result<Option<Arc<User>>, StoreError> {
         either!(self, store => store.by_aor(aor))
     }
 
-    async fn by_number(&self, number: &Tel) -> Result<Option<User>, StoreError> {
+    async fn by_number(&self, number: &Tel) -> Result<Option<Arc<User>>, StoreError> {
         either!(self, store => store.by_number(number))
     }
 
-    async fn by_login(&self, realm: &str, username: &str) -> Result<Option<User>, StoreError> {
+    async fn by_login(&self, realm: &str, username: &str) -> Result<Option<Arc<User>>, StoreError> {
         either!(self, store => store.by_login(realm, username))
     }
 

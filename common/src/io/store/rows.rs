@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jid::BareJid;
 use serde::Serialize;
@@ -57,11 +58,18 @@ pub(super) fn users(pieces: Vec<Piece>) -> Vec<(String, Result<User, StoreError>
 }
 
 /// The one user that was asked for.
-pub(super) fn one_user(pieces: Vec<Piece>) -> Result<Option<User>, StoreError> {
+pub(super) fn one_user(pieces: Vec<Piece>) -> Result<Option<Arc<User>>, StoreError> {
     let mut found = users(pieces).into_iter();
     match (found.next(), found.next()) {
         (None, _) => Ok(None),
-        (Some((_, user)), None) => user.map(Some),
+        (Some((_, user)), None) => {
+            let mut user = user?;
+            // It may be kept for long.
+            user.aors.shrink_to_fit();
+            user.numbers.shrink_to_fit();
+            user.credentials.shrink_to_fit();
+            Ok(Some(Arc::new(user)))
+        }
         (Some(_), Some(_)) => Err(corrupt("user", "two users where there can be one")),
     }
 }

@@ -221,22 +221,22 @@ macro_rules! user_store {
                     found.map_or(Ok(Put::Done), |(what, owner)| taken(what, owner))
                 }
 
-                async fn by_jid(&self, jid: &BareJid) -> Result<Option<User>, StoreError> {
+                async fn by_jid(&self, jid: &BareJid) -> Result<Option<Arc<User>>, StoreError> {
                     let query = sqlx::query_as::<_, Piece>(sql::BY_JID).bind(jid.as_str());
                     rows::one_user(within(query.fetch_all(&self.pool)).await?)
                 }
 
-                async fn by_aor(&self, aor: &Aor) -> Result<Option<User>, StoreError> {
+                async fn by_aor(&self, aor: &Aor) -> Result<Option<Arc<User>>, StoreError> {
                     let query = sqlx::query_as::<_, Piece>(sql::BY_AOR).bind(aor.as_str());
                     rows::one_user(within(query.fetch_all(&self.pool)).await?)
                 }
 
-                async fn by_number(&self, number: &Tel) -> Result<Option<User>, StoreError> {
+                async fn by_number(&self, number: &Tel) -> Result<Option<Arc<User>>, StoreError> {
                     let query = sqlx::query_as::<_, Piece>(sql::BY_NUMBER).bind(number.as_str());
                     rows::one_user(within(query.fetch_all(&self.pool)).await?)
                 }
 
-                async fn by_login(&self, realm: &str, username: &str) -> Result<Option<User>, StoreError> {
+                async fn by_login(&self, realm: &str, username: &str) -> Result<Option<Arc<User>>, StoreError> {
                     // Nobody has such a login, and Postgres would call the question a fault.
                     if rows::check_text(realm).is_err() || rows::check_text(username).is_err() {
                         return Ok(None);
