@@ -8,6 +8,7 @@ use cusax_b2bua::core::endpoint::Endpoint;
 use cusax_b2bua::core::flow::{ListenerId, Transport};
 use cusax_b2bua::core::media::MediaEvent;
 use cusax_b2bua::core::registrar::Registrar;
+use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::Settings;
 use cusax_b2bua::io::driver::{Control, Shell, drive};
 use cusax_b2bua::io::relay::Relay;
@@ -58,9 +59,7 @@ pub fn start(
                     certificate: certificate.clone(),
                     key: key.clone(),
                     // A browser would ask its user which certificate to show.
-                    clients: (listener.transport == Transport::Tls)
-                        .then(|| clients(&config, &sip))
-                        .flatten(),
+                    ask_clients: listener.transport == Transport::Tls && sip.trunks.iter().any(Trunk::is_secure),
                 };
                 let tls = Tls::load(files)
                     .map_err(|fault| Failure::new(Exit::Config, format!("sip.listeners[{index}]: {fault}")))?;
@@ -207,7 +206,7 @@ fn carriers(config: &Config, sip: &Settings) -> Result<Vec<Carrier>, Failure> {
             let fits = listener.transport == config::Transport::Tls && own.is_none_or(|own| own == listener.address);
             Some((listener.certificate.clone()?, listener.key.clone()?)).filter(|_| fits)
         });
-        let trust = Trust::load(roots([&config.trunks[index]]), identity)
+        let trust = Trust::load(roots(&config.trunks[index]), identity)
             .map_err(|fault| Failure::new(Exit::Config, format!("trunks[{index}].ca: {fault}")))?;
         Ok(Carrier {
             trunk: trunk.name.clone(),
@@ -218,25 +217,11 @@ fn carriers(config: &Config, sip: &Settings) -> Result<Vec<Carrier>, Failure> {
     carriers.collect()
 }
 
-/// Whose certificates clients may show: those of carriers, if any speaks TLS.
-fn clients(config: &Config, sip: &Settings) -> Option<Roots> {
-    let secure = config
-        .trunks
-        .iter()
-        .zip(&sip.trunks)
-        .filter(|(_, trunk)| trunk.is_secure());
-    let written: Vec<_> = secure.map(|(written, _)| written).collect();
-    (!written.is_empty()).then(|| roots(written))
-}
-
-fn roots<'a>(trunks: impl IntoIterator<Item = &'a config::Trunk> + Clone) -> Roots {
+/// Whom a carrier's certificate may be signed by.
+fn roots(trunk: &config::Trunk) -> Roots {
     Roots {
-        files: trunks
-            .clone()
-            .into_iter()
-            .filter_map(|trunk| trunk.ca.clone())
-            .collect(),
-        system: trunks.into_iter().any(|trunk| trunk.ca.is_none()),
+        files: trunk.ca.iter().cloned().collect(),
+        system: trunk.ca.is_none(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How requests travel, under simulated time: too large for a datagram, secure or not at all, in circles, in breadth.
 
-use cusax_b2bua::core::flow::Transport;
+use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::settings::{Listener, Settings};
 use cusax_common::core::sip::typed::{CallId, MaxBreadth, To, Via};
 use cusax_common::core::sip::{Message, Method, Request, Status};
@@ -161,6 +161,75 @@ fn a_secure_address_is_reached_securely_or_not_at_all() {
         contacts.len() >= 2 && contacts.iter().all(|uri| uri.starts_with("sips:")),
         "{contacts:?}"
     );
+}
+
+/// Behind a proxy nobody knows what is secure, unless the phone's own address says so.
+#[test]
+fn a_secure_address_behind_a_proxy_is_one_that_says_so() {
+    for (secure_contact, status) in [(false, Some(480)), (true, None)] {
+        let mut scene = Scene::registered(11);
+        let (alice, bob) = (scene.alice, scene.bob);
+        by_tls(&mut scene, alice);
+        let remote = scene.world.phone(bob).address;
+        scene.world.connect(remote, Transport::Tls, 1);
+        let phone = &mut scene.world.phones[bob.0];
+        phone.secure_contact = secure_contact;
+        phone.registering = vec![
+            ("Supported".into(), "path".into()),
+            ("Path".into(), "<sip:edge.example.net;lr>".into()),
+        ];
+        scene.world.act(bob, |phone, now| phone.register(now, 0));
+        scene.world.run(SECOND);
+        scene.world.act(bob, |phone, now| phone.register(now, 3600));
+        scene.world.run(SECOND);
+        scene.alice_calls("sips:bob.phone@sip.example.com");
+        scene.world.run(5 * SECOND);
+        let expected = status.map_or(Stage::Up, |status| Stage::Over(Some(status)));
+        assert_eq!(scene.stage(alice), &expected);
+    }
+}
+
+/// Whoever makes up an address must not end a call that nobody can read along with.
+#[test]
+fn a_secure_call_is_not_changed_over_an_open_way() {
+    let mut scene = Scene::registered(12);
+    let alice = scene.alice;
+    by_tls(&mut scene, alice);
+    scene.alice_calls(BOB);
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.bob), &Stage::Up);
+    let remote = scene.world.phone(alice).address;
+    scene.world.connect(remote, Transport::Udp, 0);
+    scene.world.act(alice, |phone, now| phone.hang_up(now));
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.bob), &Stage::Up, "the BYE came by UDP");
+    assert_eq!(
+        scene.world.phone(alice).last_response().status,
+        Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST
+    );
+}
+
+/// A REGISTER whose connection is gone before the store has answered makes no binding that nobody could reach.
+#[test]
+fn a_phone_whose_connection_is_gone_is_not_registered() {
+    let mut scene = Scene::registered_with(13, with_tcp);
+    let (bob, bindings) = (scene.bob, scene.world.endpoint.bindings());
+    scene.world.act(bob, |phone, now| phone.register(now, 0));
+    scene.world.run(SECOND);
+    scene.world.store_delay = SECOND / 2;
+    let remote = scene.world.phone(bob).address;
+    scene.world.connect(remote, Transport::Tcp, 1);
+    scene.world.act(bob, |phone, now| phone.register(now, 3600));
+    scene.world.run(SECOND / 4);
+    let flow = Flow {
+        listener: ListenerId(1),
+        transport: Transport::Tcp,
+        remote,
+    };
+    let now = scene.world.now();
+    scene.world.endpoint.handle_closed(now, flow);
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.world.endpoint.bindings(), bindings - 1);
 }
 
 #[test]

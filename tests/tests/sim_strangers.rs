@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cusax_b2bua::core::settings::{Answers, Settings};
-use cusax_common::core::sip::{HeaderName, Message, Response, Status};
-use cusax_tests::peer::phone::{Account, Phone};
+use cusax_common::core::sip::{HeaderName, Message, Method, Response, Status};
+use cusax_tests::peer::phone::{Account, Phone, Stage};
 use cusax_tests::sim::{SECOND, Scene, address};
 
 /// The shortest that anybody could send, of every method, with and without what would be answered at length.
@@ -250,4 +250,127 @@ fn messages_and_presence_are_refused_as_the_domain_says() {
         assert_eq!(ask(&mut scene, "SUBSCRIBE", "presence"), presence);
         assert_eq!(ask(&mut scene, "SUBSCRIBE", "dialog"), 489, "no package is served");
     }
+}
+
+/// An answer that was earned is not sent again because somebody else says the same.
+#[test]
+fn a_copy_from_elsewhere_has_nothing_sent_to_anybody() {
+    let mut scene = Scene::registered(7);
+    scene.world.wire = Some(Vec::new());
+    scene.world.act(scene.alice, |phone, now| phone.register(now, 3600));
+    scene.world.run(SECOND);
+    let alice = scene.world.phone(scene.alice).address;
+    let wire = scene.world.wire.replace(Vec::new()).expect("a capture");
+    let proved = wire
+        .iter()
+        .rev()
+        .find(|(from, _, _)| *from == alice)
+        .expect("a REGISTER")
+        .2
+        .clone();
+    for (from, answers) in [(address(66, 5060), 0), (alice, 1)] {
+        scene.world.wire = Some(Vec::new());
+        scene.world.inject(from, proved.clone());
+        scene.world.run(SECOND);
+        let wire = scene.world.wire.take().expect("a capture");
+        let server = scene.world.address();
+        assert_eq!(
+            wire.iter().filter(|(from, _, _)| *from == server).count(),
+            answers,
+            "{from}"
+        );
+    }
+    assert_eq!(scene.world.endpoint.transaction_counters().stray_copies, 1);
+}
+
+/// A nonce that was given to one address proves nothing at another: else an answer could be had sent there.
+#[test]
+fn a_proof_is_good_where_its_nonce_was_given() {
+    let mut scene = Scene::registered(8);
+    scene.world.wire = Some(Vec::new());
+    scene.world.act(scene.alice, |phone, now| phone.register(now, 3600));
+    let alice = scene.world.phone(scene.alice).address;
+    // The proof is on its way, and arrives from another address before it arrives from its own.
+    let sent = |world: &cusax_tests::sim::World| {
+        let wire = world.wire.as_ref().expect("a capture");
+        wire.iter().filter(|(from, _, _)| *from == alice).count() == 2
+    };
+    assert!(scene.world.until(SECOND, sent));
+    let wire = scene.world.wire.replace(Vec::new()).expect("a capture");
+    let proof = wire
+        .iter()
+        .rev()
+        .find(|(from, _, _)| *from == alice)
+        .expect("a proof")
+        .2
+        .clone();
+    let bindings = scene.world.endpoint.bindings();
+    let moved = String::from_utf8(proof.to_vec())
+        .expect("text")
+        .replace("branch=z9hG4bK", "branch=z9hG4bKx");
+    scene
+        .world
+        .inject(address(66, 5060), moved.replace("Call-ID: ", "Call-ID: x"));
+    scene.world.run(SECOND);
+    let wire = scene.world.wire.take().expect("a capture");
+    let back: Vec<_> = wire.iter().filter(|(_, to, _)| *to == address(66, 5060)).collect();
+    assert!(
+        back.iter().all(|(_, _, bytes)| bytes.starts_with(b"SIP/2.0 401")),
+        "{back:?}"
+    );
+    assert_eq!(scene.world.endpoint.bindings(), bindings);
+}
+
+#[test]
+fn strangers_cannot_lock_out_phones_that_are_registered() {
+    let mut scene = Scene::registered_with(9, |settings| settings.limits.all.burst = 100);
+    let flood = |scene: &mut Scene, numbers: std::ops::Range<u16>| {
+        for n in numbers {
+            let [high, low] = n.to_be_bytes();
+            let message = format!(
+                "OPTIONS sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/UDP 10.7.{high}.{low}:5060;branch=z9hG4bK{n}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:x@y>;tag={n}\r\nTo: <sip:sip.example.com>\r\nCall-ID: {n}\r\n\
+                 CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            );
+            scene.world.inject(([10, 7, high, low], 5060).into(), message);
+        }
+    };
+    flood(&mut scene, 0..20_000);
+    scene.world.act(scene.alice, |phone, now| phone.register(now, 3600));
+    scene.world.run(SECOND / 4);
+    assert!(scene.world.endpoint.counters().throttled > 10_000);
+    assert_eq!(scene.world.phone(scene.alice).last_response().status, Status::OK);
+    flood(&mut scene, 20_000..40_000);
+    scene.alice_calls("sip:bob.phone@sip.example.com");
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.alice), &Stage::Up);
+}
+
+/// One call must not fill the tables that all calls share.
+#[test]
+fn what_is_said_within_a_call_is_bounded_and_ends_it_all_the_same() {
+    let mut scene = Scene::registered(10);
+    scene.alice_calls("sip:bob.phone@sip.example.com");
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.bob), &Stage::Up);
+    for _ in 0..3000 {
+        scene
+            .world
+            .act(scene.alice, |phone, now| phone.ask(now, &Method::Options));
+    }
+    scene.world.run(SECOND);
+    let answers = |scene: &Scene, status| {
+        let all = scene.world.phone(scene.alice).responses();
+        all.iter().filter(|response| response.status == status).count()
+    };
+    assert!(answers(&scene, Status::SERVICE_UNAVAILABLE) > 2000);
+    assert!(
+        scene.world.endpoint.transactions() < 400,
+        "{}",
+        scene.world.endpoint.transactions()
+    );
+    scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
+    scene.world.run(5 * SECOND);
+    assert_eq!(scene.stage(scene.bob), &Stage::Over(None));
+    scene.nothing_is_left();
 }

@@ -64,12 +64,13 @@ impl<A: Clone + Eq + Hash> Admission<A> {
         }
     }
 
-    /// A request outside dialogs from this address.
-    pub fn judge_source(&mut self, now: Instant, source: IpAddr) -> Verdict {
+    /// A request outside dialogs from this address. Whoever is `known`, since a phone is registered there, does not share
+    /// what all strangers have together.
+    pub fn judge_source(&mut self, now: Instant, source: IpAddr, known: bool) -> Verdict {
         if !self.sources.take(now, network(source), self.limits.source) {
             return Verdict::Drop;
         }
-        if self.all.take(self.limits.all, now) {
+        if known || self.all.take(self.limits.all, now) {
             Verdict::Pass
         } else {
             Verdict::Later
@@ -200,9 +201,13 @@ mod tests {
         let (flood, other) = ("192.0.2.66".parse().unwrap(), "192.0.2.10".parse().unwrap());
         for second in 0..10 {
             let now = start + Duration::from_secs(second);
-            let let_in = passed((0..2000).map(|_| admission.judge_source(now, flood)));
+            let let_in = passed((0..2000).map(|_| admission.judge_source(now, flood, false)));
             assert_eq!(let_in, if second == 0 { 20 } else { 10 }, "second {second}");
-            assert_eq!(admission.judge_source(now, other), Verdict::Pass, "second {second}");
+            assert_eq!(
+                admission.judge_source(now, other, false),
+                Verdict::Pass,
+                "second {second}"
+            );
         }
     }
 
@@ -211,17 +216,18 @@ mod tests {
         let start = Instant::now();
         let mut admission = Admission::<u8>::new(LIMITS, start);
         let address = |last: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, last));
-        let let_in = passed((0..1000).map(|last| admission.judge_source(start, address(last))));
+        let let_in = passed((0..1000).map(|last| admission.judge_source(start, address(last), false)));
         assert_eq!(let_in, 20);
         let elsewhere = "2001:db8:0:2::1".parse().unwrap();
-        assert_eq!(admission.judge_source(start, elsewhere), Verdict::Pass);
+        assert_eq!(admission.judge_source(start, elsewhere, false), Verdict::Pass);
     }
 
     #[test]
     fn all_together_are_bounded_and_so_is_the_memory() {
         let start = Instant::now();
         let mut admission = Admission::<u8>::new(LIMITS, start);
-        let verdicts = (0..200_000u32).map(|n| admission.judge_source(start, IpAddr::V4((0x0a00_0000 + n).into())));
+        let verdicts =
+            (0..200_000u32).map(|n| admission.judge_source(start, IpAddr::V4((0x0a00_0000 + n).into()), false));
         let verdicts: Vec<_> = verdicts.collect();
         assert_eq!(passed(verdicts.iter().copied()), 1000);
         assert!(

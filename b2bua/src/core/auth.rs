@@ -8,7 +8,7 @@
 //! whether a user exists.
 //!
 //! # Nonces
-//! A nonce is time, random bytes and a MAC over both with realm, algorithm and transport: it is good for what it was
+//! A nonce is time, random bytes and a MAC over both with realm, algorithm, transport and address: it is good for what it was
 //! made for, and needs no memory until it is used. Which counts of a nonce were used is kept in a bounded table. When
 //! the table must forget a nonce, that nonce and all older ones that it does not know are answered with `stale=true`,
 //! never accepted a second time.
@@ -22,6 +22,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Algorithm, Aor, User};
 use ring::hmac;
 
-use crate::core::flow::Transport;
+use crate::core::flow::{Flow, Transport};
 
 /// Makes challenges and judges proofs.
 ///
@@ -138,6 +139,25 @@ impl Rejection {
     }
 }
 
+/// Where a request came from, as far as a nonce is tied to it: one that was given to an address proves that its user is
+/// there, so that nobody can have our answers sent to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// How it came.
+    pub transport: Transport,
+    /// From which address. The port may change behind a NAT.
+    pub address: IpAddr,
+}
+
+impl From<Flow> for Peer {
+    fn from(flow: Flow) -> Self {
+        Self {
+            transport: flow.transport,
+            address: flow.remote.ip().to_canonical(),
+        }
+    }
+}
+
 impl Authenticator {
     /// Takes the key, which only this deployment knows, and how long a nonce is good.
     #[must_use]
@@ -169,7 +189,7 @@ impl Authenticator {
         now: Wall,
         entropy: &mut impl Entropy,
         realm: &str,
-        transport: Transport,
+        peer: Peer,
         algorithms: &[Algorithm],
         stale: bool,
     ) -> Vec<Challenge> {
@@ -180,7 +200,7 @@ impl Authenticator {
                     made: now,
                     random: entropy.bytes(),
                 };
-                let mac = self.mac(&id, realm, algorithm, transport);
+                let mac = self.mac(&id, realm, algorithm, peer);
                 // Short, so that a challenge is not much longer than what it answers.
                 let nonce = URL_SAFE_NO_PAD.encode([&id.time()[..], &id.random, &mac].concat());
                 Challenge::digest(realm, &nonce, algorithm, stale)
@@ -190,7 +210,7 @@ impl Authenticator {
 
     /// Judges credentials that [`credentials`] found in the request.
     ///
-    /// `user` is the one with this login, if there is one. `realm` and `transport` are those of the listener.
+    /// `user` is the one with this login, if there is one. `realm` is that of the listener, and `peer` where the request came from.
     ///
     /// # Errors
     /// [`Rejection`]; the answer is a new challenge.
@@ -198,7 +218,7 @@ impl Authenticator {
         &mut self,
         now: Wall,
         request: &Request,
-        transport: Transport,
+        peer: Peer,
         realm: &str,
         credentials: &Credentials,
         user: Option<&Arc<User>>,
@@ -229,7 +249,7 @@ impl Authenticator {
             return Err(Rejection::Wrong);
         };
         let id = self
-            .own_nonce(claim.nonce, realm, claim.algorithm, transport)
+            .own_nonce(claim.nonce, realm, claim.algorithm, peer)
             .ok_or(Rejection::StaleNonce)?;
         // A nonce of the future is one of a clock that was set back since.
         if id.made > now || now.since(id.made) > self.life {
@@ -239,7 +259,7 @@ impl Authenticator {
         Ok(Authenticated { user: Arc::clone(user) })
     }
 
-    fn own_nonce(&self, nonce: &str, realm: &str, algorithm: Algorithm, transport: Transport) -> Option<NonceId> {
+    fn own_nonce(&self, nonce: &str, realm: &str, algorithm: Algorithm, peer: Peer) -> Option<NonceId> {
         if nonce.len() != NONCE_LENGTH {
             return None;
         }
@@ -251,14 +271,19 @@ impl Authenticator {
             made: Wall(made),
             random: *random,
         };
-        digest::same(&hex(&self.mac(&id, realm, algorithm, transport)), &hex(mac)).then_some(id)
+        digest::same(&hex(&self.mac(&id, realm, algorithm, peer)), &hex(mac)).then_some(id)
     }
 
-    fn mac(&self, id: &NonceId, realm: &str, algorithm: Algorithm, transport: Transport) -> [u8; MAC_BYTES] {
+    fn mac(&self, id: &NonceId, realm: &str, algorithm: Algorithm, peer: Peer) -> [u8; MAC_BYTES] {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(&id.made.0.to_be_bytes());
         context.update(&id.random);
-        for text in [algorithm.as_str(), transport.as_str(), realm] {
+        let address = match peer.address {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        context.update(&address.octets());
+        for text in [algorithm.as_str(), peer.transport.as_str(), realm] {
             // The length keeps one field from running into the next.
             context.update(&text.len().to_be_bytes());
             context.update(text.as_bytes());
@@ -446,6 +471,10 @@ mod tests {
 
     use super::*;
 
+    const HERE: Peer = Peer {
+        transport: Transport::Udp,
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+    };
     const REALM: &str = "example.com";
     const PASSWORD: &str = "correct horse";
     const START: Wall = Wall(1_700_000_000_000);
@@ -491,7 +520,7 @@ mod tests {
         method: &'static str,
         request_uri: &'static str,
         ha1: Option<String>,
-        transport: Transport,
+        peer: Peer,
         extra: &'static str,
         before: &'static str,
     }
@@ -511,7 +540,7 @@ mod tests {
                 method: "REGISTER",
                 request_uri: "sip:example.com",
                 ha1: None,
-                transport: Transport::Udp,
+                peer: HERE,
                 extra: "",
                 before: "",
             }
@@ -561,7 +590,7 @@ mod tests {
         fn ask(&self, auth: &mut Authenticator, now: Wall, user: Option<&Arc<User>>) -> Result<(), Rejection> {
             let request = self.request();
             let credentials = credentials(&request, REALM, Header::Authorization)?;
-            let proof = auth.verify(now, &request, self.transport, REALM, &credentials, user)?;
+            let proof = auth.verify(now, &request, self.peer, REALM, &credentials, user)?;
             assert!(proof.holds(&"sip:line7@example.com".parse().unwrap()));
             assert_eq!(proof.user().name, "Alice");
             Ok(())
@@ -573,21 +602,14 @@ mod tests {
     }
 
     fn challenge(auth: &Authenticator, now: Wall, seed: u64, algorithm: Algorithm) -> Challenge {
-        let all = auth.challenge(now, &mut Seeded::new(seed), REALM, Transport::Udp, &[algorithm], false);
+        let all = auth.challenge(now, &mut Seeded::new(seed), REALM, HERE, &[algorithm], false);
         all.into_iter().next().unwrap()
     }
 
     #[test]
     fn there_is_one_challenge_for_each_algorithm_in_order() {
         let auth = auth();
-        let all = auth.challenge(
-            START,
-            &mut Seeded::new(1),
-            REALM,
-            Transport::Udp,
-            &DEFAULT_ALGORITHMS,
-            true,
-        );
+        let all = auth.challenge(START, &mut Seeded::new(1), REALM, HERE, &DEFAULT_ALGORITHMS, true);
         let algorithms: Vec<_> = all.iter().map(|one| one.algorithm().unwrap()).collect();
         assert_eq!(algorithms, DEFAULT_ALGORITHMS);
         for one in &all {
@@ -610,7 +632,7 @@ mod tests {
     fn what_differs_is_refused() {
         use Rejection::*;
         type Change = fn(&mut Phone);
-        let rows: [(&str, Change, Rejection); 22] = [
+        let rows: [(&str, Change, Rejection); 23] = [
             ("a wrong password", |p| p.password = "x", Wrong),
             ("an empty password", |p| p.password = "", Wrong),
             ("another user name", |p| p.username = "bob", Wrong),
@@ -652,7 +674,12 @@ mod tests {
                 |p| p.nonce.replace_range(15..16, "f"),
                 StaleNonce,
             ),
-            ("another transport", |p| p.transport = Transport::Tls, StaleNonce),
+            ("another transport", |p| p.peer.transport = Transport::Tls, StaleNonce),
+            (
+                "another address",
+                |p| p.peer.address = [192, 0, 2, 8].into(),
+                StaleNonce,
+            ),
             (
                 "credentials for another URI",
                 |p| p.uri = "sip:bob@example.com",
@@ -839,7 +866,7 @@ mod tests {
         let request = phone.request();
         let credentials = credentials(&request, REALM, Header::Authorization).unwrap();
         let proof = auth
-            .verify(START, &request, Transport::Udp, REALM, &credentials, Some(&alice()))
+            .verify(START, &request, HERE, REALM, &credentials, Some(&alice()))
             .unwrap();
         let printed = format!("{auth:?} {proof:?} {credentials:?}");
         assert!(

@@ -38,7 +38,7 @@ pub struct Domain {
     pub goal: Goal,
     /// Our own address toward it; any of the right family if none.
     pub listener: Option<IpAddr>,
-    /// Where its servers may be; anywhere but loopback and link-local addresses and our own if none.
+    /// Where its servers may be; at any public address if none.
     pub networks: Vec<IpNet>,
 }
 
@@ -188,6 +188,22 @@ impl Carriers {
         })
     }
 
+    /// The way of a dialog, if both this flow and that way lead to servers of one carrier; else the flow itself.
+    #[must_use]
+    pub fn settle_on(&self, settings: &Settings, flow: Flow, way: Flow) -> Flow {
+        if flow.remote.ip() == way.remote.ip() || flow.transport != way.transport {
+            return flow;
+        }
+        let one_of = |index, asked: Flow| self.any_way(settings, index, |known| known.remote.ip() == asked.remote.ip());
+        let is_it = |index: &usize| one_of(*index, flow) && one_of(*index, way);
+        let proved = flow.transport != Transport::Tls || self.is_proved(&flow);
+        if proved && (0..settings.trunks.len()).any(|index| is_it(&index)) {
+            way
+        } else {
+            flow
+        }
+    }
+
     /// How a connection for this flow may be opened: to a carrier, never to where a peer's message points.
     #[must_use]
     pub fn opening(&self, settings: &Settings, flow: &Flow) -> Option<Opening> {
@@ -302,5 +318,10 @@ fn allowed(settings: &Settings, domain: &Domain, address: IpAddr) -> bool {
         ours: settings.listeners.iter().map(|listener| listener.public.ip()).collect(),
     };
     let named = domain.networks.iter().any(|network| network.contains(&address));
-    rules.allow(address) && (named || domain.networks.is_empty())
+    // A carrier inside is one that the operator has named.
+    let inside = match address.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private(),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    };
+    rules.allow(address) && (named || domain.networks.is_empty() && !inside)
 }

@@ -206,6 +206,8 @@ pub struct Counters {
 enum Account {
     User(BareJid),
     Trunk(String),
+    /// What is said within a call, by both sides.
+    Call(MediaId),
 }
 
 /// An ACK that was sent: for the 2xx with this tag of the callee's, since each branch of a fork may send one
@@ -381,6 +383,7 @@ impl<E: Entropy> Endpoint<E> {
     /// The head of a message that came by a stream and whose end cannot be told (RFC 3261 §18.3): it is answered, and never
     /// carried out, however well it reads.
     pub fn handle_broken(&mut self, now: Now, flow: Flow, head: Bytes) {
+        self.allowance = usize::MAX;
         match Message::parse(head) {
             Ok(Message::Request(request)) => self.malformed(flow, Some(Status::BAD_REQUEST), Some(&request)),
             Ok(Message::Response(_)) => self.malformed(flow, None, None),
@@ -403,6 +406,10 @@ impl<E: Entropy> Endpoint<E> {
     /// by it cannot be reached until they come again.
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
         self.carriers.handle_closed(&flow);
+        // Nobody is there who could be answered, or registered.
+        self.fetches
+            .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
+        self.refused.retain(|_, unproved| unproved.flow != flow);
         self.transactions.handle_transport_failure(now.instant, flow);
         self.registrar.handle_flow_closed(now, flow);
         self.settle(now);
@@ -491,7 +498,9 @@ impl<E: Entropy> Endpoint<E> {
 
     /// A binding that another process, or this one before a restart, kept in the shared state.
     pub fn handle_restored(&mut self, now: Now, key: &str, value: &[u8]) {
-        self.registrar.restore(now, key, value);
+        let settings = &self.settings;
+        self.registrar
+            .restore(now, key, value, |flow| settings.may_restore(flow));
         self.settle(now);
     }
 
@@ -637,7 +646,7 @@ impl<E: Entropy> Endpoint<E> {
     /// A new request: to its dialog if it names one, else by method.
     fn request(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
         if let Some(id) = dialog_id(&request) {
-            let Some(&(call, _)) = self.dialogs.get(&id) else {
+            let Some(&(call, way)) = self.dialogs.get(&id) else {
                 // An invented To tag never gets past authentication by being "in a dialog".
                 if self.admit_source(now, server, &flow, &request) {
                     self.counters.misplaced += 1;
@@ -645,9 +654,14 @@ impl<E: Entropy> Endpoint<E> {
                 }
                 return;
             };
+            // What ends a call always passes; there is no dialog behind it.
+            if request.method != Method::Bye && !self.admit_account(now, server, &request, &Account::Call(call)) {
+                return;
+            }
             if request.method == Method::Invite {
                 self.servers.insert(server, call);
             }
+            let flow = self.carriers.settle_on(&self.settings, flow, way);
             return self.with_call(now, call, |call, cx| {
                 call.handle_request(cx, &id, server, flow, &request)
             });

@@ -13,7 +13,7 @@ use cusax_common::core::user::Algorithm;
 use ipnet::IpNet;
 
 use crate::core::admission::Limits;
-use crate::core::flow::{ListenerId, Transport};
+use crate::core::flow::{Flow, ListenerId, Transport};
 use crate::core::routing::Trunk;
 
 /// Everything a request is judged by, apart from users.
@@ -100,6 +100,20 @@ impl Settings {
             sip.port = None;
         }
         Uri::Sip(sip)
+    }
+
+    /// Whether a flow out of the shared state, where anybody may have written, can be one of a phone: by a socket of ours,
+    /// and to no service of this machine unless we serve this machine.
+    #[must_use]
+    pub fn may_restore(&self, flow: &Flow) -> bool {
+        self.listener(flow.listener).is_some_and(|listener| {
+            let (own, remote) = (listener.local.ip(), flow.remote.ip());
+            listener.transport == flow.transport
+                && own.is_ipv4() == remote.is_ipv4()
+                && !remote.is_unspecified()
+                && !remote.is_multicast()
+                && (!remote.is_loopback() || own.is_loopback())
+        })
     }
 
     /// Our socket for a transport toward an address; at `own` if that is given.

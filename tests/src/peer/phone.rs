@@ -203,6 +203,15 @@ impl Phone {
         }
     }
 
+    /// Sends a request of this method within the call.
+    pub fn ask(&mut self, now: Instant, method: &Method) {
+        let Some(dialog) = &mut self.dialog else { return };
+        dialog.sequence += 1;
+        let dialog = dialog.clone();
+        let request = self.within(&dialog, method.clone(), dialog.sequence);
+        self.send(now, request);
+    }
+
     /// Sends a re-INVITE with the same description.
     pub fn reinvite(&mut self, now: Instant) {
         let Some(dialog) = &mut self.dialog else { return };

@@ -170,7 +170,10 @@ impl Dialog {
     pub fn accept(&mut self, request: &Request, flow: Flow) -> Result<u32, Misplaced> {
         let From(from) = request.headers.one().map_err(|_| Misplaced::Malformed)?;
         let CSeq { seq, .. } = request.headers.one().map_err(|_| Misplaced::Malformed)?;
-        if from.params.value("tag") != self.remote_tag.as_deref() || flow.remote.ip() != self.flow.remote.ip() {
+        // What was said where nobody reads along is not changed by who may have made up an address.
+        let exposed = self.flow.transport.is_secure() && !flow.transport.is_secure();
+        let elsewhere = flow.remote.ip() != self.flow.remote.ip();
+        if from.params.value("tag") != self.remote_tag.as_deref() || elsewhere || exposed {
             return Err(Misplaced::NotOurs);
         }
         // ACK repeats the number of its INVITE (RFC 3261 §13.2.2.4).

@@ -21,9 +21,9 @@ impl<E: Entropy> Endpoint<E> {
             Header::ProxyAuthorization => Status::PROXY_AUTHENTICATION_REQUIRED,
         });
         let entropy = &mut self.entropy;
-        let mut challenges =
-            self.authenticator
-                .challenge(now.wall, entropy, &realm, flow.transport, &algorithms, stale);
+        let mut challenges = self
+            .authenticator
+            .challenge(now.wall, entropy, &realm, flow.into(), &algorithms, stale);
         self.tag(&mut response);
         // Where there is room for some alone it is the last ones, which most phones know.
         let mut room = self.allowance.saturating_sub(response.to_bytes().len());

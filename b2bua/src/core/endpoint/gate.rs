@@ -26,7 +26,8 @@ impl<E: Entropy> Endpoint<E> {
         let admission = self
             .admission
             .get_or_insert_with(|| Admission::new(limits, now.instant));
-        match admission.judge_source(now.instant, flow.remote.ip()) {
+        let known = self.registrar.has_flow(flow);
+        match admission.judge_source(now.instant, flow.remote.ip(), known) {
             Verdict::Pass => return true,
             // Who has a connection has the address, and waits for an answer.
             Verdict::Drop if !flow.transport.reliable() => self.transactions.forget(server),
@@ -173,7 +174,7 @@ impl<E: Entropy> Endpoint<E> {
         let realm = self.realm(&request);
         match self
             .authenticator
-            .verify(now.wall, &request, flow.transport, &realm, &credentials, user.as_ref())
+            .verify(now.wall, &request, flow.into(), &realm, &credentials, user.as_ref())
         {
             Ok(proof) => {
                 self.counters.proved += 1;

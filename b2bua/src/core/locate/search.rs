@@ -224,7 +224,7 @@ pub fn search(goal: &Goal, reach: &Reach, known: &Known) -> Step {
     match asked.missing() {
         Some(queries) => Step::Ask(queries),
         None => Step::Found {
-            servers,
+            servers: if asked.silent { Vec::new() } else { servers },
             ttl: asked.ttl,
         },
     }
@@ -273,6 +273,8 @@ struct Asked<'a> {
     known: &'a Known,
     missing: Vec<Query>,
     ttl: Duration,
+    /// Whether DNS did not say how the domain is reached.
+    silent: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -281,6 +283,7 @@ impl<'a> Asked<'a> {
             known,
             missing: Vec::new(),
             ttl: LONGEST,
+            silent: false,
         }
     }
 
@@ -294,9 +297,11 @@ impl<'a> Asked<'a> {
                 self.ttl = self.ttl.min(answer.ttl);
                 Some(&answer.records)
             }
-            // It was asked in vain: as if there were none, and soon to be asked again.
+            // It was asked in vain, and is soon to be asked again.
             Some(None) => {
                 self.ttl = Duration::ZERO;
+                // Whoever can hold up an answer must not choose the transport or the server by that.
+                self.silent |= matches!(kind, Kind::Naptr | Kind::Srv);
                 None
             }
             None => {

@@ -200,12 +200,34 @@ fn without_any_service_the_host_itself_is_asked() {
     assert!(follow(&goal("nowhere.example"), &everything(), &zone).0.is_empty());
 }
 
+/// Whoever holds up one answer must not get calls in the clear that would have gone by TLS.
 #[test]
-fn what_dns_does_not_answer_counts_as_not_there() {
-    let zone = Zone::new("example.com NAPTR !\n_sip._udp.example.com SRV !\nexample.com A 192.0.2.9");
+fn where_dns_does_not_say_how_nothing_is_found() {
+    let reached = "_sips._tcp.example.com SRV 0 0 5061 a.example.com
+         _sip._udp.example.com SRV 0 0 5060 a.example.com
+         a.example.com A 192.0.2.1
+         example.com A 192.0.2.9\n";
+    for held in ["example.com NAPTR !", "_sips._tcp.example.com SRV !"] {
+        let zone = Zone::new(format!("{held}\n{reached}").leak());
+        assert!(
+            follow(&goal("example.com"), &everything(), &zone).0.is_empty(),
+            "{held}"
+        );
+    }
+    let fixed = Goal {
+        transport: Some(Transport::Udp),
+        ..goal("example.com")
+    };
+    let zone = Zone::new("_sip._udp.example.com SRV !\nexample.com A 192.0.2.9");
+    assert!(
+        follow(&fixed, &everything(), &zone).0.is_empty(),
+        "the host itself may be another server"
+    );
+    let zone = Zone::new("example.com AAAA !\nexample.com A 192.0.2.9");
     assert_eq!(
-        follow(&goal("example.com"), &everything(), &zone).0,
-        ["UDP 192.0.2.9:5060"]
+        follow(&fixed, &everything(), &zone).0,
+        ["UDP 192.0.2.9:5060"],
+        "one address is enough"
     );
 }
 

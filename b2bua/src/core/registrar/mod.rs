@@ -244,11 +244,12 @@ impl Registrar {
     }
 
     /// Takes a binding out of the shared state, where anybody may have written. What is not sound is dropped and
-    /// counted; what is known here is newer and stays.
+    /// counted; what is known here is newer and stays. `possible` tells whether a phone can have come by a flow.
     ///
     /// Whether the user still holds the address is not known here: see [`keep_user`](Self::keep_user).
-    pub fn restore(&mut self, now: Now, key: &str, value: &[u8]) {
-        let Some(restored) = Restored::read(now, key, value, self.settings.max_expires) else {
+    pub fn restore(&mut self, now: Now, key: &str, value: &[u8], possible: impl FnOnce(&Flow) -> bool) {
+        let read = Restored::read(now, key, value, self.settings.max_expires);
+        let Some(restored) = read.filter(|restored| possible(&restored.binding.flow)) else {
             self.dropped += 1;
             return;
         };

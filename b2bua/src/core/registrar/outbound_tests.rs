@@ -134,7 +134,7 @@ fn a_path_is_kept_given_back_and_outlives_a_restart() {
 
     let mut next = World::new();
     for (key, value) in &world.stored {
-        next.registrar.restore(world.now, key, value);
+        next.registrar.restore(world.now, key, value, |_| true);
     }
     assert_eq!(kept(&next), told);
 }

@@ -663,8 +663,8 @@ fn bindings_survive_a_restart() {
     let mut later = World::new();
     later.now = world.now.after(Duration::from_secs(40));
     for (key, value) in &stored {
-        later.registrar.restore(later.now, key, value);
-        later.registrar.restore(later.now, key, value);
+        later.registrar.restore(later.now, key, value, |_| true);
+        later.registrar.restore(later.now, key, value, |_| true);
     }
     assert_eq!(
         (later.registrar.len(), later.registrar.dropped()),
@@ -739,14 +739,14 @@ fn hostile_values_are_dropped_and_counted() {
     for (name, value) in rows {
         let mut other = World::new();
         other.now = world.now;
-        other.registrar.restore(other.now, key, value.as_bytes());
+        other.registrar.restore(other.now, key, value.as_bytes(), |_| true);
         assert_eq!((other.registrar.len(), other.registrar.dropped()), (0, 1), "{name}");
     }
     let mut other = World::new();
     other.now = world.now;
-    other.registrar.restore(other.now, &format!("{key}0"), value);
+    other.registrar.restore(other.now, &format!("{key}0"), value, |_| true);
     assert_eq!(other.registrar.dropped(), 1, "another key");
-    other.registrar.restore(other.now, key, value);
+    other.registrar.restore(other.now, key, value, |_| true);
     assert_eq!(other.registrar.len(), 1, "the true one");
 }
 

@@ -145,10 +145,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Leaves out every hop on which somebody could read along. Tells whether anything is left.
+    /// Leaves out every hop on which somebody could read along; what is behind a proxy is secure only if it says so
+    /// itself. Tells whether anything is left.
     pub fn keep_secure(&mut self) -> bool {
+        let is_sips = |uri: &Uri| matches!(uri, Uri::Sip(uri) if uri.secure);
         for target in &mut self.targets {
-            target.hops.retain(|hop| hop.flow.transport.is_secure());
+            target
+                .hops
+                .retain(|hop| hop.flow.transport.is_secure() && (hop.path.is_empty() || is_sips(&hop.uri)));
         }
         self.targets.retain(|target| !target.hops.is_empty());
         !self.targets.is_empty()

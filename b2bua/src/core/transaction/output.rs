@@ -157,6 +157,8 @@ impl Default for Limits {
 pub struct Counters {
     /// Responses that belong to no request of ours.
     pub stray_responses: u64,
+    /// Copies of a request that did not come from its sender, dropped.
+    pub stray_copies: u64,
     /// ACKs that belong to no response of ours.
     pub stray_acks: u64,
     /// CANCELs that were answered with 481.

@@ -301,6 +301,11 @@ impl Transactions {
             return self.handle_ack(now, flow, request, incoming);
         }
         if let Some(&id) = self.server_keys.get(&incoming.server) {
+            // Whoever says the same from elsewhere must not have answers sent to the one who said it first.
+            if !self.servers.get(&id).is_some_and(|entry| same_peer(entry.flow, flow)) {
+                self.counters.stray_copies += 1;
+                return;
+            }
             self.counters.copies += 1;
             match self.servers.get_mut(&id).map(|entry| &mut entry.machine) {
                 Some(ServerMachine::Invite(machine)) => machine.handle_copy(),

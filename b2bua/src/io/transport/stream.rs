@@ -376,7 +376,7 @@ impl Guests {
         let source = network(source);
         let mut places = guests.places.lock().unwrap_or_else(PoisonError::into_inner);
         let from_there = places.by_source.get(&source).copied().unwrap_or_default();
-        if places.taken >= guests.most || from_there >= MAX_FROM_ONE {
+        if places.taken >= guests.most || from_there >= MAX_FROM_ONE.min(guests.most / 4) {
             return None;
         }
         places.taken += 1;

@@ -71,8 +71,11 @@ pub(super) async fn carry<S>(
         tokio::select! {
             read = socket.next() => match read {
                 Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                    deadline = Instant::now() + IDLE;
                     let bytes = message.into_data();
+                    // A keep-alive keeps what somebody wants, and nothing else.
+                    if !bytes.trim_ascii().is_empty() {
+                        deadline = Instant::now() + IDLE;
+                    }
                     if inbox.send(Received::Message { flow, bytes }).await.is_err() {
                         break CloseCode::Away;
                     }
