@@ -1,6 +1,7 @@
 //! URIs (RFC 3261 §19.1, RFC 3966).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -184,8 +185,9 @@ impl SipUri {
             && self.port == other.port
             && same_part(&self.user, &other.user)
             && same_part(&self.password, &other.password)
-            && same_params(&self.params, &other.params)
-            && same_params(&other.params, &self.params)
+            && same_params(&self.params, &other.params, |name| {
+                ["user", "ttl", "method", "maddr", "transport"].contains(&name)
+            })
             && same_headers(self.headers.as_deref(), other.headers.as_deref())
     }
 
@@ -206,7 +208,7 @@ impl SipUri {
         if let Some(port) = self.port {
             write!(out, ":{port}")?;
         }
-        write_escaped(out, self.params.as_str(), class::PARAM, b";=")?;
+        write_params(out, &self.params)?;
         if let Some(headers) = &self.headers {
             out.write_char('?')?;
             write_escaped(out, headers, class::HEADER, &[])?;
@@ -239,25 +241,13 @@ impl TelUri {
                 .map(|b| b.to_ascii_lowercase())
                 .collect::<Vec<_>>()
         };
-        let covers = |a: &Params, b: &Params| {
-            a.iter().all(|(name, value)| {
-                let theirs = b.get(name);
-                theirs.is_some_and(|theirs| match (value, theirs) {
-                    (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
-                    (None, None) => true,
-                    _ => false,
-                })
-            })
-        };
-        digits(&self.number) == digits(&other.number)
-            && covers(&self.params, &other.params)
-            && covers(&other.params, &self.params)
+        digits(&self.number) == digits(&other.number) && same_params(&self.params, &other.params, |_| true)
     }
 
     fn write_to<W: fmt::Write>(&self, out: &mut W) -> fmt::Result {
         out.write_str("tel:")?;
         write_escaped(out, &self.number, class::VISIBLE, &[])?;
-        write_escaped(out, self.params.as_str(), class::PARAM, b";=")
+        write_params(out, &self.params)
     }
 }
 
@@ -484,20 +474,27 @@ fn is_reserved(byte: u8) -> bool {
     )
 }
 
-/// Every parameter of `a` against `b`: those that matter must stand in both, others only agree where both have them.
-fn same_params(a: &Params, b: &Params) -> bool {
-    a.iter().all(|(name, value)| match b.get(name) {
-        Some(theirs) => match (value, theirs) {
-            (Some(value), Some(theirs)) => decode(value)
-                .map(|(b, _)| b.to_ascii_lowercase())
-                .eq(decode(theirs).map(|(b, _)| b.to_ascii_lowercase())),
-            (None, None) => true,
-            _ => false,
-        },
-        None => !["user", "ttl", "method", "maddr", "transport"]
-            .iter()
-            .any(|named| named.eq_ignore_ascii_case(name)),
-    })
+/// Those that matter must stand in both, others only agree where both have them. Of a name that stands twice the first
+/// one counts, as for everybody who asks for it.
+fn same_params(a: &Params, b: &Params, matters: impl Fn(&str) -> bool) -> bool {
+    // Not each against each: a stranger may have written thousands.
+    let by_name = |params: &'_ Params| {
+        let mut first = BTreeMap::new();
+        for (name, value) in params.iter() {
+            first
+                .entry(name.to_ascii_lowercase())
+                .or_insert_with(|| value.map(folded));
+        }
+        first
+    };
+    let (a, b) = (by_name(a), by_name(b));
+    let agrees = |(name, value): (&String, _)| b.get(name).map_or(!matters(name), |theirs| theirs == value);
+    a.iter().all(agrees) && b.keys().all(|name| a.contains_key(name) || !matters(name))
+}
+
+/// A value of a parameter without its escapes and its case.
+fn folded(value: &str) -> Vec<u8> {
+    decode(value).map(|(byte, _)| byte.to_ascii_lowercase()).collect()
 }
 
 /// Headers are never left out of the comparison, in whatever order.
@@ -518,6 +515,26 @@ fn same_headers(a: Option<&str>, b: Option<&str>) -> bool {
         (None, None) => true,
         _ => sorted(a) == sorted(b),
     }
+}
+
+/// Writes parameters so that none becomes two. Quotes mean nothing in a URI; what they hold is escaped instead.
+fn write_params<W: fmt::Write>(out: &mut W, params: &Params) -> fmt::Result {
+    if params::check_uri(params.as_str()).is_ok() {
+        return out.write_str(params.as_str());
+    }
+    for (name, value) in params.iter() {
+        out.write_char(';')?;
+        write_escaped(out, name, class::PARAM, &[])?;
+        let inside = value.and_then(|value| value.strip_prefix('"')?.strip_suffix('"'));
+        let value = inside.map_or(Cow::Borrowed(value.unwrap_or_default()), |inside| {
+            scan::unescape(inside).into()
+        });
+        if !value.is_empty() {
+            out.write_char('=')?;
+            write_escaped(out, &value, class::PARAM, &[])?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what may stand there, and escapes the rest. Escapes that are there already stay.
@@ -640,6 +657,9 @@ mod tests {
                 "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
             ),
             ("tel:+1-201-555-0123", "tel:+1.201.555.0123"),
+            // A name that stands twice is no reason to differ from oneself.
+            ("sip:a@x.y;lr;p=1;P=2", "sip:a@x.y;lr;p=1;P=2"),
+            ("tel:7042;p=1;P=2", "tel:7042;p=1;P=2"),
             (
                 "tel:7042;a=b;phone-context=Example.com",
                 "tel:70-42;phone-context=example.com;A=B",
@@ -662,6 +682,7 @@ mod tests {
                 "sip:carol@chicago.com;security=on",
                 "sip:carol@chicago.com;security=off",
             ),
+            ("sip:a@x.y;p=1;p=2", "sip:a@x.y;p=2;p=1"),
             ("sip:a%3Bb@x.y", "sip:a;b@x.y"),
             ("sip:null-%00-null@example.com", "sip:%00@example.com"),
             ("sip:a@x.y", "sips:a@x.y"),
@@ -682,5 +703,19 @@ mod tests {
         let text = made.to_string();
         assert!(!text.contains([' ', '\r', '\n', '>']), "{text}");
         assert!(text.parse::<Uri>().is_ok(), "{text}");
+        for (value, written) in [
+            ("a;lr=b", "a%3Blr%3Db"),
+            ("a=b", "a%3Db"),
+            ("x> SIP/2.0", "x%3E%20SIP/2.0"),
+            ("\"%41", "%22%41"),
+        ] {
+            made = SipUri::new("a", "example.com".parse().unwrap());
+            made.params.set("p", Some(value));
+            let text = made.to_string();
+            assert_eq!(text, format!("sip:a@example.com;p={written}"), "{value}");
+            assert!(text.parse::<Uri>().is_ok(), "{text}");
+        }
+        made.params.set("p", Some(""));
+        assert_eq!(made.to_string(), "sip:a@example.com;p", "a URI has no empty value");
     }
 }
