@@ -1,5 +1,7 @@
 //! The lexical rules of RFC 3261 §25.1 that every reader here shares.
 
+use std::borrow::Cow;
+
 use super::headers::HeaderError;
 
 /// What a byte may be part of: one bit for each place.
@@ -241,6 +243,28 @@ impl<'a> Iterator for Commas<'a> {
     }
 }
 
+/// What a quoted string means, of its inside: without escapes, and legible.
+pub fn unquoted(inside: &str) -> Cow<'_, str> {
+    if inside.contains('\\') {
+        Cow::Owned(legible(&unescape(inside)).into_owned())
+    } else {
+        legible(inside)
+    }
+}
+
+/// The text with a space for each control character, as [`quote`] writes it: what is passed on is what was read.
+pub fn legible(text: &str) -> Cow<'_, str> {
+    if text.contains(is_illegible) {
+        Cow::Owned(text.replace(is_illegible, " "))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn is_illegible(c: char) -> bool {
+    c.is_control() && c != '\t'
+}
+
 /// Undoes the escapes of a quoted string's inside.
 pub fn unescape(inside: &str) -> String {
     let mut plain = String::with_capacity(inside.len());
@@ -260,8 +284,7 @@ pub fn quote(plain: &str, out: &mut String) {
                 out.push('\\');
                 out.push(c);
             }
-            '\t' => out.push(c),
-            c if c.is_control() => out.push(' '),
+            c if is_illegible(c) => out.push(' '),
             c => out.push(c),
         }
     }
@@ -360,6 +383,9 @@ mod tests {
         let mut quoted = String::new();
         quote("a\r\nb\0c\u{7f}", &mut quoted);
         assert_eq!(quoted, "\"a  b c \"");
+        for (inside, plain) in [("a\u{7f}b\tc", "a b\tc"), ("\\\u{1}\\\"\u{85}", " \" "), ("a", "a")] {
+            assert_eq!(unquoted(inside), plain, "{inside:?}");
+        }
     }
 
     #[test]

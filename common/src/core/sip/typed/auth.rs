@@ -102,12 +102,7 @@ fn read_pairs(source: &Text, text: &str) -> Result<Vec<(Text, Text)>, HeaderErro
             if scan::quoted_end(value)? != value.len() {
                 return Err(HeaderError::malformed("text behind a quoted parameter"));
             }
-            let inside = &value[1..value.len() - 1];
-            if inside.contains('\\') {
-                Text::from(scan::unescape(inside))
-            } else {
-                source.cut(inside)
-            }
+            source.cut(&scan::unquoted(&value[1..value.len() - 1]))
         } else if scan::all_token(value.as_bytes()) {
             source.cut(value)
         } else {
@@ -393,6 +388,8 @@ mod tests {
         );
         assert_eq!((proof.cnonce(), proof.opaque()), (Some(""), None));
         assert_eq!(format!("{proof:?}"), "Authorization(Digest ***)");
+        let odd = Authorization::parse("Digest realm=\"a\u{1}b\"").unwrap();
+        assert_eq!(odd.realm(), Some("a b"), "as it would be written");
         let other = Authorization::parse("NoOneKnowsThisScheme opaque-data=here").unwrap();
         assert!(!other.is_digest());
         assert!(!Authorization::parse("Basic QWxhZGRpbg==").unwrap().is_digest());

@@ -1,5 +1,7 @@
 //! Headers that name somebody: `From`, `To`, `Contact`, `Route` and their kin (RFC 3261 §20.10, §25.1).
 
+use std::borrow::Cow;
+
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -69,10 +71,8 @@ impl NameAddr {
         Ok(Self {
             display: match parts.display {
                 Display::None => None,
-                Display::Quoted(inside) if inside.contains(&b'\\') => {
-                    Some(Text::from(scan::unescape(&source.cut(inside))))
-                }
-                Display::Quoted(plain) | Display::Tokens(plain) => Some(source.cut(plain)),
+                Display::Quoted(inside) => Some(meant(source.cut(inside), scan::unquoted)),
+                Display::Tokens(plain) => Some(meant(source.cut(plain), scan::legible)),
             },
             uri: Uri::cut(&source, parts.uri)?,
             params: Params::checked(source.cut(parts.params)),
@@ -340,6 +340,15 @@ fn read<'a>(
     read_bare(cursor.take(length), each)
 }
 
+/// A display name as `read` understands it; shared where that is what stands there.
+fn meant(text: Text, read: fn(&str) -> Cow<'_, str>) -> Text {
+    let changed = match read(&text) {
+        Cow::Owned(changed) => Some(changed),
+        Cow::Borrowed(_) => None,
+    };
+    changed.map_or(text, Text::from)
+}
+
 /// Cuts a value without brackets: the parameters behind the URI belong to the header.
 #[cold]
 fn read_bare<'a>(text: &'a [u8], each: impl FnMut(&'a [u8], Option<&'a [u8]>)) -> Result<Parts<'a>, Bad> {
@@ -410,6 +419,9 @@ mod tests {
             ),
             ("Müller <sip:x@y>;tag=1", Some("Müller"), "\"Müller\" <sip:x@y>;tag=1"),
             ("\"\" <sip:x@y>", None, "<sip:x@y>"),
+            // Control characters become spaces at once, not only when they are written.
+            ("\"a\u{7f}\\\u{1}b\" <sip:x@y>", Some("a  b"), "\"a  b\" <sip:x@y>"),
+            ("a\u{85}b <sip:x@y>", Some("a b"), "\"a b\" <sip:x@y>"),
             ("<tel:+1>", None, "<tel:+1>"),
             ("\"<sip:a@b>\"<sip:x@y>", Some("<sip:a@b>"), "\"<sip:a@b>\" <sip:x@y>"),
         ] {
