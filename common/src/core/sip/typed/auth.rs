@@ -95,6 +95,10 @@ fn read_pairs(source: &Text, text: &str) -> Result<Vec<(Text, Text)>, HeaderErro
         if !scan::all_token(name.as_bytes()) {
             return Err(HeaderError::malformed("a parameter name that is no token"));
         }
+        // Each is compared with all before it, and a stranger may have written thousands.
+        if pairs.len() == MAX_PAIRS {
+            return Err(HeaderError::malformed("more parameters than anybody needs"));
+        }
         if pairs.iter().any(|(found, _)| found.eq_ignore_ascii_case(name)) {
             return Err(HeaderError::malformed("a parameter that stands twice"));
         }
@@ -366,6 +370,8 @@ impl std::fmt::Debug for Challenge {
     }
 }
 
+/// The most parameters of one challenge or proof; RFC 7616 knows a dozen.
+const MAX_PAIRS: usize = 64;
 const BARE_CHALLENGE: &[&str] = &["algorithm", "stale", "charset", "userhash"];
 const BARE_PROOF: &[&str] = &["algorithm", "qop", "nc", "userhash"];
 
@@ -409,6 +415,15 @@ mod tests {
             "Dig\"est a=b",
         ] {
             assert!(Authorization::parse(text).is_err(), "{text}");
+        }
+        for (count, sound) in [(MAX_PAIRS, true), (MAX_PAIRS + 1, false)] {
+            let pairs: Vec<_> = (0..count).map(|at| format!("p{at}=1")).collect();
+            let text = format!("Digest {}", pairs.join(","));
+            assert_eq!(Authorization::parse(&text).is_ok(), sound, "{count} parameters");
+            assert!(
+                Authorization::parse(&text.replace("Digest", "Other")).is_ok(),
+                "not for us to judge"
+            );
         }
         for nc in ["1", "0000000g", "000000001", "+0000001"] {
             let proof = Authorization::parse(&format!("Digest nc=\"{nc}\"")).unwrap();
