@@ -450,7 +450,8 @@ impl<'a> Reader<'a> {
                 *byte = b' ';
             }
         }
-        Value::checked(Bytes::from(text))
+        let (from, to) = trimmed(&text, 0, text.len());
+        Value::checked(Bytes::from(text).slice(from..to))
     }
 
     /// Checks a header that everybody reads, and remembers that it was there.
