@@ -57,6 +57,11 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         Some(key)
     }
 
+    /// Every key and its deadline, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, Instant)> {
+        self.by_key.iter().map(|(key, at)| (key, *at))
+    }
+
     /// How many keys have a deadline.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -237,6 +237,35 @@ impl Registrar {
         self.total == 0
     }
 
+    /// Whether every count, index and deadline is that of the bindings; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let by_flow = |aor, flow| self.bindings(aor).iter().any(|binding| binding.flow == flow);
+        let first = |aor| self.bindings(aor).iter().map(|binding| binding.expires).min();
+        self.total
+            == self
+                .registrations
+                .values()
+                .map(|known| known.bindings.len())
+                .sum::<usize>()
+            && self.deadlines.len() == self.registrations.len()
+            && self.deadlines.iter().all(|(aor, at)| first(aor) == Some(at))
+            && self.users.values().map(BTreeSet::len).sum::<usize>() == self.registrations.len()
+            && self.registrations.iter().all(|(aor, known)| {
+                let named = self.users.get(&known.jid);
+                named.is_some_and(|aors| aors.contains(&(known.place, aor.clone())))
+                    && known.bindings.iter().all(|binding| {
+                        let named = self.flows.get(&binding.flow);
+                        named.is_some_and(|aors| aors.contains(aor))
+                    })
+            })
+            && self
+                .flows
+                .iter()
+                .all(|(flow, aors)| !aors.is_empty() && aors.iter().all(|aor| by_flow(aor, *flow)))
+    }
+
     /// How many values out of the shared state were no bindings of ours.
     #[must_use]
     pub fn dropped(&self) -> u64 {

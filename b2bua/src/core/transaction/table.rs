@@ -274,6 +274,28 @@ impl Transactions {
         (self.clients.len(), self.servers.len())
     }
 
+    /// Whether no index names a transaction that is gone or misses one that lives; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.client_keys.len() == self.clients.len()
+            && self.client_flows.len() == self.clients.len()
+            && self.server_keys.len() == self.servers.len()
+            && self.clients.iter().all(|(id, one)| {
+                self.client_keys.get(&one.key) == Some(id) && self.client_flows.contains(&(one.flow, *id))
+            })
+            && self
+                .servers
+                .iter()
+                .all(|(id, one)| self.server_keys.get(&one.key) == Some(id))
+            && self.ongoing.values().all(|id| self.servers.contains_key(id))
+            && self.answered.values().all(|id| self.servers.contains_key(id))
+            && self.deadlines.iter().all(|(id, _)| match id {
+                TransactionId::Client(id) => self.clients.contains_key(id),
+                TransactionId::Server(id) => self.servers.contains_key(id),
+            })
+    }
+
     /// What strangers and lost packets caused so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
