@@ -458,9 +458,9 @@ impl Registrar {
                         return Err(Refusal::NotTheirs);
                     }
                     granted.outbound |= contact.params.has(FLOW_NUMBER) && supported.has("outbound");
-                    let known = bindings.iter().position(|binding| binding.is_for(&contact));
                     let epoch = epoch(&bindings, &contact, call_id.as_str(), entropy);
-                    if let Some(at) = known {
+                    // One may be there by its address and another one by its instance.
+                    while let Some(at) = bindings.iter().position(|binding| binding.is_for(&contact)) {
                         // One that this very request has set may be named twice.
                         if !bindings[at].dirty && !in_order(&bindings[at]) {
                             return Err(Refusal::OutOfOrder);

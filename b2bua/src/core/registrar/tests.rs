@@ -619,6 +619,24 @@ fn users_go_and_lose_addresses() {
     world.assert_sound();
 }
 
+/// The fuzzer's find: one contact that is one phone by its address and another one by its instance left two bindings
+/// under one key of the shared state.
+#[test]
+fn a_contact_takes_the_place_of_all_that_it_names() {
+    let mut world = World::new();
+    for (sequence, contact, left) in [
+        (1, r#"<sip:old@192.0.2.7>;+sip.instance="<urn:uuid:1>""#, 1),
+        (2, "<sip:new@192.0.2.7>", 2),
+        (3, r#"<sip:new@192.0.2.7>;+sip.instance="<urn:uuid:1>""#, 1),
+        (4, "<sip:x@192.0.2.7;p=1;p=2>", 2),
+        (5, "<sip:x@192.0.2.7;p=1;p=2>", 2),
+    ] {
+        world.pass(1000);
+        assert_eq!(world.told(&Ask::contact(sequence, contact)).1.len(), left, "{contact}");
+        world.assert_sound();
+    }
+}
+
 #[test]
 fn a_closed_connection_takes_its_phones_along() {
     let mut world = World::new();
