@@ -1,7 +1,13 @@
 //! Who may open a WebSocket (RFC 6455 §10.2, RFC 7118 §4): pages that the operator names, speaking SIP.
 
+use cusax_common::core::sip::MAX_MESSAGE;
+
 /// The subprotocol of RFC 7118 §4.
 pub const PROTOCOL: &str = "sip";
+/// What is read at one time, in bytes. Each connection has such a buffer.
+pub const READ_BUFFER: usize = 4096;
+/// What may wait to be written, in bytes.
+pub const WRITE_BUFFER: usize = 2 * MAX_MESSAGE;
 
 /// Why a handshake is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ use cusax_common::core::sip::MAX_MESSAGE;
 
 use super::{IDLE, LINGER, Queue, Received, WRITE};
 use crate::core::flow::Flow;
-use crate::core::websocket::{PROTOCOL, Refusal, judge};
+use crate::core::websocket::{PROTOCOL, READ_BUFFER, Refusal, WRITE_BUFFER, judge};
 
 /// Shakes hands, if the request may come from where it comes.
 pub(super) async fn shake<S>(stream: S, origins: &[String]) -> Result<WebSocketStream<S>, Error>
@@ -25,9 +25,9 @@ where
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(MAX_MESSAGE);
     config.max_frame_size = Some(MAX_MESSAGE);
-    config.read_buffer_size = BUFFER;
+    config.read_buffer_size = READ_BUFFER;
     config.write_buffer_size = 0;
-    config.max_write_buffer_size = 2 * MAX_MESSAGE;
+    config.max_write_buffer_size = WRITE_BUFFER;
     #[expect(clippy::result_large_err, reason = "the library's type")]
     let ask = |request: &Request, mut response: Response| {
         let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or("\0"));
@@ -113,6 +113,3 @@ pub(super) async fn carry<S>(
     };
     let _ = timeout(LINGER, socket.close(Some(goodbye))).await;
 }
-
-/// What is read at one time, in bytes. Each connection has such a buffer.
-const BUFFER: usize = 4096;
