@@ -78,10 +78,11 @@ impl TypedHeader for RetryAfter {
             (Some(open), Some(close)) if open < close => {
                 format!("{}{}", scan::trim(&rest[..open]), &rest[close + 1..])
             }
-            (None, None) => scan::trim(rest).to_owned(),
+            (None, None) => rest.to_owned(),
             _ => return Err(HeaderError::malformed("a comment that is not closed")),
         };
-        params::check_header(&params)?;
+        let params = scan::trim(&params);
+        params::check_header(params)?;
         Ok(Self {
             seconds: scan::number(number)?,
             params: Params::checked(Text::from(params)),
@@ -109,6 +110,7 @@ mod tests {
         for text in [
             "18000;duration=3600",
             "18000 (In a meeting);duration=3600",
+            "18000 (In a meeting)  ;duration=3600",
             "18000 ;duration=3600 (later)",
         ] {
             let retry = RetryAfter::parse(text).unwrap();
@@ -117,6 +119,7 @@ mod tests {
                 (18000, Some("3600")),
                 "{text}"
             );
+            assert_eq!(retry.params.as_str(), ";duration=3600", "{text}");
         }
         assert!(RetryAfter::parse("1 (x").is_err() && RetryAfter::parse("x").is_err());
     }
