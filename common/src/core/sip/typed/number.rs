@@ -82,6 +82,10 @@ impl TypedHeader for RetryAfter {
             _ => return Err(HeaderError::malformed("a comment that is not closed")),
         };
         let params = scan::trim(&params);
+        // A second one would be taken for a comment when it is read again.
+        if params.contains(['(', ')']) {
+            return Err(HeaderError::malformed("a comment that is not closed"));
+        }
         params::check_header(params)?;
         Ok(Self {
             seconds: scan::number(number)?,
@@ -121,6 +125,7 @@ mod tests {
             );
             assert_eq!(retry.params.as_str(), ";duration=3600", "{text}");
         }
+        assert!(RetryAfter::parse("1 (x);y(").is_err());
         assert!(RetryAfter::parse("1 (x").is_err() && RetryAfter::parse("x").is_err());
     }
 }
