@@ -1,4 +1,5 @@
-//! The simulated world, and (feature `lab`) the laboratory of real servers, the demonstration and the load.
+//! The simulated world, what must hold of any bytes, and (feature `lab`) the laboratory of real servers, the
+//! demonstration and the load.
 
 #[cfg(feature = "lab")]
 pub mod demo;
@@ -7,5 +8,6 @@ pub mod lab;
 #[cfg(feature = "lab")]
 pub mod load;
 
+pub mod fuzz;
 pub mod peer;
 pub mod sim;

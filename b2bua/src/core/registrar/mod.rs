@@ -251,7 +251,7 @@ impl Registrar {
                 .sum::<usize>()
             && self.deadlines.len() == self.registrations.len()
             && self.deadlines.iter().all(|(aor, at)| first(aor) == Some(at))
-            && self.users.values().map(BTreeSet::len).sum::<usize>() == self.registrations.len()
+            && self.users.values().map(Vec::len).sum::<usize>() == self.registrations.len()
             && self.registrations.iter().all(|(aor, known)| {
                 let named = self.users.get(&known.jid);
                 named.is_some_and(|aors| aors.contains(&(known.place, aor.clone())))
