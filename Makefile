@@ -8,7 +8,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 BUILD := $(CARGO) build --release --workspace --all-features --bins
 CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
 
-.PHONY: demo run test torture bench lint deps bench-deps
+.PHONY: demo run test torture fuzz fuzz-corpus bench lint deps bench-deps
 
 # The whole path with real clients, each line checked.
 # STORE=postgres; SEED=number; BREAK=reach|impp|tone|relay|vcard|roster.
@@ -34,6 +34,22 @@ torture:
 	$(CARGO) build --workspace --all-features --bins
 	target/debug/torture
 
+# Each fuzz target for a minute: bytes for the parsers, sequences of operations for the machines. TARGET=uri runs one;
+# FUZZ_SECONDS=600 runs longer; FUZZ_SANITIZER=address looks at memory as well. Fails, and says how to replay, if one
+# crashes. What was found before stands in fuzz/corpus and is part of `make test`.
+CARGO_FUZZ := 0.13.2
+CARGO_FUZZ_THERE = $(CARGO) fuzz --version 2>/dev/null | grep -qF $(CARGO_FUZZ) \
+  || $(CARGO) install --locked cargo-fuzz --version $(CARGO_FUZZ)
+
+fuzz:
+	@$(CARGO_FUZZ_THERE)
+	@fuzz/run $(TARGET)
+
+# Takes the best of what `make fuzz` has made up into fuzz/corpus.
+fuzz-corpus:
+	@$(CARGO_FUZZ_THERE)
+	@fuzz/run --keep $(TARGET)
+
 # Our parser beside others, the relay, and registrations beside Debian's Kamailio, which is installed for this alone.
 # BENCHMARKS.md holds what was reached. LOAD holds options for the last, as LOAD='--json figures.json'.
 bench: bench-deps
@@ -49,6 +65,7 @@ CARGO_DENY := 0.20.2
 
 lint:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	@$(CARGO) deny --version 2>/dev/null | grep -qF $(CARGO_DENY) || $(CARGO) install --locked cargo-deny --version $(CARGO_DENY)
 	$(CARGO) deny --all-features check bans licenses sources
 	@for core in $(CORES); do \
