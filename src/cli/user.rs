@@ -119,7 +119,7 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
         arguments.keep(known);
     }
     check_arguments(config, &arguments)?;
-    let (credentials, generated) = credentials(&arguments, known.as_ref())?;
+    let (credentials, generated) = credentials(&arguments, known.as_deref())?;
     let user = User {
         name: match arguments.name {
             Some(name) => name,

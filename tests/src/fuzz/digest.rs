@@ -1,11 +1,12 @@
 //! Challenges and proofs.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cusax_b2bua::core::auth::{Authenticator, DEFAULT_ALGORITHMS, Header, NONCE_LIFE, credentials};
+use cusax_b2bua::core::auth::{Authenticator, DEFAULT_ALGORITHMS, Header, NONCE_LIFE, Peer, credentials};
 use cusax_b2bua::core::flow::Transport;
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::secret::Secret;
@@ -77,10 +78,14 @@ fn judged(feed: &mut Feed<'_>) {
     let mut used = HashSet::new();
     while !feed.is_empty() {
         let transport = *feed.one(&[Transport::Udp, Transport::Tls]);
+        let peer = Peer {
+            transport,
+            address: Ipv4Addr::new(192, 0, 2, 7).into(),
+        };
         match feed.below(4) {
             0 => now = now.after(Duration::from_secs(feed.byte().into())),
             1 => {
-                let made = authenticator.challenge(now, &mut entropy, REALM, transport, &DEFAULT_ALGORITHMS, false);
+                let made = authenticator.challenge(now, &mut entropy, REALM, peer, &DEFAULT_ALGORITHMS, false);
                 issued.extend(made.into_iter().map(|one| (one, now, transport)));
             }
             _ => {
@@ -90,7 +95,7 @@ fn judged(feed: &mut Feed<'_>) {
                     continue;
                 };
                 let known = feed.flag().then_some(&user);
-                let verdict = authenticator.verify(now, &request, transport, REALM, &claim, known);
+                let verdict = authenticator.verify(now, &request, peer, REALM, &claim, known);
                 if verdict.is_ok() {
                     assert!(known.is_some(), "nobody was let in");
                     assert!(is_proof(&claim, &request), "no proof: {:?}", request.to_bytes());

@@ -1,13 +1,14 @@
 //! The registrar.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cusax_b2bua::core::auth::{Authenticated, Authenticator, Header, NONCE_LIFE, credentials};
+use cusax_b2bua::core::auth::{Authenticated, Authenticator, Header, NONCE_LIFE, Peer, credentials};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
-use cusax_b2bua::core::registrar::{Output, Registrar, STATE_PREFIX, Settings};
+use cusax_b2bua::core::registrar::{Keeping, Output, Registrar, STATE_PREFIX, Settings};
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::secret::Secret;
 use cusax_common::core::sip::typed::{Authorization, Contact, Credentials, DigestProof};
@@ -108,7 +109,7 @@ impl Run {
         let registrar = &mut self.registrar;
         self.stored.retain(|key, value| {
             let before = registrar.dropped();
-            registrar.restore(now, key, value);
+            registrar.restore(now, key, value, |_| true);
             registrar.dropped() == before
         });
     }
@@ -132,7 +133,7 @@ impl Run {
             value
         };
         let before = self.registrar.dropped();
-        self.registrar.restore(self.now, &key, &value);
+        self.registrar.restore(self.now, &key, &value, |_| true);
         if self.registrar.dropped() == before {
             self.stored.insert(key, value.into());
         }
@@ -187,7 +188,7 @@ impl Run {
         let wall = self.now.wall;
         let made = self
             .authenticator
-            .challenge(wall, &mut self.entropy, REALM, Transport::Udp, &algorithms, false);
+            .challenge(wall, &mut self.entropy, REALM, HERE, &algorithms, false);
         let nonce = made[0].nonce().unwrap_or_default();
         let (uri, secret) = (request.uri.to_string(), user.credentials[0].ha1.expose());
         let qop = Some("auth");
@@ -206,7 +207,7 @@ impl Run {
         let claim = credentials(&request, REALM, Header::Authorization).expect("just put");
         let proof = self
             .authenticator
-            .verify(wall, &request, Transport::Udp, REALM, &claim, Some(user))
+            .verify(wall, &request, HERE, REALM, &claim, Some(user))
             .expect("a right proof");
         (request, proof)
     }
@@ -372,7 +373,12 @@ const AORS: [&str; 3] = [
     "sip:a.other@example.com",
     "sip:line8@example.com",
 ];
+const HERE: Peer = Peer {
+    transport: Transport::Udp,
+    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+};
 const SETTINGS: Settings = Settings {
+    keeping: Keeping::Shared,
     max_contacts: 5,
     max_bindings: 8,
     min_expires: Duration::from_secs(60),

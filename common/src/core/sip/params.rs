@@ -186,6 +186,13 @@ pub fn read_header<'a>(
     }
 }
 
+/// Checks URI parameters: `uri-parameters` of RFC 3261 §25.1.
+pub fn check_uri(text: &str) -> Result<(), Bad> {
+    let mut cursor = Cursor::new(text.as_bytes());
+    read_uri(&mut cursor)?;
+    cursor.end(NO_PARAMETER)
+}
+
 /// Reads URI parameters as far as there are any: `uri-parameters` of RFC 3261 §25.1, without blanks and quotes. Gives
 /// their text.
 #[inline]

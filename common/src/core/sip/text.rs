@@ -1,6 +1,7 @@
 //! Short texts that many hands share.
 
 use std::borrow::Borrow;
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -49,6 +50,15 @@ impl Text {
             Repr::Static(text) => text,
             Repr::Shared { source, start, end } => &source[*start as usize..*end as usize],
         }
+    }
+
+    /// As `read` understands it; shared where that is what stands there.
+    pub(super) fn meant(self, read: fn(&str) -> Cow<'_, str>) -> Self {
+        let changed = match read(&self) {
+            Cow::Owned(changed) => Some(changed),
+            Cow::Borrowed(_) => None,
+        };
+        changed.map_or(self, Self::from)
     }
 
     /// Shares `part`, which was cut from this text between two characters. A part of something else is copied.

@@ -106,7 +106,7 @@ fn read_pairs(source: &Text, text: &str) -> Result<Vec<(Text, Text)>, HeaderErro
             if scan::quoted_end(value)? != value.len() {
                 return Err(HeaderError::malformed("text behind a quoted parameter"));
             }
-            source.cut(&scan::unquoted(&value[1..value.len() - 1]))
+            source.cut(&value[1..value.len() - 1]).meant(scan::unquoted)
         } else if scan::all_token(value.as_bytes()) {
             source.cut(value)
         } else {

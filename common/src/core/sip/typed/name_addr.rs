@@ -1,7 +1,5 @@
 //! Headers that name somebody: `From`, `To`, `Contact`, `Route` and their kin (RFC 3261 §20.10, §25.1).
 
-use std::borrow::Cow;
-
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -71,8 +69,8 @@ impl NameAddr {
         Ok(Self {
             display: match parts.display {
                 Display::None => None,
-                Display::Quoted(inside) => Some(meant(source.cut(inside), scan::unquoted)),
-                Display::Tokens(plain) => Some(meant(source.cut(plain), scan::legible)),
+                Display::Quoted(inside) => Some(source.cut(inside).meant(scan::unquoted)),
+                Display::Tokens(plain) => Some(source.cut(plain).meant(scan::legible)),
             },
             uri: Uri::cut(&source, parts.uri)?,
             params: Params::checked(source.cut(parts.params)),
@@ -338,15 +336,6 @@ fn read<'a>(
         Commas::Fault => begin.len(),
     };
     read_bare(cursor.take(length), each)
-}
-
-/// A display name as `read` understands it; shared where that is what stands there.
-fn meant(text: Text, read: fn(&str) -> Cow<'_, str>) -> Text {
-    let changed = match read(&text) {
-        Cow::Owned(changed) => Some(changed),
-        Cow::Borrowed(_) => None,
-    };
-    changed.map_or(text, Text::from)
 }
 
 /// Cuts a value without brackets: the parameters behind the URI belong to the header.
