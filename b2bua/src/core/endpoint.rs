@@ -676,7 +676,7 @@ impl<E: Entropy> Endpoint<E> {
             return self.respond_once(server, refusal);
         }
         match request.method {
-            Method::Options => self.respond_once(server, call::capabilities(&request)),
+            Method::Options => self.tell_capabilities(server, &request),
             Method::Invite => match trunk {
                 Some(name) => {
                     if self.admit_account(now, server, &request, &Account::Trunk(name.clone())) {

@@ -8,6 +8,7 @@ use cusax_common::core::time::Now;
 
 use super::{Endpoint, Output, RETRY_SECONDS, TAG_BYTES, scheme};
 use crate::core::auth::Header;
+use crate::core::call;
 use crate::core::flow::Flow;
 use crate::core::transaction::ServerId;
 
@@ -56,6 +57,16 @@ impl<E: Entropy> Endpoint<E> {
     pub(super) fn later(&mut self, server: ServerId, request: &Request) {
         let mut response = request.response(Status::SERVICE_UNAVAILABLE);
         response.headers.put(&RetryAfter::new(RETRY_SECONDS));
+        self.respond_once(server, response);
+    }
+
+    /// Tells that we are there, and what we can do if the request was long enough for that.
+    pub(super) fn tell_capabilities(&mut self, server: ServerId, request: &Request) {
+        let mut response = call::capabilities(request);
+        self.tag(&mut response);
+        if response.to_bytes().len() > self.allowance {
+            response = request.response(Status::OK);
+        }
         self.respond_once(server, response);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::{
-    Event, From, MaxForwards, NameAddr, Require, Route, ServiceRoute, Supported, Unsupported,
+    Event, From, MaxForwards, NameAddr, Require, Route, ServiceRoute, Supported, To, Unsupported,
 };
 use cusax_common::core::sip::{Host, Method, Request, Response, SipUri, Status, Token, Uri};
 use cusax_common::core::time::Now;
@@ -88,7 +88,9 @@ impl<E: Entropy> Endpoint<E> {
             Uri::Sip(uri) => !self.settings.is_local(&uri.host.to_string(), uri.port),
             Uri::Tel(_) | Uri::Other(_) => true,
         };
-        if request.method == Method::Register && elsewhere {
+        // Nor is one of addresses that no phone can have (item 5).
+        let foreign = || matches!(request.headers.one::<To>(), Ok(To(to)) if !matches!(to.uri, Uri::Sip(_)));
+        if request.method == Method::Register && (elsewhere || foreign()) {
             return Some(request.response(Status::NOT_FOUND));
         }
         let hops = request.headers.opt::<MaxForwards>();
