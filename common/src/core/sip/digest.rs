@@ -120,5 +120,6 @@ mod tests {
     fn only_equal_proofs_are_the_same() {
         assert!(same("00ff", "00FF") && same("", ""));
         assert!(!same("00ff", "00fe") && !same("00ff", "00ff0") && !same("", "0"));
+        assert!(!same("0000", "1100"), "two equal differences do not undo each other");
     }
 }

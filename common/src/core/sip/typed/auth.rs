@@ -454,6 +454,74 @@ mod tests {
     }
 
     #[test]
+    fn every_part_of_a_proof_is_read_as_it_was_written() {
+        let mut text = String::new();
+        let proof = DigestProof {
+            username: "bob",
+            realm: "r",
+            nonce: "n",
+            uri: "sip:x",
+            response: "0f",
+            algorithm: Algorithm::Sha256,
+            opaque: Some("o"),
+            auth: Some(("c", 1)),
+        };
+        Authorization(Credentials::digest(&proof)).write(&mut text);
+        let read = Authorization::parse(&text).unwrap();
+        let parts = [
+            ("username", read.username(), Some("bob")),
+            ("realm", read.realm(), Some("r")),
+            ("nonce", read.nonce(), Some("n")),
+            ("uri", read.uri(), Some("sip:x")),
+            ("response", read.response(), Some("0f")),
+            ("opaque", read.opaque(), Some("o")),
+            ("cnonce", read.cnonce(), Some("c")),
+            ("nc", read.nc(), Some("00000001")),
+            ("qop", read.qop(), Some("auth")),
+        ];
+        for (name, found, written) in parts {
+            assert_eq!(found, written, "{name}");
+        }
+        assert_eq!(read.algorithm(), Some(Algorithm::Sha256));
+
+        // Without qop, as RFC 2069 has it, and without any algorithm, which means MD5.
+        let old = DigestProof {
+            auth: None,
+            opaque: None,
+            ..proof
+        };
+        let old = Credentials::digest(&old);
+        assert_eq!(
+            (old.qop(), old.nc(), old.cnonce(), old.nonce_count(), old.opaque()),
+            (None, None, None, None, None)
+        );
+        let bare = Authorization::parse("Digest nonce=\"n\"").unwrap();
+        assert_eq!(bare.algorithm(), Some(Algorithm::Md5));
+        assert_eq!(
+            (bare.username(), bare.realm(), bare.uri(), bare.response()),
+            (None, None, None, None)
+        );
+    }
+
+    #[test]
+    fn every_part_of_a_challenge_is_read() {
+        let all = r#"Digest realm="r", nonce="n", opaque="o", qop="auth-int, Auth", stale=TRUE"#;
+        let all = ProxyAuthenticate::parse(all).unwrap();
+        assert_eq!(
+            (all.realm(), all.nonce(), all.opaque(), all.algorithm()),
+            (Some("r"), Some("n"), Some("o"), Some(Algorithm::Md5))
+        );
+        assert!(all.is_digest() && all.offers_auth() && all.stale());
+        assert_eq!(format!("{:?}", *all), "Digest ***");
+
+        let least = ProxyAuthenticate::parse(r#"Digest qop="auth-int", stale=false"#).unwrap();
+        assert_eq!((least.realm(), least.nonce(), least.opaque()), (None, None, None));
+        assert!(least.is_digest() && !least.offers_auth() && !least.stale());
+        let other = ProxyAuthenticate::parse(r#"Basic realm="r""#).unwrap();
+        assert!(!other.is_digest() && !other.offers_auth() && !other.stale());
+    }
+
+    #[test]
     fn challenges_are_written_and_read() {
         let mut text = String::new();
         WwwAuthenticate(Challenge::digest("r", "n", Algorithm::Sha512_256, true)).write(&mut text);
