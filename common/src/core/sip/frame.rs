@@ -83,7 +83,7 @@ impl Framer {
                 self.buffer.advance(4);
                 return Ok(Some(Frame::Ping));
             }
-            if self.buffer.len() < 4 && b"\r\n\r\n".starts_with(&self.buffer[..]) {
+            if b"\r\n\r\n".starts_with(&self.buffer[..]) {
                 return Ok(None);
             }
             self.buffer.advance(2);
@@ -240,5 +240,48 @@ mod tests {
             assert!(framer.waiting() <= MAX_MESSAGE + 1000);
         }
         assert!(broken);
+    }
+
+    #[test]
+    fn the_longest_headers_and_the_longest_message_still_fit() {
+        let mut framer = Framer::new();
+        framer.push(&vec![b'a'; MAX_MESSAGE]);
+        assert_eq!((framer.next_frame(), framer.waiting()), (Ok(None), MAX_MESSAGE));
+        framer.push(b"a");
+        assert_eq!(framer.next_frame().unwrap_err().why, "headers without end");
+
+        let head = |length: usize| format!("{HEAD}Content-Length: {length}\r\n\r\n");
+        let most = MAX_MESSAGE - head(10_000).len();
+        let mut framer = Framer::new();
+        framer.push(head(most).as_bytes());
+        framer.push(&vec![b'b'; most]);
+        let Ok(Some(Frame::Message(message))) = framer.next_frame() else {
+            panic!("no message")
+        };
+        assert_eq!((message.len(), framer.waiting()), (MAX_MESSAGE, 0));
+        framer.push(head(most + 1).as_bytes());
+        assert_eq!(framer.next_frame().unwrap_err().why, "a message that is too long");
+    }
+
+    #[test]
+    fn a_lone_line_end_goes_as_soon_as_it_is_known_to_be_one() {
+        let mut framer = Framer::new();
+        for (piece, waiting) in [("\r\n", 2), ("\r", 3), ("O", 2), ("PTIONS", 8)] {
+            framer.push(piece.as_bytes());
+            assert_eq!(
+                (framer.next_frame(), framer.waiting()),
+                (Ok(None), waiting),
+                "{piece:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_length_may_be_the_first_header() {
+        let text = "OPTIONS sip:a SIP/2.0\r\nl: 2\r\nVia: x\r\n\r\nhi";
+        let mut framer = Framer::new();
+        framer.push(text.as_bytes());
+        let message = Frame::Message(Bytes::from_static(text.as_bytes()));
+        assert_eq!((framer.next_frame(), framer.waiting()), (Ok(Some(message)), 0));
     }
 }
