@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::super::key::MAX_TOKEN;
 use super::*;
 use crate::core::flow::{ListenerId, Transport};
 
@@ -217,6 +218,12 @@ fn an_invite_is_answered_repeated_and_acknowledged() {
     );
     world.take(udp(), request("ACK", "z9hG4bK2", "b", 1));
     world.expect("afterwards the ACK belongs to nothing", &[(40_000, "ack stray")]);
+    let counters = world.table.counters();
+    assert_eq!(
+        (counters.copies, counters.retransmitted, counters.stray_acks),
+        (3, 1, 1),
+        "what copies bring is no copy of ours"
+    );
     world.assert_empty();
 }
 
@@ -243,6 +250,40 @@ fn a_2xx_without_ack_is_told() {
             .collect();
         assert_eq!(end, [(32_000, "ended"), (32_000, "unacknowledged")]);
         world.assert_empty();
+    }
+}
+
+#[test]
+fn an_ack_that_keeps_the_branch_of_its_invite_must_belong_to_the_2xx() {
+    let rows = [
+        ("another tag", udp(), "c"),
+        ("no tag", udp(), ""),
+        ("a stranger", flow(Transport::Udp, "192.0.2.66:5070"), "b"),
+        ("another way", flow(Transport::Tls, "192.0.2.7:5070"), "b"),
+    ];
+    for (name, came, tag) in rows {
+        let mut world = World::new();
+        let invite = request("INVITE", "z9hG4bK1", "", 1);
+        world.take(udp(), invite.clone());
+        world.respond(&reply(&invite, 200, "b")).unwrap();
+        world.take(came, request("ACK", "z9hG4bK1", tag, 1));
+        world.until(600);
+        world.expect(
+            name,
+            &[(0, "request INVITE"), (0, "send 200 INVITE"), (500, "send 200 INVITE")],
+        );
+        assert_eq!(world.table.counters().stray_acks, 1, "{name}");
+        // Its peer, behind another port of its NAT.
+        world.take(
+            flow(Transport::Udp, "192.0.2.7:5071"),
+            request("ACK", "z9hG4bK1", "b", 1),
+        );
+        world.until(60_000);
+        world.expect(
+            "the right one stops the copies",
+            &[(600, "ack ours"), (32_000, "ended")],
+        );
+        assert_eq!(world.table.counters().stray_acks, 1, "{name}");
     }
 }
 
@@ -307,6 +348,66 @@ fn a_challenge_is_sent_once_and_forgotten() {
         &[&round[..], &round[..], &[(0, "ack stray")]].concat(),
     );
     world.assert_empty();
+}
+
+#[test]
+fn a_request_is_answered_once_or_forgotten() {
+    let mut world = World::new();
+    let options = request("OPTIONS", "z9hG4bK1", "", 1);
+    world.take(udp(), options.clone());
+    world.respond(&reply(&options, 200, "b")).unwrap();
+    let server = world.server.unwrap();
+    let response = reply(&options, 401, "b");
+    assert_eq!(
+        world.table.respond_once(server, &response),
+        Err(Late),
+        "it was answered"
+    );
+    world.until(32_000);
+    world.take(udp(), options.clone());
+    world.table.respond_once(world.server.unwrap(), &response).unwrap();
+    world.drain();
+    world.take(udp(), options);
+    world.table.forget(world.server.unwrap());
+    world.drain();
+    world.expect(
+        "whatever is forgotten is new when it comes again",
+        &[
+            (0, "request OPTIONS"),
+            (0, "send 200 OPTIONS"),
+            (32_000, "ended"),
+            (32_000, "request OPTIONS"),
+            (32_000, "send 401 OPTIONS"),
+            (32_000, "ended"),
+            (32_000, "request OPTIONS"),
+            (32_000, "ended"),
+        ],
+    );
+    world.assert_empty();
+}
+
+#[test]
+fn a_tag_of_ours_is_one_for_all_copies_and_cannot_be_guessed() {
+    let table = World::new().table;
+    let invite = request("INVITE", "z9hG4bK1", "", 1);
+    let tag = table.tag(&invite);
+    assert_eq!(tag.len(), 2 * TAG_BYTES);
+    assert_eq!(table.tag(&request("INVITE", "z9hG4bK2", "", 1)), tag, "by another way");
+    let mut other_caller = invite.clone();
+    other_caller
+        .headers
+        .set(HeaderName::FROM, Value::of_static("<sip:alice@example.com>;tag=b"));
+    let mut other_call = invite.clone();
+    other_call.headers.set(HeaderName::CALL_ID, Value::of_static("other"));
+    for (name, request) in [
+        ("number", request("INVITE", "z9hG4bK1", "", 2)),
+        ("caller", other_caller),
+        ("call", other_call),
+    ] {
+        assert_ne!(table.tag(&request), tag, "another {name}");
+    }
+    let other = Transactions::new(Limits::default(), &[8; 32]);
+    assert_ne!(other.tag(&invite), tag, "another secret");
 }
 
 #[test]
@@ -430,6 +531,7 @@ fn vias_name_the_true_source() {
         panic!("no request")
     };
     let via = request.headers.first::<Via>().unwrap();
+    assert_eq!(request.headers.list::<Via>().unwrap().len(), 1, "none is added");
     assert_eq!(
         (via.received(), via.rport()),
         (Some(source.remote.ip()), Some(Some(40_000)))
@@ -470,6 +572,12 @@ fn what_cannot_be_matched_is_refused() {
     world.take(udp(), request("OPTIONS", "z9hG4bK1", &"t".repeat(600), 1));
     world.take(udp(), request("ACK", "z9hG4bK1", &"t".repeat(600), 1));
     world.expect("400, but never to an ACK", &[(0, "refused 400"); 2]);
+    let longest = format!("z9hG4bK{}", "x".repeat(MAX_TOKEN - 7));
+    for (branch, seen) in [(longest.clone(), "request OPTIONS"), (longest + "x", "refused 400")] {
+        let mut world = World::new();
+        world.take(udp(), request("OPTIONS", &branch, "", 1));
+        world.expect("the longest branch that is kept, and one more", &[(0, seen)]);
+    }
     assert_eq!(
         (world.table.counters().refused, world.table.counters().stray_acks),
         (2, 1)
@@ -708,12 +816,17 @@ fn responses_of_others_are_strays() {
         assert_eq!(world.table.counters().stray_responses, 1, "{name}");
     }
     let mut world = World::new();
-    world.send(udp(), invite);
+    world.send(udp(), invite.clone());
     world.take(flow(Transport::Udp, "192.0.2.8:5060"), right);
     world.expect(
         "a host with several addresses answers",
         &[(0, "send INVITE"), (0, "response 200")],
     );
+    let mut world = World::new();
+    world.send(tls, invite.clone());
+    world.take(tls, reply(&invite, 200, "b"));
+    world.expect("so does a stream", &[(0, "send INVITE"), (0, "response 200")]);
+    assert_eq!(world.table.counters().stray_responses, 0);
 }
 
 #[test]
