@@ -100,6 +100,11 @@ mod tests {
                     answer.settle();
                 }
                 answer.handle_timeout(at);
+                let next = answer.poll_timeout();
+                assert!(
+                    next.is_none_or(|(next, _)| next > at),
+                    "{name}: a timer that was due stays armed"
+                );
                 while let Some(output) = answer.poll_output() {
                     match output {
                         AnswerOutput::Transmit => sent.push(ms),

@@ -100,7 +100,7 @@ pub fn run_client<M: ClientMachine>(case: &ClientCase, new: impl Fn(Instant, boo
     let mut events = events.into_iter().peekable();
     let mut now = epoch;
     let (mut sends, mut delivers, mut acks, mut cancels) = (vec![], vec![], vec![], vec![]);
-    let mut ended = None;
+    let (mut ended, mut woken_at) = (None, None);
     loop {
         let ms = (now - epoch).as_millis() as u64;
         while let Some(output) = machine.output() {
@@ -129,7 +129,8 @@ pub fn run_client<M: ClientMachine>(case: &ClientCase, new: impl Fn(Instant, boo
                 }
             }
             (_, Some(due)) => {
-                now = due;
+                assert_ne!(woken_at, Some(due), "{name}: a timer that was due stays armed");
+                (now, woken_at) = (due, Some(due));
                 machine.timeout(now);
             }
             (_, None) => break,
@@ -229,7 +230,7 @@ pub fn run_server<M: ServerMachine>(case: &ServerCase, new: impl Fn(Instant, boo
     let mut steps = steps.into_iter().peekable();
     let mut now = epoch;
     let (mut sends, mut acknowledged, mut late) = (vec![], vec![], vec![]);
-    let mut ended = None;
+    let (mut ended, mut woken_at) = (None, None);
     loop {
         let ms = (now - epoch).as_millis() as u64;
         while let Some(output) = machine.output() {
@@ -261,7 +262,8 @@ pub fn run_server<M: ServerMachine>(case: &ServerCase, new: impl Fn(Instant, boo
                 }
             }
             (_, Some(due)) => {
-                now = due;
+                assert_ne!(woken_at, Some(due), "{name}: a timer that was due stays armed");
+                (now, woken_at) = (due, Some(due));
                 machine.timeout(now);
             }
             (_, None) => break,

@@ -141,6 +141,8 @@ impl World {
             self.now = at;
             self.table.handle_timeout(at);
             self.drain();
+            let next = self.table.poll_timeout();
+            assert!(next.is_none_or(|next| next > at), "a timer that was due stays armed");
         }
         self.now = end;
     }
