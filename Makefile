@@ -9,6 +9,7 @@ BUILD := $(CARGO) build --release --workspace --all-features --bins
 CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
 
 .PHONY: demo run test torture fuzz fuzz-corpus bench lint deps bench-deps
+.PHONY: demo run test torture bench lint mutants deps bench-deps
 
 # The whole path with real clients, each line checked.
 # STORE=postgres; SEED=number; BREAK=reach|impp|tone|relay|vcard|roster.
@@ -74,6 +75,25 @@ lint:
 	done
 	for core in $(CORES); do $(CARGO) check -p $$core --lib --no-default-features || exit 1; done
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+# Breaks the code in every small way, one at a time, and asks the tests of its package whether they notice. FILE=path
+# takes one file, MUTANTS more options, as MUTANTS='--shard 0/4' or MUTANTS=--list. `.cargo/mutants.toml` holds the rest.
+# Some loops become endless and eat memory, so both have limits. It builds in copies: a folder shared with them would pass
+# one for another.
+CARGO_MUTANTS := 27.1.0
+MUTATED := $(addprefix b2bua/src/core/,auth.rs $(addprefix transaction/,answer.rs client.rs invite_client.rs \
+  invite_server.rs key.rs mod.rs output.rs server.rs table.rs timer.rs)) \
+  $(addprefix common/src/core/sip/,digest.rs frame.rs typed/auth.rs)
+FILE ?= $(MUTATED)
+
+mutants:
+	@$(CARGO) mutants --version 2>/dev/null | grep -qF $(CARGO_MUTANTS) || $(CARGO) install --locked cargo-mutants --version $(CARGO_MUTANTS)
+	@ulimit -v 12000000; export CARGO_PROFILE_DEV_DEBUG=none; code=0; \
+	for package in $(sort $(foreach file,$(FILE),$(firstword $(subst /, ,$(file))))); do \
+	  mkdir -p target/mutants/$$package; \
+	  env -u CARGO_TARGET_DIR nice -n 15 $(CARGO) mutants --package cusax-$$package --no-default-features --jobs 1 --timeout 20 \
+	    --output target/mutants/$$package $(addprefix --file ,$(FILE)) $(MUTANTS) || code=$$?; \
+	done; exit $$code
 
 deps:
 	deploy/install-deps.sh
