@@ -8,8 +8,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 BUILD := $(CARGO) build --release --workspace --all-features --bins
 CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
 
-.PHONY: demo run test torture fuzz fuzz-corpus bench lint deps bench-deps
-.PHONY: demo run test torture bench lint mutants deps bench-deps
+.PHONY: demo run test torture fuzz fuzz-corpus mutants bench lint deps bench-deps
 
 # The whole path with real clients, each line checked.
 # STORE=postgres; SEED=number; BREAK=reach|impp|tone|relay|vcard|roster.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use cusax_common::core::sip::typed::{
     Allow, AllowEvents, Authorization, CSeq, CallId, CallInfo, Contact, ContactList, ContentType, Diversion, Event,
-    Expires, From, MaxForwards, MinExpires, MinSe, PAssertedIdentity, PPreferredIdentity, Path, Privacy,
+    Expires, From, MaxBreadth, MaxForwards, MinExpires, MinSe, PAssertedIdentity, PPreferredIdentity, Path, Privacy,
     ProxyAuthenticate, ProxyAuthorization, ProxyRequire, RAck, RSeq, Reason, RecordRoute, ReferTo, ReferredBy,
     Replaces, Require, RetryAfter, Route, ServiceRoute, SessionExpires, SubscriptionState, Supported, To, Unsupported,
     Via, WwwAuthenticate,
@@ -103,6 +103,8 @@ kinds! {
         assert!(via.received().is_none_or(|ip| ip.is_ipv4()), "a sender chose where the answer goes");
     };
     WwwAuthenticate;
+    // An input names its header by the place: new ones stand last, so that the corpus keeps its meaning.
+    MaxBreadth;
 }
 
 /// All values, however they are asked for.
