@@ -13,8 +13,10 @@
 //! address of a configured trunk.
 
 mod answers;
+mod begin;
 mod gate;
 mod large;
+mod output;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,34 +24,32 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
-use cusax_common::core::dialplan::{self, Dialled, Reject};
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::id::SessionId;
-use cusax_common::core::record::{CallRecord, Cause};
 use cusax_common::core::sip::typed::{CallId, Credentials, From, To, Via};
-use cusax_common::core::sip::{HeaderName, Headers, Host, Message, Method, Request, Response, Status, Uri, Value};
+use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Response, Status};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use jid::BareJid;
-use tracing::{Span, debug, info_span, trace};
+use tracing::{Span, trace};
 
 use crate::core::admission::Admission;
 use crate::core::auth::{Authenticator, Header};
-use crate::core::call::{self, Call, CallOutput, Caller, Context, Dialling, Token};
+use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
 use crate::core::dialog::DialogId;
 use crate::core::endpoint::large::Large;
 use crate::core::flow::{Flow, Transport};
 use crate::core::flow_token::FlowTokens;
-use crate::core::locate::{self, Answer, QueryId};
+use crate::core::locate::{Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
-use crate::core::registrar::{self, Gruu, NotOurs, Registrar, aor_of};
-use crate::core::routing::Lookup;
+use crate::core::registrar::{self, Registrar, aor_of};
 use crate::core::settings::Settings;
 use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
 use crate::core::transaction::{self, ClientId, Failure, Limits, Refusal, ServerId, TransactionId, Transactions};
+
+pub use output::{Counters, FetchId, Output, Query};
 
 /// The SIP side of the service.
 #[derive(Debug)]
@@ -94,111 +94,6 @@ pub struct Endpoint<E> {
     call_outputs: VecDeque<CallOutput>,
     counters: Counters,
     draining: bool,
-}
-
-/// What the shell does for the endpoint.
-#[derive(Debug)]
-pub enum Output {
-    /// Send these bytes.
-    Transmit {
-        /// Over which path.
-        flow: Flow,
-        /// One whole message.
-        bytes: Bytes,
-    },
-    /// For the media engine.
-    Media(MediaCommand),
-    /// Ask the user store; the answer comes back through [`Endpoint::handle_fetched`].
-    Fetch {
-        /// Under which the answer comes back.
-        id: FetchId,
-        /// What to ask.
-        query: Query,
-    },
-    /// Ask DNS; the answer comes back through [`Endpoint::handle_dns`].
-    Resolve {
-        /// Under which the answer comes back.
-        id: QueryId,
-        /// What to ask.
-        query: locate::Query,
-    },
-    /// For the xmpp-module.
-    Bridge(ToXmpp),
-    /// Keep the record of a call.
-    Record(CallRecord),
-    /// Keep this in the shared state.
-    Keep {
-        /// Where.
-        key: String,
-        /// What.
-        value: Bytes,
-        /// For how long.
-        ttl: Duration,
-    },
-    /// Forget it there.
-    Forget {
-        /// Where.
-        key: String,
-    },
-}
-
-/// Names a question to the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FetchId(pub u64);
-
-/// A question to the user store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// Who has a credential of this realm and username.
-    Login {
-        /// The protection domain.
-        realm: String,
-        /// The name that the phone gave.
-        username: String,
-    },
-    /// Who holds an address.
-    Owner(Lookup),
-    /// The user themselves, whose phones are registered.
-    Holder(BareJid),
-}
-
-/// What the network did, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Requests that could be read.
-    pub requests: u64,
-    /// Responses that could be read.
-    pub responses: u64,
-    /// Keep-alives and other datagrams that are no message on purpose.
-    pub keepalives: u64,
-    /// Messages that could not be read, and were answered.
-    pub malformed_answered: u64,
-    /// Messages that could not be read, and were dropped.
-    pub malformed_dropped: u64,
-    /// Requests whose transaction cannot be told, answered 400.
-    pub unmatchable: u64,
-    /// Challenges sent.
-    pub challenged: u64,
-    /// Proofs that held.
-    pub proved: u64,
-    /// Proofs that failed.
-    pub unproved: u64,
-    /// Requests that claimed an identity other than the proved one, or none that is ours.
-    pub forbidden: u64,
-    /// Requests for dialogs that do not exist, or from the wrong place.
-    pub misplaced: u64,
-    /// Requests refused because a table was full.
-    pub overloaded: u64,
-    /// Requests that were dropped or put off because too much was asked for.
-    pub throttled: u64,
-    /// Calls that came back to us in a circle.
-    pub looped: u64,
-    /// Answers that were not sent, since they would have been much longer than what came from an unproved address.
-    pub withheld: u64,
-    /// Registrations accepted, refreshes included.
-    pub registered: u64,
-    /// Registrations refused though the proof held.
-    pub unregistered: u64,
 }
 
 /// Whose requests are counted together.
@@ -697,96 +592,6 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    /// Begins a call for a caller who was proved.
-    fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
-        if self.draining || self.calls.len() >= self.settings.max_calls {
-            return self.overloaded(server, &request);
-        }
-        let ours = |host: &str, port| self.settings.is_local(host, port);
-        let uri = self.settings.at_home(request.uri.clone());
-        let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
-        let Some(depth) = self.depth(&request) else {
-            self.counters.looped += 1;
-            return self.respond(now, server, request.response(Status::LOOP_DETECTED));
-        };
-        // Whoever wants every hop to be secure has not made the first one so (RFC 3261 §26.2.2).
-        if matches!(&request.uri, Uri::Sip(uri) if uri.secure) && !flow.transport.is_secure() {
-            self.counters.forbidden += 1;
-            return self.respond(now, server, request.response(Status::FORBIDDEN));
-        }
-        let (dialled, device) = match (dialled, self.registrar.gruu(&uri)) {
-            (Err(reject), _) => return self.undiallable(now, server, &request, &caller, reject),
-            (Ok(_), Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
-            // Nobody of that name.
-            (Ok(_), Some(Err(NotOurs))) => return self.respond(now, server, request.response(Status::NOT_FOUND)),
-            (Ok(dialled), None) => (dialled, None),
-        };
-        let dialling = Dialling { dialled, device, depth };
-        let session = SessionId::draw(&mut self.entropy);
-        let span = info_span!("call", session = %session);
-        self.next_call += 1;
-        let id = MediaId(self.next_call);
-        self.servers.insert(server, id);
-        let entered = span.clone().entered();
-        let mut cx = Context {
-            now,
-            entropy: &mut self.entropy,
-            settings: &self.settings,
-            registrar: &self.registrar,
-            carriers: &self.carriers,
-            out: &mut self.call_outputs,
-        };
-        match Call::begin(&mut cx, id, session, caller, dialling, server, flow, request) {
-            Ok(call) => {
-                self.calls.insert(
-                    id,
-                    Live {
-                        call,
-                        span,
-                        deadline: None,
-                    },
-                );
-                self.after_call(now, id);
-            }
-            Err(refused) => {
-                let (response, record) = *refused;
-                self.outputs.push_back(Output::Record(record));
-                self.respond(now, server, response);
-            }
-        }
-        drop(entered);
-    }
-
-    /// Through how many calls of ours a request came already: a proxy that sends a call of ours back to us leaves its
-    /// Call-ID and From tag as they are. None if it goes in a circle, or comes too often (RFC 5393 §4.2).
-    fn depth(&self, request: &Request) -> Option<usize> {
-        let From(from) = request.headers.one().ok()?;
-        let id = DialogId {
-            call_id: request.headers.one::<CallId>().ok()?.as_str().to_owned(),
-            local_tag: from.tag().unwrap_or_default().to_owned(),
-        };
-        let Some(live) = self.dialogs.get(&id).and_then(|(call, _)| self.calls.get(call)) else {
-            return Some(0);
-        };
-        let depth = live.call.depth() + 1;
-        (depth <= MAX_SPIRAL && !live.call.asks_for(&request.uri)).then_some(depth)
-    }
-
-    /// What was dialled is no address: the caller is told why, and a record is kept.
-    fn undiallable(&mut self, now: Now, server: ServerId, request: &Request, caller: &Caller, reject: Reject) {
-        debug!(%reject, "dialled text refused");
-        let status = Status::new(reject.status()).unwrap_or(Status::ADDRESS_INCOMPLETE);
-        let mut response = request.response(status);
-        // RFC 3261 §20.43: 399 is for people to read.
-        let host = self.settings.domains.first().map_or("invalid", String::as_str);
-        let warning = Value::cleaned(&format!("399 {host} \"{reject}\""));
-        response.headers.push(HeaderName::WARNING, warning);
-        self.respond(now, server, response);
-        let session = SessionId::draw(&mut self.entropy);
-        let record = call::refused(now.wall, session, caller, request, status, Cause::BadNumber);
-        self.outputs.push_back(Output::Record(record));
-    }
-
     fn ack(&mut self, now: Now, flow: Flow, request: &Request) {
         let Some(id) = dialog_id(request) else { return };
         match self.dialogs.get(&id) {
@@ -1034,8 +839,6 @@ fn is_keepalive(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) || bytes[0] < 2
 }
 
-/// How often one call may come back to us on its way.
-const MAX_SPIRAL: usize = 10;
 /// An answer to whoever has proved nothing has at most so many halves of the bytes that came.
 const MOST_REPLIED: usize = 3;
 /// When a proof is refused, counted from the request: later than any store answers that is well, so that the time tells

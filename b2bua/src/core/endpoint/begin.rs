@@ -1,0 +1,113 @@
+//! How a call begins, once its caller is proved: what was dialled is read, and circles end here.
+
+use cusax_common::core::dialplan::{self, Dialled, Reject};
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::id::SessionId;
+use cusax_common::core::record::Cause;
+use cusax_common::core::sip::typed::{CallId, From};
+use cusax_common::core::sip::{HeaderName, Request, Status, Uri, Value};
+use cusax_common::core::time::Now;
+use tracing::{debug, info_span};
+
+use super::{Endpoint, Live, Output};
+use crate::core::call::{self, Call, Caller, Context, Dialling};
+use crate::core::dialog::DialogId;
+use crate::core::flow::Flow;
+use crate::core::media::MediaId;
+use crate::core::registrar::{Gruu, NotOurs};
+use crate::core::transaction::ServerId;
+
+impl<E: Entropy> Endpoint<E> {
+    /// Begins a call for a caller who was proved.
+    pub(super) fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
+        if self.draining || self.calls.len() >= self.settings.max_calls {
+            return self.overloaded(server, &request);
+        }
+        let ours = |host: &str, port| self.settings.is_local(host, port);
+        let uri = self.settings.at_home(request.uri.clone());
+        let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
+        let Some(depth) = self.depth(&request) else {
+            self.counters.looped += 1;
+            return self.respond(now, server, request.response(Status::LOOP_DETECTED));
+        };
+        // Whoever wants every hop to be secure has not made the first one so (RFC 3261 §26.2.2).
+        if matches!(&request.uri, Uri::Sip(uri) if uri.secure) && !flow.transport.is_secure() {
+            self.counters.forbidden += 1;
+            return self.respond(now, server, request.response(Status::FORBIDDEN));
+        }
+        let (dialled, device) = match (dialled, self.registrar.gruu(&uri)) {
+            (Err(reject), _) => return self.undiallable(now, server, &request, &caller, reject),
+            (Ok(_), Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
+            // Nobody of that name.
+            (Ok(_), Some(Err(NotOurs))) => return self.respond(now, server, request.response(Status::NOT_FOUND)),
+            (Ok(dialled), None) => (dialled, None),
+        };
+        let dialling = Dialling { dialled, device, depth };
+        let session = SessionId::draw(&mut self.entropy);
+        let span = info_span!("call", session = %session);
+        self.next_call += 1;
+        let id = MediaId(self.next_call);
+        self.servers.insert(server, id);
+        let entered = span.clone().entered();
+        let mut cx = Context {
+            now,
+            entropy: &mut self.entropy,
+            settings: &self.settings,
+            registrar: &self.registrar,
+            carriers: &self.carriers,
+            out: &mut self.call_outputs,
+        };
+        match Call::begin(&mut cx, id, session, caller, dialling, server, flow, request) {
+            Ok(call) => {
+                self.calls.insert(
+                    id,
+                    Live {
+                        call,
+                        span,
+                        deadline: None,
+                    },
+                );
+                self.after_call(now, id);
+            }
+            Err(refused) => {
+                let (response, record) = *refused;
+                self.outputs.push_back(Output::Record(record));
+                self.respond(now, server, response);
+            }
+        }
+        drop(entered);
+    }
+
+    /// Through how many calls of ours a request came already: a proxy that sends a call of ours back to us leaves its
+    /// Call-ID and From tag as they are. None if it goes in a circle, or comes too often (RFC 5393 §4.2).
+    fn depth(&self, request: &Request) -> Option<usize> {
+        let From(from) = request.headers.one().ok()?;
+        let id = DialogId {
+            call_id: request.headers.one::<CallId>().ok()?.as_str().to_owned(),
+            local_tag: from.tag().unwrap_or_default().to_owned(),
+        };
+        let Some(live) = self.dialogs.get(&id).and_then(|(call, _)| self.calls.get(call)) else {
+            return Some(0);
+        };
+        let depth = live.call.depth() + 1;
+        (depth <= MAX_SPIRAL && !live.call.asks_for(&request.uri)).then_some(depth)
+    }
+
+    /// What was dialled is no address: the caller is told why, and a record is kept.
+    fn undiallable(&mut self, now: Now, server: ServerId, request: &Request, caller: &Caller, reject: Reject) {
+        debug!(%reject, "dialled text refused");
+        let status = Status::new(reject.status()).unwrap_or(Status::ADDRESS_INCOMPLETE);
+        let mut response = request.response(status);
+        // RFC 3261 §20.43: 399 is for people to read.
+        let host = self.settings.domains.first().map_or("invalid", String::as_str);
+        let warning = Value::cleaned(&format!("399 {host} \"{reject}\""));
+        response.headers.push(HeaderName::WARNING, warning);
+        self.respond(now, server, response);
+        let session = SessionId::draw(&mut self.entropy);
+        let record = call::refused(now.wall, session, caller, request, status, Cause::BadNumber);
+        self.outputs.push_back(Output::Record(record));
+    }
+}
+
+/// How often one call may come back to us on its way.
+const MAX_SPIRAL: usize = 10;
