@@ -17,7 +17,7 @@
 //! - An address has at most as many bindings as [`Settings`] say, and so has the whole.
 //! - `Changed` comes when and only when the set of a user's registered addresses has changed.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -118,8 +118,9 @@ pub struct Registrar {
     /// The registered addresses of each user, in order, with their place in the user record. A vector, since nearly
     /// everybody has one.
     users: BTreeMap<BareJid, Vec<(u8, Aor)>>,
-    /// The addresses with a binding by each flow. Never an empty list.
-    flows: HashMap<Flow, Vec<Aor>>,
+    /// The addresses with a binding by each flow: very many behind one proxy. The address is always there; without one
+    /// an entry would stand before all of its flow.
+    flows: BTreeSet<(Flow, Option<Aor>)>,
     total: usize,
     deadlines: Deadlines<Aor>,
     outputs: VecDeque<Output>,
@@ -144,7 +145,7 @@ impl Registrar {
             gruus: Gruus::new(secret),
             registrations: HashMap::new(),
             users: BTreeMap::new(),
-            flows: HashMap::new(),
+            flows: BTreeSet::new(),
             total: 0,
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
@@ -255,15 +256,15 @@ impl Registrar {
             && self.registrations.iter().all(|(aor, known)| {
                 let named = self.users.get(&known.jid);
                 named.is_some_and(|aors| aors.contains(&(known.place, aor.clone())))
-                    && known.bindings.iter().all(|binding| {
-                        let named = self.flows.get(&binding.flow);
-                        named.is_some_and(|aors| aors.contains(aor))
-                    })
+                    && known
+                        .bindings
+                        .iter()
+                        .all(|binding| self.flows.contains(&(binding.flow, Some(aor.clone()))))
             })
             && self
                 .flows
                 .iter()
-                .all(|(flow, aors)| !aors.is_empty() && aors.iter().all(|aor| by_flow(aor, *flow)))
+                .all(|(flow, aor)| aor.as_ref().is_some_and(|aor| by_flow(aor, *flow)))
     }
 
     /// How many values out of the shared state were no bindings of ours.
@@ -323,7 +324,14 @@ impl Registrar {
     /// Whether a phone registered by this flow.
     #[must_use]
     pub fn has_flow(&self, flow: &Flow) -> bool {
-        self.flows.contains_key(flow)
+        self.by_flow(flow).next().is_some()
+    }
+
+    /// The addresses with a binding by this flow.
+    fn by_flow(&self, flow: &Flow) -> impl Iterator<Item = &Aor> {
+        let (begin, flow) = ((*flow, None), *flow);
+        let here = self.flows.range(begin..).take_while(move |(of, _)| *of == flow);
+        here.filter_map(|(_, aor)| aor.as_ref())
     }
 
     /// A connection is closed: phones that registered by it cannot be reached until they come again (RFC 5626 §5.3).
@@ -331,7 +339,8 @@ impl Registrar {
         if !flow.transport.reliable() {
             return;
         }
-        for aor in self.flows.remove(&flow).unwrap_or_default() {
+        let gone: Vec<Aor> = self.by_flow(&flow).cloned().collect();
+        for aor in gone {
             self.retain(now, &aor, |binding| binding.flow != flow);
         }
     }
@@ -591,21 +600,12 @@ impl Registrar {
             self.keep(now, aor, jid, place, &bindings, before.as_ref());
         }
         for old in before.iter().flat_map(|before| &before.bindings) {
-            if let Some(aors) = self.flows.get_mut(&old.flow) {
-                aors.retain(|one| one != aor);
-                if aors.is_empty() {
-                    self.flows.remove(&old.flow);
-                }
-            }
+            self.flows.remove(&(old.flow, Some(aor.clone())));
             self.total -= 1;
         }
         for binding in &mut bindings {
             binding.dirty = false;
-            let aors = self.flows.entry(binding.flow).or_default();
-            if !aors.contains(aor) {
-                aors.reserve_exact(1);
-                aors.push(aor.clone());
-            }
+            self.flows.insert((binding.flow, Some(aor.clone())));
             self.total += 1;
         }
         self.deadlines
