@@ -161,6 +161,16 @@ struct FarLeg {
 }
 
 impl FarLeg {
+    /// Acknowledges a 2xx with this number, without a description.
+    fn acknowledge<E: Entropy>(&mut self, cx: &mut Context<'_, E>, seq: u32) {
+        let request = self.leg.acknowledge(seq, None);
+        cx.emit(CallOutput::Ack {
+            token: self.token,
+            flow: self.leg.dialog.flow(),
+            request,
+        });
+    }
+
     /// Whether this is a 2xx of a branch other than the one that was acknowledged before.
     fn is_another_branch(&self, response: &Response) -> bool {
         let tag = response

@@ -192,13 +192,7 @@ impl Call {
             Err(fault) => return self.unfit(cx, index, response, fault),
         };
         if let Some(offer) = self.offer.clone() {
-            let token = far.token;
-            let request = far.leg.acknowledge(seq, None);
-            cx.emit(CallOutput::Ack {
-                token,
-                flow: far.leg.dialog.flow(),
-                request,
-            });
+            far.acknowledge(cx, seq);
             let near_ip = self.near.dialog.flow().remote.ip();
             self.aim(cx, Side::Caller, &offer, near_ip);
         } else {
@@ -238,13 +232,7 @@ impl Call {
     pub(super) fn dismiss<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
         let far = &mut self.far[index];
-        let token = far.token;
-        let request = far.leg.acknowledge(seq, None);
-        cx.emit(CallOutput::Ack {
-            token,
-            flow: far.leg.dialog.flow(),
-            request,
-        });
+        far.acknowledge(cx, seq);
         far.state = FarState::Gone;
         let bye = far.leg.dialog.request(Method::Bye);
         let (flow, id) = (far.leg.dialog.flow(), far.leg.dialog.id().clone());
