@@ -508,12 +508,10 @@ fn no_foreign_text_begins_a_line() {
     headers.put(&t::Reason::new(evil, 1, evil));
     headers.put(&t::Event::new(evil));
     headers.put(&Via::new(evil, "a.example".parse().unwrap(), None, evil));
-    headers.put(&t::WwwAuthenticate(t::Challenge::digest(
-        evil,
-        evil,
-        cusax_common::core::user::Algorithm::Md5,
-        false,
-    )));
+    headers.push(
+        HeaderName::WWW_AUTHENTICATE,
+        t::Challenge::digest(evil, evil, cusax_common::core::user::Algorithm::Md5, false),
+    );
     headers.push(HeaderName::SUBJECT, Value::cleaned(evil));
     let lines = headers.len();
     let bytes = request.to_bytes();

@@ -30,12 +30,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cusax_common::core::entropy::{Entropy, hex};
 use cusax_common::core::sip::typed::{Authorization, Challenge, Credentials, ProxyAuthorization};
-use cusax_common::core::sip::{Request, Uri, digest};
+use cusax_common::core::sip::{Request, Uri, Value, digest};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Algorithm, Aor, User};
 use ring::hmac;
+use smallvec::SmallVec;
 
 use crate::core::flow::{Flow, Transport};
+use crate::core::registrar::aor_of;
 
 /// Makes challenges and judges proofs.
 ///
@@ -87,10 +89,16 @@ impl Authenticated {
         &self.user
     }
 
-    /// Whether the user may speak for this address.
+    /// The address that a URI names, if the user may speak for it.
     #[must_use]
-    pub fn holds(&self, aor: &Aor) -> bool {
-        self.user.aors.contains(aor)
+    pub fn address(&self, uri: &Uri) -> Option<&Aor> {
+        let mut held = self.user.aors.iter();
+        // Nearly every phone writes its address as we do.
+        if let Some(aor) = held.clone().find(|aor| is_plainly(aor, uri)) {
+            return Some(aor);
+        }
+        let named = aor_of(uri)?;
+        held.find(|aor| **aor == named)
     }
 }
 
@@ -192,7 +200,7 @@ impl Authenticator {
         peer: Peer,
         algorithms: &[Algorithm],
         stale: bool,
-    ) -> Vec<Challenge> {
+    ) -> SmallVec<[Value; Algorithm::ALL.len()]> {
         algorithms
             .iter()
             .map(|&algorithm| {
@@ -200,9 +208,12 @@ impl Authenticator {
                     made: now,
                     random: entropy.bytes(),
                 };
-                let mac = self.mac(&id, realm, algorithm, peer);
+                let mut nonce = [0; NONCE_BYTES];
+                nonce[..TIME_BYTES].copy_from_slice(&id.time());
+                nonce[TIME_BYTES..][..RANDOM_BYTES].copy_from_slice(&id.random);
+                nonce[TIME_BYTES + RANDOM_BYTES..].copy_from_slice(&self.mac(&id, realm, algorithm, peer));
                 // Short, so that a challenge is not much longer than what it answers.
-                let nonce = URL_SAFE_NO_PAD.encode([&id.time()[..], &id.random, &mac].concat());
+                let nonce = URL_SAFE_NO_PAD.encode(nonce);
                 Challenge::digest(realm, &nonce, algorithm, stale)
             })
             .collect()
@@ -244,7 +255,7 @@ impl Authenticator {
             request.method.as_str(),
             claim.uri,
         );
-        let right = digest::same(&expected, claim.response);
+        let right = digest::same_proof(&expected, claim.response);
         let (Some(user), true, true) = (user, secret.is_some(), right) else {
             return Err(Rejection::Wrong);
         };
@@ -263,7 +274,10 @@ impl Authenticator {
         if nonce.len() != NONCE_LENGTH {
             return None;
         }
-        let bytes = URL_SAFE_NO_PAD.decode(nonce).ok()?;
+        let mut bytes = [0; NONCE_BYTES];
+        if URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes) != Ok(NONCE_BYTES) {
+            return None;
+        }
         let (time, rest) = bytes.split_first_chunk::<TIME_BYTES>()?;
         let (random, mac) = rest.split_first_chunk::<RANDOM_BYTES>()?;
         let made = time.iter().fold(0, |made, byte| made << 8 | u64::from(*byte));
@@ -271,7 +285,7 @@ impl Authenticator {
             made: Wall(made),
             random: *random,
         };
-        digest::same(&hex(&self.mac(&id, realm, algorithm, peer)), &hex(mac)).then_some(id)
+        digest::same(&self.mac(&id, realm, algorithm, peer), mac).then_some(id)
     }
 
     fn mac(&self, id: &NonceId, realm: &str, algorithm: Algorithm, peer: Peer) -> [u8; MAC_BYTES] {
@@ -394,6 +408,12 @@ impl<'a> Claim<'a> {
     }
 }
 
+/// Whether a URI is this address in its canonical spelling.
+fn is_plainly(aor: &Aor, uri: &Uri) -> bool {
+    let Uri::Sip(uri) = uri else { return false };
+    uri.user.as_deref() == Some(aor.user()) && uri.host.name() == Some(aor.domain())
+}
+
 /// The user's secret for this claim. An empty or cut one is none, so that it never matches.
 fn secret_of<'a>(user: &'a User, claim: &Claim<'_>, realm: &str) -> Option<&'a str> {
     user.credentials
@@ -412,7 +432,7 @@ fn secret_bytes(algorithm: Algorithm) -> usize {
 
 /// Whether the `uri` of the credentials is that of the request, in whatever spelling (RFC 3261 §22.4 item 8).
 fn is_for(uri: &str, request: &Request) -> bool {
-    uri.parse::<Uri>().is_ok_and(|uri| uri.same_as(&request.uri)) || uri == request.uri.to_string()
+    request.uri.is_written(uri) || uri.parse::<Uri>().is_ok_and(|uri| uri.same_as(&request.uri))
 }
 
 /// What makes a nonce unique. Older ones come first.
@@ -458,8 +478,10 @@ const RANDOM_BYTES: usize = 16;
 const MAC_BYTES: usize = 16;
 /// Bytes of a nonce's time, in milliseconds: enough for ten thousand years.
 const TIME_BYTES: usize = 6;
-/// Characters of a nonce: time, random and MAC in base64.
-const NONCE_LENGTH: usize = (TIME_BYTES + RANDOM_BYTES + MAC_BYTES).div_ceil(3) * 4 - 1;
+/// Bytes of a nonce: time, random and MAC.
+const NONCE_BYTES: usize = TIME_BYTES + RANDOM_BYTES + MAC_BYTES;
+/// Characters of a nonce in base64.
+const NONCE_LENGTH: usize = NONCE_BYTES.div_ceil(3) * 4 - 1;
 
 #[cfg(test)]
 mod tests {
@@ -467,6 +489,7 @@ mod tests {
     use cusax_common::core::entropy::Seeded;
     use cusax_common::core::secret::Secret;
     use cusax_common::core::sip::Message;
+    use cusax_common::core::sip::typed::{TypedHeader as _, WwwAuthenticate};
     use cusax_common::core::user::{Credential, Flags};
 
     use super::*;
@@ -591,7 +614,7 @@ mod tests {
             let request = self.request();
             let credentials = credentials(&request, REALM, Header::Authorization)?;
             let proof = auth.verify(now, &request, self.peer, REALM, &credentials, user)?;
-            assert!(proof.holds(&"sip:line7@example.com".parse().unwrap()));
+            assert!(proof.address(&"sip:line7@example.com".parse().unwrap()).is_some());
             assert_eq!(proof.user().name, "Alice");
             Ok(())
         }
@@ -603,13 +626,18 @@ mod tests {
 
     fn challenge(auth: &Authenticator, now: Wall, seed: u64, algorithm: Algorithm) -> Challenge {
         let all = auth.challenge(now, &mut Seeded::new(seed), REALM, HERE, &[algorithm], false);
-        all.into_iter().next().unwrap()
+        read(&all[0])
+    }
+
+    fn read(value: &Value) -> Challenge {
+        WwwAuthenticate::parse(value.as_str().unwrap()).unwrap().0
     }
 
     #[test]
     fn there_is_one_challenge_for_each_algorithm_in_order() {
         let auth = auth();
         let all = auth.challenge(START, &mut Seeded::new(1), REALM, HERE, &DEFAULT_ALGORITHMS, true);
+        let all: Vec<_> = all.iter().map(read).collect();
         let algorithms: Vec<_> = all.iter().map(|one| one.algorithm().unwrap()).collect();
         assert_eq!(algorithms, DEFAULT_ALGORITHMS);
         for one in &all {
@@ -885,6 +913,6 @@ mod tests {
             format!("{auth:?} {proof:?} {credentials:?}"),
             "Authenticator { nonces: 1, .. } Authenticated Digest ***"
         );
-        assert!(!proof.holds(&"sip:line8@example.com".parse().unwrap()));
+        assert!(proof.address(&"sip:line8@example.com".parse().unwrap()).is_none());
     }
 }

@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::Request;
 use cusax_common::core::sip::typed::Via;
+use cusax_common::core::sip::{Host, Request};
 use ipnet::IpNet;
 use tracing::{debug, warn};
 
@@ -167,10 +167,10 @@ impl Carriers {
 
     /// The carrier that a message came from. `domain` stands in its From.
     #[must_use]
-    pub fn of<'a>(&self, settings: &'a Settings, flow: &Flow, domain: Option<&str>) -> Option<&'a Trunk> {
+    pub fn of<'a>(&self, settings: &'a Settings, flow: &Flow, domain: Option<&Host>) -> Option<&'a Trunk> {
         let proved = self.proved.get(flow).map_or(&[][..], |proved| &proved.trunks);
         let says_so = |trunk: &Trunk| {
-            let is_it = |realm: &str| domain.is_some_and(|domain| domain.eq_ignore_ascii_case(realm));
+            let is_it = |realm: &str| domain.is_some_and(|host| host.to_string().eq_ignore_ascii_case(realm));
             trunk.realm.as_deref().is_none_or(is_it)
         };
         settings.trunks.iter().enumerate().find_map(|(index, trunk)| {

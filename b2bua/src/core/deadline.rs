@@ -3,17 +3,19 @@
 //! Every operation costs the logarithm of the number of deadlines, so one late phone among thousands costs as little
 //! as one among ten.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::time::Instant;
 
-/// At most one deadline for each key.
+use crate::core::ids::IdMap;
+
+/// At most one deadline for each key. Keys are ours, not of strangers' choice.
 ///
 /// # Invariant
 /// Both fields hold the same pairs, so a key that was cleared leaves nothing behind.
 #[derive(Clone, Debug)]
 pub struct Deadlines<K> {
-    by_key: HashMap<K, Instant>,
+    by_key: IdMap<K, Instant>,
     by_time: BTreeSet<(Instant, K)>,
 }
 
@@ -78,7 +80,7 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
 impl<K> Default for Deadlines<K> {
     fn default() -> Self {
         Self {
-            by_key: HashMap::new(),
+            by_key: IdMap::default(),
             by_time: BTreeSet::new(),
         }
     }

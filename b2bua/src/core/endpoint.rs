@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{CallId, Credentials, From, To, Via};
-use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Response, Status};
+use cusax_common::core::sip::typed::{Credentials, From, To, Via};
+use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Response, Status, Uri};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use jid::BareJid;
@@ -43,7 +43,7 @@ use crate::core::flow::{Flow, Transport};
 use crate::core::flow_token::FlowTokens;
 use crate::core::locate::{Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
-use crate::core::registrar::{self, Registrar, aor_of};
+use crate::core::registrar::{self, Registrar};
 use crate::core::settings::Settings;
 use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
@@ -782,47 +782,31 @@ impl<E: Entropy> Endpoint<E> {
         }
         request.headers.insert_first(&via);
     }
+}
 
-    /// The realm to be proved: the domain that the request speaks for, if it is ours.
-    fn realm(&self, request: &Request) -> String {
-        let spoken_for = match request.method {
-            Method::Register => request.headers.one::<To>().ok().map(|To(to)| to.uri),
-            _ => request.headers.one::<From>().ok().map(|From(from)| from.uri),
-        };
-        spoken_for
-            .and_then(|uri| aor_of(&self.settings.at_home(uri)))
-            .and_then(|aor| {
-                self.settings
-                    .domains
-                    .iter()
-                    .find(|domain| domain.as_str() == aor.domain())
-            })
-            .or(self.settings.domains.first())
-            .cloned()
-            .unwrap_or_default()
-    }
-
-    fn algorithms(&self, flow: Flow) -> Vec<cusax_common::core::user::Algorithm> {
-        self.settings
-            .listener(flow.listener)
-            .map(|listener| listener.algorithms.clone())
-            .unwrap_or_default()
-    }
+/// The realm to be proved: the domain that the request speaks for, if it is ours.
+fn realm<'a>(settings: &'a Settings, request: &Request) -> &'a str {
+    let spoken_for = match request.method {
+        Method::Register => request.headers.to().ok().map(|To(to)| &to.uri),
+        _ => request.headers.from().ok().map(|From(from)| &from.uri),
+    };
+    spoken_for
+        .and_then(Uri::as_sip)
+        .and_then(|uri| settings.domain_of(&uri.host, uri.port))
+        .or(settings.domains.first().map(String::as_str))
+        .unwrap_or_default()
 }
 
 /// The dialog that a request says it belongs to: it has a To tag.
 fn dialog_id(request: &Request) -> Option<DialogId> {
-    let To(to) = request.headers.one().ok()?;
-    let call_id = request.headers.one::<CallId>().ok()?.as_str().to_owned();
-    Some(DialogId {
-        call_id,
-        local_tag: to.tag()?.to_owned(),
-    })
+    let local_tag = request.headers.to().ok()?.tag()?.to_owned();
+    let call_id = request.headers.call_id().ok()?.as_str().to_owned();
+    Some(DialogId { call_id, local_tag })
 }
 
 /// The callee's tag.
 fn tag_of(headers: &Headers) -> Option<String> {
-    headers.one::<To>().ok()?.tag().map(str::to_owned)
+    headers.to().ok()?.tag().map(str::to_owned)
 }
 
 /// REGISTER is challenged as by a registrar, calls as by a proxy (RFC 3261 §22.2, §22.3).

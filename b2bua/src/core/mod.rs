@@ -12,6 +12,7 @@ pub mod flow;
 pub mod flow_token;
 pub mod headers;
 pub mod identity;
+pub mod ids;
 pub mod locate;
 pub mod media;
 pub mod registrar;

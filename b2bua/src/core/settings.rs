@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::policy::Policy;
-use cusax_common::core::sip::{Status, Uri};
+use cusax_common::core::sip::{Host, Status, Uri};
 use cusax_common::core::user::Algorithm;
 use ipnet::IpNet;
 
@@ -80,20 +80,41 @@ impl Settings {
     #[must_use]
     pub fn is_local(&self, host: &str, port: Option<u16>) -> bool {
         self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host))
-            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| {
-                self.listeners.iter().any(|listener| {
-                    listener.public.ip() == ip && port.is_none_or(|port| port == listener.public.port())
-                })
-            })
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| self.is_listener(ip, port))
+    }
+
+    /// The same for a host that was read.
+    #[must_use]
+    pub fn is_ours(&self, host: &Host, port: Option<u16>) -> bool {
+        self.domain_of(host, port).is_some()
+    }
+
+    /// Which of our domains this is: the first, if it is a listener's own address.
+    #[must_use]
+    pub fn domain_of(&self, host: &Host, port: Option<u16>) -> Option<&str> {
+        match (host.name(), host.ip()) {
+            (Some(name), _) => self.domains.iter().find(|domain| domain.eq_ignore_ascii_case(name)),
+            (None, Some(ip)) => self.domains.first().filter(|_| self.is_listener(ip, port)),
+            (None, None) => None,
+        }
+        .map(String::as_str)
+    }
+
+    fn is_listener(&self, ip: IpAddr, port: Option<u16>) -> bool {
+        self.listeners
+            .iter()
+            .any(|listener| listener.public.ip() == ip && port.is_none_or(|port| port == listener.public.port()))
     }
 
     /// The same address in the first of our domains, if it names a listener's own address instead of a domain.
     #[must_use]
     pub fn at_home(&self, uri: Uri) -> Uri {
         let Uri::Sip(mut sip) = uri else { return uri };
-        let is_address = sip.host.ip().is_some();
-        if let (true, Some(domain)) = (is_address, self.domains.first())
-            && self.is_local(&sip.host.to_string(), sip.port)
+        if sip.host.ip().is_some()
+            && let Some(domain) = self.domain_of(&sip.host, sip.port)
             && let Ok(host) = domain.parse()
         {
             sip.host = host;

@@ -86,7 +86,11 @@ fn judged(feed: &mut Feed<'_>) {
             0 => now = now.after(Duration::from_secs(feed.byte().into())),
             1 => {
                 let made = authenticator.challenge(now, &mut entropy, REALM, peer, &DEFAULT_ALGORITHMS, false);
-                issued.extend(made.into_iter().map(|one| (one, now, transport)));
+                let read = |value: &Value| WwwAuthenticate::parse(value.as_str().expect("our own text"));
+                issued.extend(
+                    made.iter()
+                        .map(|one| (read(one).expect("a challenge").0, now, transport)),
+                );
             }
             _ => {
                 let at = feed.below(issued.len());

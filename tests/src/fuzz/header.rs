@@ -96,9 +96,8 @@ kinds! {
     To;
     Unsupported;
     Via => |via| {
-        let mut via = via;
         let _ = (via.branch(), via.rport(), via.received());
-        via.stamp([192, 0, 2, 1].into(), 40_000);
+        let via = via.stamped([192, 0, 2, 1].into(), 40_000).unwrap_or(via);
         same(&via);
         assert!(via.received().is_none_or(|ip| ip.is_ipv4()), "a sender chose where the answer goes");
     };

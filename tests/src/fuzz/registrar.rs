@@ -11,8 +11,8 @@ use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::registrar::{Keeping, Output, Registrar, STATE_PREFIX, Settings};
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::secret::Secret;
-use cusax_common::core::sip::typed::{Authorization, Contact, Credentials, DigestProof};
-use cusax_common::core::sip::{Message, Request, Response, Uri, Value, digest};
+use cusax_common::core::sip::typed::{Authorization, Contact, Credentials, DigestProof, WwwAuthenticate};
+use cusax_common::core::sip::{Message, Request, Response, TypedHeader as _, Uri, Value, digest};
 use cusax_common::core::time::{Now, Wall};
 use cusax_common::core::user::{Algorithm, Aor, Credential, Flags, User};
 
@@ -189,7 +189,8 @@ impl Run {
         let made = self
             .authenticator
             .challenge(wall, &mut self.entropy, REALM, HERE, &algorithms, false);
-        let nonce = made[0].nonce().unwrap_or_default();
+        let challenge = WwwAuthenticate::parse(made[0].as_str().expect("our own text")).expect("a challenge");
+        let nonce = challenge.nonce().unwrap_or_default();
         let (uri, secret) = (request.uri.to_string(), user.credentials[0].ha1.expose());
         let qop = Some("auth");
         let response = digest::response(Algorithm::Md5, secret, nonce, "00000001", "c", qop, "REGISTER", &uri);

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{Challenge, ProxyAuthenticate, RetryAfter, To, TypedHeader as _, WwwAuthenticate};
-use cusax_common::core::sip::{Request, Response, Status};
+use cusax_common::core::sip::typed::RetryAfter;
+use cusax_common::core::sip::{HeaderName, Request, Response, Status};
 use cusax_common::core::time::Now;
 
-use super::{Endpoint, Output, RETRY_SECONDS, TAG_BYTES, scheme};
+use super::{Endpoint, Output, RETRY_SECONDS, TAG_BYTES, realm, scheme};
 use crate::core::auth::Header;
 use crate::core::call;
 use crate::core::flow::Flow;
@@ -15,21 +15,26 @@ use crate::core::transaction::ServerId;
 impl<E: Entropy> Endpoint<E> {
     pub(super) fn challenge(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, stale: bool) {
         self.counters.challenged += 1;
-        let (realm, algorithms) = (self.realm(request), self.algorithms(flow));
-        let scheme = scheme(&request.method);
-        let mut response = request.response(match scheme {
-            Header::Authorization => Status::UNAUTHORIZED,
-            Header::ProxyAuthorization => Status::PROXY_AUTHENTICATION_REQUIRED,
-        });
-        let entropy = &mut self.entropy;
-        let mut challenges = self
-            .authenticator
-            .challenge(now.wall, entropy, &realm, flow.into(), &algorithms, stale);
+        let (status, name) = match scheme(&request.method) {
+            Header::Authorization => (Status::UNAUTHORIZED, HeaderName::WWW_AUTHENTICATE),
+            Header::ProxyAuthorization => (Status::PROXY_AUTHENTICATION_REQUIRED, HeaderName::PROXY_AUTHENTICATE),
+        };
+        let mut response = request.response(status);
         self.tag(&mut response);
+        let mut challenges = self.authenticator.challenge(
+            now.wall,
+            &mut self.entropy,
+            realm(&self.settings, request),
+            flow.into(),
+            self.settings
+                .listener(flow.listener)
+                .map_or(&[], |listener| &listener.algorithms),
+            stale,
+        );
         // Where there is room for some alone it is the last ones, which most phones know.
-        let mut room = self.allowance.saturating_sub(response.to_bytes().len());
+        let mut room = self.allowance.saturating_sub(response.written_len());
         let fitting = challenges.iter().rev().take_while(|challenge| {
-            let length = CHALLENGE_LINE + length(challenge);
+            let length = name.as_str().len() + ": \r\n".len() + challenge.as_bytes().len();
             let fits = length <= room;
             room = room.saturating_sub(length);
             fits
@@ -40,12 +45,10 @@ impl<E: Entropy> Endpoint<E> {
             return self.transactions.forget(server);
         }
         for challenge in challenges.drain(challenges.len() - fitting..) {
-            match scheme {
-                Header::Authorization => response.headers.put(&WwwAuthenticate(challenge)),
-                Header::ProxyAuthorization => response.headers.put(&ProxyAuthenticate(challenge)),
-            }
+            response.headers.push(name.clone(), challenge);
         }
-        self.respond_once(server, response);
+        // A final response was sent before: the first one stands.
+        let _ = self.transactions.respond_once(server, &response);
     }
 
     pub(super) fn overloaded(&mut self, server: ServerId, request: &Request) {
@@ -64,7 +67,7 @@ impl<E: Entropy> Endpoint<E> {
     pub(super) fn tell_capabilities(&mut self, server: ServerId, request: &Request) {
         let mut response = call::capabilities(request);
         self.tag(&mut response);
-        if response.to_bytes().len() > self.allowance {
+        if response.written_len() > self.allowance {
             response = request.response(Status::OK);
         }
         self.respond_once(server, response);
@@ -87,12 +90,7 @@ impl<E: Entropy> Endpoint<E> {
     /// Answers outside any transaction; each copy of the request gets the same tag.
     pub(super) fn respond_statelessly(&mut self, flow: Flow, request: &Request, status: Status) {
         let mut response = request.response(status);
-        if let Ok(mut to) = response.headers.one::<To>()
-            && to.tag().is_none()
-        {
-            to.set_tag(&self.transactions.tag(request));
-            response.headers.replace(&to);
-        }
+        response.set_tag(&self.transactions.tag(request));
         self.transactions.reply(flow, &response);
     }
 
@@ -109,20 +107,8 @@ impl<E: Entropy> Endpoint<E> {
         if response.status == Status::TRYING {
             return;
         }
-        if let Ok(To(mut to)) = response.headers.one::<To>()
-            && to.params.value("tag").is_none()
-        {
-            to.params.set("tag", Some(&self.entropy.token::<TAG_BYTES>()));
-            response.headers.replace(&To(to));
+        if response.headers.to().is_ok_and(|to| to.tag().is_none()) {
+            response.set_tag(&self.entropy.token::<TAG_BYTES>());
         }
     }
 }
-
-fn length(challenge: &Challenge) -> usize {
-    let mut text = String::new();
-    WwwAuthenticate(challenge.clone()).write(&mut text);
-    text.len()
-}
-
-/// The longer of the two names of a challenge's header, with what surrounds its value.
-const CHALLENGE_LINE: usize = "Proxy-Authenticate: \r\n".len();

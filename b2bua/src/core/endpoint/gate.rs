@@ -11,12 +11,11 @@ use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use tracing::debug;
 
-use super::{Account, Endpoint, Fetching, Query, REFUSED_AFTER, Unproved, scheme};
+use super::{Account, Endpoint, Fetching, Query, REFUSED_AFTER, Unproved, realm, scheme};
 use crate::core::admission::{Admission, Verdict};
 use crate::core::auth::{self, Authenticated};
 use crate::core::call::{self, Caller};
 use crate::core::flow::Flow;
-use crate::core::registrar::aor_of;
 use crate::core::transaction::ServerId;
 
 impl<E: Entropy> Endpoint<E> {
@@ -53,12 +52,9 @@ impl<E: Entropy> Endpoint<E> {
 
     /// The name of the trunk that sent this, if one did.
     pub(super) fn trunk_of(&self, flow: &Flow, request: &Request) -> Option<String> {
-        let From(from) = request.headers.one().ok()?;
-        let domain = match &from.uri {
-            Uri::Sip(uri) => Some(uri.host.to_string()),
-            Uri::Tel(_) | Uri::Other(_) => None,
-        };
-        let trunk = self.carriers.of(&self.settings, flow, domain.as_deref())?;
+        let From(from) = request.headers.from().ok()?;
+        let domain = from.uri.as_sip().map(|uri| &uri.host);
+        let trunk = self.carriers.of(&self.settings, flow, domain)?;
         Some(trunk.name.clone())
     }
 
@@ -85,11 +81,11 @@ impl<E: Entropy> Endpoint<E> {
         }
         // RFC 3261 §10.3 item 1: a registrar of another domain is not here.
         let elsewhere = match &request.uri {
-            Uri::Sip(uri) => !self.settings.is_local(&uri.host.to_string(), uri.port),
+            Uri::Sip(uri) => !self.settings.is_ours(&uri.host, uri.port),
             Uri::Tel(_) | Uri::Other(_) => true,
         };
         // Nor is one of addresses that no phone can have (item 5).
-        let foreign = || matches!(request.headers.one::<To>(), Ok(To(to)) if !matches!(to.uri, Uri::Sip(_)));
+        let foreign = || matches!(request.headers.to(), Ok(To(to)) if to.uri.as_sip().is_none());
         if request.method == Method::Register && (elsewhere || foreign()) {
             return Some(request.response(Status::NOT_FOUND));
         }
@@ -128,10 +124,11 @@ impl<E: Entropy> Endpoint<E> {
 
     /// Asks for proof, or has the proof that came judged.
     pub(super) fn authenticate(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
-        let realm = self.realm(&request);
-        match auth::credentials(&request, &realm, scheme(&request.method)) {
+        let realm = realm(&self.settings, &request);
+        match auth::credentials(&request, realm, scheme(&request.method)) {
             Ok(credentials) => {
                 let username = credentials.username().unwrap_or_default().to_owned();
+                let realm = realm.to_owned();
                 let query = Query::Login { realm, username };
                 let waiting = Box::new(Unproved {
                     server,
@@ -173,10 +170,10 @@ impl<E: Entropy> Endpoint<E> {
         let Ok(user) = answer else {
             return self.overloaded(server, &request);
         };
-        let realm = self.realm(&request);
+        let realm = realm(&self.settings, &request);
         match self
             .authenticator
-            .verify(now.wall, &request, flow.into(), &realm, &credentials, user.as_ref())
+            .verify(now.wall, &request, flow.into(), realm, &credentials, user.as_ref())
         {
             Ok(proof) => {
                 self.counters.proved += 1;
@@ -262,7 +259,7 @@ impl<E: Entropy> Endpoint<E> {
             return None;
         };
         let token = first.user_decoded().filter(|user| user.len() >= SHORTEST_TOKEN)?;
-        if !self.settings.is_local(&first.host.to_string(), first.port) {
+        if !self.settings.is_ours(&first.host, first.port) {
             return None;
         }
         match self.flow_tokens.open(&token) {
@@ -275,18 +272,12 @@ impl<E: Entropy> Endpoint<E> {
     /// A proved user calls: under an address of their own, or not at all.
     pub(super) fn call_by(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, proof: &Authenticated) {
         let user = Arc::clone(proof.user());
-        let aor = match request.headers.one::<From>() {
-            Ok(From(from)) => aor_of(&self.settings.at_home(from.uri)),
-            Err(_) => None,
-        };
-        let own = aor.filter(|aor| user.aors.contains(aor));
+        let from = request.headers.from().ok();
+        let own = from.and_then(|From(from)| proof.address(&self.settings.at_home(from.uri.clone())));
         // An anonymous From (RFC 3323 §4.1.1.3) says nothing that could be wrong.
-        let anonymous = request
-            .headers
-            .one::<From>()
-            .is_ok_and(|From(from)| crate::core::identity::is_anonymous(&from));
+        let anonymous = from.is_some_and(|From(from)| crate::core::identity::is_anonymous(from));
         let aor = match (own, anonymous, user.aors.first()) {
-            (Some(aor), _, _) => aor,
+            (Some(own), _, _) => own.clone(),
             (None, true, Some(first)) => first.clone(),
             _ => {
                 self.counters.forbidden += 1;

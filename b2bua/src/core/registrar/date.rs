@@ -19,7 +19,28 @@ pub fn date(now: Wall) -> String {
     let year = year + era * 400 + u64::from(month < 2);
     let weekday = WEEKDAYS[usize::try_from((days + 4) % 7).unwrap_or(0)];
     let month = MONTHS[usize::try_from(month).unwrap_or(0)];
-    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    let mut text = String::with_capacity("Sat, 13 Nov 2010 23:29:00 GMT".len());
+    text.push_str(weekday);
+    text.push_str(", ");
+    two(&mut text, day);
+    text.push(' ');
+    text.push_str(month);
+    text.push(' ');
+    two(&mut text, year / 100 % 100);
+    two(&mut text, year % 100);
+    for (mark, number) in [(' ', hour), (':', minute), (':', second)] {
+        text.push(mark);
+        two(&mut text, number);
+    }
+    text.push_str(" GMT");
+    text
+}
+
+/// Two digits; the formatter of the standard library takes many times as long, and every registration has a date.
+fn two(text: &mut String, number: u64) {
+    for digit in [number / 10 % 10, number % 10] {
+        text.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+    }
 }
 
 const DAY: u64 = 86_400;

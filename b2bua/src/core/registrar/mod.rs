@@ -23,17 +23,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::{
-    CSeq, CallId, Contact, ContactList, Expires, From, MinExpires, NameAddr, Path, Require, Supported, To, Unsupported,
-    Via,
+    Contact, ContactList, Expires, MinExpires, NameAddr, Path, Require, Supported, Unsupported, Via,
 };
 use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::{Aor, User};
 use jid::BareJid;
+use smallvec::SmallVec;
 
 use crate::core::auth::Authenticated;
 use crate::core::deadline::Deadlines;
 use crate::core::flow::Flow;
+use crate::core::ids::IdMap;
 
 mod binding;
 mod date;
@@ -114,17 +115,52 @@ pub enum Output {
 pub struct Registrar {
     settings: Settings,
     gruus: Gruus,
-    registrations: HashMap<Aor, Registration>,
+    registrations: IdMap<Aor, Registration>,
     /// The registered addresses of each user, in order, with their place in the user record. A vector, since nearly
     /// everybody has one.
     users: BTreeMap<BareJid, Vec<(u8, Aor)>>,
-    /// The addresses with a binding by each flow: very many behind one proxy. The address is always there; without one
-    /// an entry would stand before all of its flow.
-    flows: BTreeSet<(Flow, Option<Aor>)>,
+    /// The addresses with a binding by each flow.
+    flows: HashMap<Flow, Here>,
     total: usize,
     deadlines: Deadlines<Aor>,
     outputs: VecDeque<Output>,
     dropped: u64,
+}
+
+/// The addresses with a binding by one flow: nearly always one, and very many behind one proxy.
+#[derive(Debug)]
+enum Here {
+    One(Aor),
+    Many(BTreeSet<Aor>),
+}
+
+impl Here {
+    fn iter(&self) -> impl Iterator<Item = &Aor> {
+        let (one, many) = match self {
+            Self::One(aor) => (Some(aor), None),
+            Self::Many(aors) => (None, Some(aors)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn insert(&mut self, aor: &Aor) {
+        match self {
+            Self::One(here) if here == aor => {}
+            Self::One(here) => *self = Self::Many([here.clone(), aor.clone()].into()),
+            Self::Many(aors) => drop(aors.insert(aor.clone())),
+        }
+    }
+
+    /// Tells whether none is left.
+    fn remove(&mut self, aor: &Aor) -> bool {
+        match self {
+            Self::One(here) => here == aor,
+            Self::Many(aors) => {
+                aors.remove(aor);
+                aors.is_empty()
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -143,9 +179,9 @@ impl Registrar {
         Self {
             settings,
             gruus: Gruus::new(secret),
-            registrations: HashMap::new(),
+            registrations: IdMap::default(),
             users: BTreeMap::new(),
-            flows: BTreeSet::new(),
+            flows: HashMap::new(),
             total: 0,
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
@@ -259,12 +295,12 @@ impl Registrar {
                     && known
                         .bindings
                         .iter()
-                        .all(|binding| self.flows.contains(&(binding.flow, Some(aor.clone()))))
+                        .all(|binding| self.by_flow(&binding.flow).any(|here| here == aor))
             })
             && self
                 .flows
                 .iter()
-                .all(|(flow, aor)| aor.as_ref().is_some_and(|aor| by_flow(aor, *flow)))
+                .all(|(flow, here)| here.iter().next().is_some() && here.iter().all(|aor| by_flow(aor, *flow)))
     }
 
     /// How many values out of the shared state were no bindings of ours.
@@ -324,14 +360,12 @@ impl Registrar {
     /// Whether a phone registered by this flow.
     #[must_use]
     pub fn has_flow(&self, flow: &Flow) -> bool {
-        self.by_flow(flow).next().is_some()
+        self.flows.contains_key(flow)
     }
 
     /// The addresses with a binding by this flow.
     fn by_flow(&self, flow: &Flow) -> impl Iterator<Item = &Aor> {
-        let (begin, flow) = ((*flow, None), *flow);
-        let here = self.flows.range(begin..).take_while(move |(of, _)| *of == flow);
-        here.filter_map(|(_, aor)| aor.as_ref())
+        self.flows.get(flow).into_iter().flat_map(Here::iter)
     }
 
     /// A connection is closed: phones that registered by it cannot be reached until they come again (RFC 5626 §5.3).
@@ -372,17 +406,13 @@ impl Registrar {
         entropy: &mut E,
     ) -> Result<Granted, Refusal> {
         let malformed = |_| Refusal::Malformed;
-        let to = request.headers.one::<To>().map_err(malformed)?;
-        let from = request.headers.one::<From>().map_err(malformed)?;
-        let aor = aor_of(&to.uri)
-            .filter(|aor| proof.holds(aor))
-            .ok_or(Refusal::NotTheirs)?;
+        let to = request.headers.to().map_err(malformed)?;
+        let from = request.headers.from().map_err(malformed)?;
+        let aor = proof.address(&to.uri).ok_or(Refusal::NotTheirs)?.clone();
         // Nobody registers for somebody else, not even in name.
-        aor_of(&from.uri)
-            .filter(|aor| proof.holds(aor))
-            .ok_or(Refusal::NotTheirs)?;
-        let call_id = request.headers.one::<CallId>().map_err(malformed)?;
-        let sequence = request.headers.one::<CSeq>().map_err(malformed)?.seq;
+        proof.address(&from.uri).ok_or(Refusal::NotTheirs)?;
+        let call_id = request.headers.call_id().map_err(malformed)?;
+        let sequence = request.headers.cseq().map_err(malformed)?.seq;
         if call_id.as_str().len() > MAX_CALL_ID {
             return Err(Refusal::Malformed);
         }
@@ -458,9 +488,9 @@ impl Registrar {
                     if !first_hop_knows {
                         contact.params.remove(FLOW_NUMBER);
                     }
-                    // It would ring itself for ever (RFC 5627 §5.1).
                     // What may only be reached securely is not registered by a way on which anybody can read along.
                     let exposed = matches!(&contact.uri, Uri::Sip(uri) if uri.secure) && !flow.transport.is_secure();
+                    // It would ring itself for ever (RFC 5627 §5.1).
                     let leads_back = aor_of(&contact.uri).is_some_and(|own| own == *aor)
                         || matches!(self.gruu(&contact.uri), Some(Ok(gruu)) if gruu.aor == *aor);
                     if (leads_back || exposed) && !time.is_zero() {
@@ -567,18 +597,10 @@ impl Registrar {
         }
     }
 
-    /// Tells the shared state what is new in `bindings`, and what of `before` is in them no more.
-    fn keep(
-        &mut self,
-        now: Now,
-        aor: &Aor,
-        jid: &BareJid,
-        place: u8,
-        bindings: &[Binding],
-        before: Option<&Registration>,
-    ) {
+    /// Tells the shared state what is new in `bindings`, and what of those before is in them no more.
+    fn keep(&mut self, now: Now, aor: &Aor, jid: &BareJid, place: u8, bindings: &[Binding]) {
         let keys: Vec<String> = bindings.iter().map(|binding| binding.key(aor)).collect();
-        for old in before.iter().flat_map(|before| &before.bindings) {
+        for old in self.registrations.get(aor).iter().flat_map(|before| &before.bindings) {
             let key = old.key(aor);
             if !keys.contains(&key) {
                 self.outputs.push_back(Output::Removed { key });
@@ -595,55 +617,65 @@ impl Registrar {
     /// Puts these bindings in the place of all that the address had, and tells who must know.
     fn commit(&mut self, now: Now, aor: &Aor, jid: &BareJid, place: u8, mut bindings: Vec<Binding>) {
         bindings.sort_by_key(|binding| (std::cmp::Reverse(binding.q()), std::cmp::Reverse(binding.registered)));
-        let before = self.registrations.remove(aor);
+        // A vector that was pushed to has room for four.
+        bindings.shrink_to_fit();
         if self.settings.keeping == Keeping::Shared {
-            self.keep(now, aor, jid, place, &bindings, before.as_ref());
-        }
-        for old in before.iter().flat_map(|before| &before.bindings) {
-            self.flows.remove(&(old.flow, Some(aor.clone())));
-            self.total -= 1;
+            self.keep(now, aor, jid, place, &bindings);
         }
         for binding in &mut bindings {
             binding.dirty = false;
-            self.flows.insert((binding.flow, Some(aor.clone())));
-            self.total += 1;
         }
-        self.deadlines
-            .set(aor.clone(), bindings.iter().map(|binding| binding.expires).min());
-
+        self.total += bindings.len();
+        let first = bindings.iter().map(|binding| binding.expires).min();
+        self.deadlines.set(aor.clone(), first);
+        let flows: SmallVec<[Flow; 4]> = bindings.iter().map(|binding| binding.flow).collect();
+        let before = if bindings.is_empty() {
+            self.registrations.remove(aor)
+        } else {
+            let present = Registration {
+                jid: jid.clone(),
+                place,
+                bindings,
+            };
+            self.registrations.insert(aor.clone(), present)
+        };
+        let old = before.as_ref().map_or(&[][..], |before| &before.bindings);
+        self.total -= old.len();
+        for flow in flows.iter().filter(|flow| !old.iter().any(|old| old.flow == **flow)) {
+            let here = self.flows.entry(*flow).or_insert_with(|| Here::One(aor.clone()));
+            here.insert(aor);
+        }
+        for Binding { flow, .. } in old {
+            if !flows.contains(flow) && self.flows.get_mut(flow).is_some_and(|here| here.remove(aor)) {
+                self.flows.remove(flow);
+            }
+        }
         let former = before.map(|before| (before.jid, before.place));
-        let present = (!bindings.is_empty()).then(|| (jid.clone(), place));
-        if let Some((jid, place)) = &present {
-            // A vector that was pushed to has room for four.
-            bindings.shrink_to_fit();
-            self.registrations.insert(
-                aor.clone(),
-                Registration {
-                    jid: jid.clone(),
-                    place: *place,
-                    bindings,
-                },
-            );
-        }
-        if former == present {
+        let present = (!flows.is_empty()).then_some((jid, place));
+        self.note_user(aor, former, present);
+    }
+
+    /// Notes whose address this was, and whose it is, and tells who must know.
+    fn note_user(&mut self, aor: &Aor, former: Option<(BareJid, u8)>, present: Option<(&BareJid, u8)>) {
+        if former.as_ref().map(|(jid, place)| (jid, *place)) == present {
             return;
         }
-        for (jid, place) in former.iter() {
-            if let Some(aors) = self.users.get_mut(jid) {
-                aors.retain(|(at, one)| (at, one) != (place, aor));
-                if aors.is_empty() {
-                    self.users.remove(jid);
-                }
+        if let Some((jid, place)) = &former
+            && let Some(aors) = self.users.get_mut(jid)
+        {
+            aors.retain(|(at, one)| (at, one) != (place, aor));
+            if aors.is_empty() {
+                self.users.remove(jid);
             }
         }
-        for (jid, place) in present.iter() {
+        if let Some((jid, place)) = present {
             let aors = self.users.entry(jid.clone()).or_default();
-            if let Err(at) = aors.binary_search_by(|(known, one)| (known, one).cmp(&(place, aor))) {
+            if let Err(at) = aors.binary_search_by(|(known, one)| (known, one).cmp(&(&place, aor))) {
                 aors.reserve_exact(1);
-                aors.insert(at, (*place, aor.clone()));
+                aors.insert(at, (place, aor.clone()));
             }
         }
-        let (former, present) = (former.map(|(jid, _)| jid), present.map(|(jid, _)| jid));
+        let (former, present) = (former.map(|(jid, _)| jid), present.map(|(jid, _)| jid.clone()));
         if former == present {
             // Another place in the record of the same user is another order, not another set.
             return;

@@ -1,121 +1,165 @@
 //! How a message finds its transaction: branch, sent-by, method (RFC 3261 §17.1.3 and §17.2.3).
+//!
+//! A name is 128 bits of a keyed hash of these parts. Whoever lacks the key cannot make two messages of one name, so
+//! that equal names mean equal parts; and a name takes sixteen bytes, whatever strangers write.
 
-use cusax_common::core::entropy::hex;
-use cusax_common::core::sip::typed::{CSeq, CallId, From, To, Via};
-use cusax_common::core::sip::{Method, Request, Response, TypedHeader as _, Uri};
-use ring::digest;
+use std::fmt;
+use std::hash::Hasher as _;
+
+use cusax_common::core::sip::typed::Via;
+use cusax_common::core::sip::{Method, Request, Response, TypedHeader as _};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 /// Every branch that RFC 3261 elements make begins so (§8.1.1.7).
 pub const MAGIC_COOKIE: &str = "z9hG4bK";
-/// The longest branch, tag or Call-ID that we keep, in bytes.
+/// The longest branch, tag or Call-ID that we take, in bytes.
 pub const MAX_TOKEN: usize = 512;
 
 /// Names a server transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerKey {
-    branch: Box<str>,
-    /// Part of the name because two clients may draw the same branch, by accident or malice (§17.2.3).
-    sent_by: Box<str>,
-    method: Method,
-}
+///
+/// The sent-by is part of it because two clients may draw the same branch, by accident or malice (§17.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerKey(u128);
 
-impl ServerKey {
-    /// The key of the INVITE that an ACK or a CANCEL with this key belongs to (§9.1, §17.1.1.3).
-    #[must_use]
-    pub fn of_invite(&self) -> Self {
-        Self {
-            method: Method::Invite,
-            ..self.clone()
-        }
-    }
+/// Names a client transaction, and the Via that we wrote for it (§18.1.2). CANCEL has the branch of its INVITE, so the
+/// method belongs to the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey(u128);
 
-    /// The method of the request.
-    #[must_use]
-    pub fn method(&self) -> &Method {
-        &self.method
-    }
-}
-
-/// Names a client transaction. CANCEL has the branch of its INVITE, so the method belongs to the name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ClientKey {
-    branch: Box<str>,
-    method: Method,
-}
-
-/// What copies of one request have in common, whichever way they came (RFC 3261 §8.2.2.2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestKey {
-    call_id: Box<str>,
-    from_tag: Box<str>,
-    sequence: u32,
-    method: Method,
-}
-
-impl RequestKey {
-    /// The key of the INVITE that an ACK with this key belongs to (§13.2.2.4).
-    #[must_use]
-    pub fn of_invite(&self) -> Self {
-        Self {
-            method: Method::Invite,
-            ..self.clone()
-        }
-    }
-}
+/// What copies of one request have in common, whichever way they came (RFC 3261 §8.2.2.2). That of an ACK is that of
+/// its INVITE (§13.2.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey(u128);
 
 /// The request that a 2xx answered, and the dialog that the 2xx made: what its ACK repeats (§13.2.2.4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AnswerKey {
-    /// The INVITE.
-    pub invite: RequestKey,
-    /// The tag of the 2xx.
-    pub to_tag: Box<str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AnswerKey(u128);
+
+/// Makes names.
+#[derive(Clone)]
+pub struct Keys(SipHasher13);
+
+impl Keys {
+    /// Takes the key, which only this deployment knows.
+    #[must_use]
+    pub fn new(secret: &[u8; 16]) -> Self {
+        Self(SipHasher13::new_with_key(secret))
+    }
+
+    /// The name of a 2xx with this To tag to this INVITE.
+    #[must_use]
+    pub fn answer(&self, invite: RequestKey, to_tag: &str) -> AnswerKey {
+        AnswerKey(self.name(&[b"answer", &invite.0.to_be_bytes(), to_tag.as_bytes()]))
+    }
+
+    fn client(&self, via: &Via, branch: &str, method: &Method) -> ClientKey {
+        let (sent_by, branch) = (sent_by(via), branch.as_bytes());
+        ClientKey(self.name(&[b"client", sent_by.as_bytes(), branch, method.as_str().as_bytes()]))
+    }
+
+    fn name(&self, parts: &[&[u8]]) -> u128 {
+        let mut hasher = self.0;
+        for part in parts {
+            // The length keeps one part from running into the next.
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        hasher.finish128().as_u128()
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
 }
 
 /// The parts of a request by which it is matched.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incoming {
-    /// The topmost Via as it came.
-    pub via: Via,
     /// By transaction.
     pub server: ServerKey,
+    /// The INVITE that an ACK or a CANCEL belongs to (§9.1, §17.1.1.3); of another request, its own.
+    pub invite: ServerKey,
     /// By content.
     pub request: RequestKey,
-    /// The tag in To; none outside a dialog.
-    pub to_tag: Option<Box<str>>,
+    /// The 2xx that an ACK with a To tag acknowledges.
+    pub answer: Option<AnswerKey>,
+    /// Whether there is a To tag.
+    pub in_dialog: bool,
 }
 
 impl Incoming {
     /// Reads them.
     ///
     /// # Errors
-    /// [`Unmatchable`] tells what cannot be matched, or must not be kept.
-    pub fn read(request: &Request) -> Result<Self, Unmatchable> {
-        let via = request.headers.first::<Via>().map_err(|_| Unmatchable::Headers)?;
-        let cseq = request.headers.one::<CSeq>().map_err(|_| Unmatchable::Headers)?;
-        let call_id = request.headers.one::<CallId>().map_err(|_| Unmatchable::Headers)?;
-        let from = request.headers.one::<From>().map_err(|_| Unmatchable::Headers)?;
-        let to = request.headers.one::<To>().map_err(|_| Unmatchable::Headers)?;
-        let branch = match via.branch() {
-            Some(branch) if is_rfc3261(branch) => kept(branch)?,
-            _ => of_rfc2543(&via, &request.uri, from.tag(), call_id.as_str(), cseq.seq),
+    /// [`Unmatchable`] tells what cannot be matched, or is longer than anybody needs.
+    pub fn read(keys: &Keys, request: &Request) -> Result<Self, Unmatchable> {
+        let unread = |_| Unmatchable::Headers;
+        let (via, cseq) = (
+            request.headers.via().map_err(unread)?,
+            request.headers.cseq().map_err(unread)?,
+        );
+        let call_id = request.headers.call_id().map_err(unread)?.as_str();
+        let (from, to) = (
+            request.headers.from().map_err(unread)?,
+            request.headers.to().map_err(unread)?,
+        );
+        let (from_tag, to_tag, sequence) = (from.tag(), to.tag(), cseq.seq.to_be_bytes());
+        let branch = via.branch();
+        for token in [branch, Some(call_id), from_tag, to_tag].into_iter().flatten() {
+            if token.len() > MAX_TOKEN {
+                return Err(Unmatchable::TooLong);
+            }
+        }
+        let sent_by = sent_by(via);
+        let by_transaction = |method: &Method| {
+            let (sent_by, method) = (sent_by.as_bytes(), method.as_str().as_bytes());
+            ServerKey(match branch {
+                Some(branch) if is_rfc3261(branch) => keys.name(&[b"server", sent_by, branch.as_bytes(), method]),
+                // Everything by which §17.2.3 matches the requests of a client of RFC 2543.
+                _ => {
+                    let mut topmost = String::new();
+                    via.write(&mut topmost);
+                    keys.name(&[
+                        b"2543",
+                        topmost.as_bytes(),
+                        request.uri.to_string().as_bytes(),
+                        from_tag.unwrap_or_default().as_bytes(),
+                        call_id.as_bytes(),
+                        &sequence,
+                        method,
+                    ])
+                }
+            })
         };
-        let server = ServerKey {
-            branch,
-            sent_by: sent_by(&via),
-            method: request.method.clone(),
+        let of_invite = matches!(request.method, Method::Ack | Method::Cancel);
+        let server = by_transaction(&request.method);
+        let by_content = if request.method == Method::Ack {
+            &Method::Invite
+        } else {
+            &request.method
         };
-        let request = RequestKey {
-            call_id: kept(call_id.as_str())?,
-            from_tag: kept(from.tag().unwrap_or_default())?,
-            sequence: cseq.seq,
-            method: request.method.clone(),
-        };
+        let content = RequestKey(keys.name(&[
+            b"request",
+            call_id.as_bytes(),
+            from_tag.unwrap_or_default().as_bytes(),
+            &sequence,
+            by_content.as_str().as_bytes(),
+        ]));
         Ok(Self {
-            via,
             server,
-            request,
-            to_tag: to.tag().map(kept).transpose()?,
+            invite: if of_invite {
+                by_transaction(&Method::Invite)
+            } else {
+                server
+            },
+            request: content,
+            answer: to_tag
+                .filter(|_| request.method == Method::Ack)
+                .map(|to_tag| keys.answer(content, to_tag)),
+            in_dialog: to_tag.is_some(),
         })
     }
 }
@@ -127,49 +171,27 @@ pub enum Unmatchable {
     #[error("a header that every request has cannot be read")]
     Headers,
     /// A branch, tag or Call-ID is longer than [`MAX_TOKEN`].
-    #[error("a branch, tag or Call-ID is too long to be kept")]
+    #[error("a branch, tag or Call-ID is too long")]
     TooLong,
 }
 
-/// The parts by which a response is matched.
-#[derive(Clone, Debug)]
-pub struct Answered {
-    /// The transaction.
-    pub client: ClientKey,
-    /// Whose Via it is.
-    pub sent_by: Box<str>,
-}
-
-impl Answered {
-    /// Reads them from a response. None if it is not for us to take: it has several Vias (§8.1.3.3) or lacks what every
+impl ClientKey {
+    /// Reads it from a response. None if it is not for us to take: it has several Vias (§8.1.3.3) or lacks what every
     /// response has.
     #[must_use]
-    pub fn read(response: &Response) -> Option<Self> {
+    pub fn read(keys: &Keys, response: &Response) -> Option<Self> {
         let vias = response.headers.list::<Via>().ok()?;
         let [via] = vias.as_slice() else { return None };
-        let method = response.headers.one::<CSeq>().ok()?.method;
-        Some(Self {
-            client: ClientKey {
-                branch: via.branch()?.into(),
-                method,
-            },
-            sent_by: sent_by(via),
-        })
+        let method = &response.headers.cseq().ok()?.method;
+        Some(keys.client(via, via.branch()?, method))
     }
 
     /// What a response to this request of ours will have. None if its topmost Via is not fit to be sent.
     #[must_use]
-    pub fn expected(request: &Request) -> Option<Self> {
-        let via = request.headers.first::<Via>().ok()?;
+    pub fn expected(keys: &Keys, request: &Request) -> Option<Self> {
+        let via = request.headers.via().ok()?;
         let branch = via.branch().filter(|branch| is_rfc3261(branch))?;
-        let client = ClientKey {
-            branch: branch.into(),
-            method: request.method.clone(),
-        };
-        Some(Self {
-            client,
-            sent_by: sent_by(&via),
-        })
+        Some(keys.client(via, branch, &request.method))
     }
 }
 
@@ -180,38 +202,11 @@ fn is_rfc3261(branch: &str) -> bool {
             .is_some_and(|head| head.eq_ignore_ascii_case(MAGIC_COOKIE))
 }
 
-/// What stands for the branch of a client of RFC 2543: everything by which §17.2.3 matches its requests. It cannot be the
-/// branch of anybody else, which begins with the cookie.
-fn of_rfc2543(via: &Via, uri: &Uri, from_tag: Option<&str>, call_id: &str, sequence: u32) -> Box<str> {
-    let mut topmost = String::new();
-    via.write(&mut topmost);
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in [
-        &topmost,
-        &uri.to_string(),
-        from_tag.unwrap_or_default(),
-        call_id,
-        &sequence.to_string(),
-    ] {
-        // The length keeps one part from running into the next.
-        context.update(&part.len().to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    hex(context.finish().as_ref()).into()
+fn sent_by(via: &Via) -> String {
+    let mut text = String::with_capacity(USUAL_SENT_BY);
+    via.write_sent_by(&mut text);
+    text
 }
 
-fn kept(text: &str) -> Result<Box<str>, Unmatchable> {
-    if text.len() > MAX_TOKEN {
-        Err(Unmatchable::TooLong)
-    } else {
-        Ok(text.into())
-    }
-}
-
-fn sent_by(via: &Via) -> Box<str> {
-    match via.port {
-        Some(port) => format!("{}:{port}", via.host),
-        None => via.host.to_string(),
-    }
-    .into()
-}
+/// Room for an IPv4 address and a port, and for most names.
+const USUAL_SENT_BY: usize = 32;

@@ -15,7 +15,6 @@
 //! | 2xx until its ACK | [`answer`] | §13.3.1.4 |
 //!
 //! # Left out
-//! - The matching rules for branches without the magic cookie (RFC 2543): such requests are refused with 400.
 //! - Choice and change of transport by size (§18.1.1): the layer that sends picks the flow.
 
 use smallvec::SmallVec;

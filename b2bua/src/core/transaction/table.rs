@@ -16,12 +16,12 @@
 //! - `Ended` is the last output of a transaction and comes exactly once; after it no key, timer or byte of it is left.
 //! - A response goes out on the flow that its request came by.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
 use cusax_common::core::entropy::hex;
-use cusax_common::core::sip::typed::{CSeq, To, Via};
+use cusax_common::core::sip::typed::{CSeq, Via};
 use cusax_common::core::sip::{HeaderName, Message, Method, Request, Response, Status, Value};
 use ring::hmac;
 
@@ -29,48 +29,54 @@ use super::answer::{Answer, AnswerOutput};
 use super::client::NonInviteClient;
 use super::invite_client::InviteClient;
 use super::invite_server::InviteServer;
-use super::key::{AnswerKey, Answered, ClientKey, Incoming, RequestKey, ServerKey};
+use super::key::{AnswerKey, ClientKey, Incoming, Keys, RequestKey, ServerKey};
 use super::output::{ClientId, Counters, Failure, Limits, Output, Refusal, ServerId, TransactionId};
 use super::server::NonInviteServer;
 use super::{Class, ClientOutput, Late, Outcome, ServerOutput};
 use crate::core::deadline::Deadlines;
 use crate::core::flow::Flow;
+use crate::core::ids::IdMap;
 
 /// The table of all live transactions.
 #[derive(Debug)]
 pub struct Transactions {
     limits: Limits,
+    keys: Keys,
     tag_key: hmac::Key,
     next_id: u64,
-    clients: HashMap<ClientId, Client>,
-    client_keys: HashMap<ClientKey, ClientId>,
+    clients: IdMap<ClientId, Box<Client>>,
+    client_keys: IdMap<ClientKey, ClientId>,
     client_flows: BTreeSet<(Flow, ClientId)>,
-    servers: HashMap<ServerId, Server>,
-    server_keys: HashMap<ServerKey, ServerId>,
+    servers: IdMap<ServerId, Box<Server>>,
+    server_keys: IdMap<ServerKey, ServerId>,
     /// Requests outside dialogs, by content, to tell merged ones (§8.2.2.2).
-    ongoing: HashMap<RequestKey, ServerId>,
+    ongoing: IdMap<RequestKey, ServerId>,
     /// INVITEs that were answered with 2xx, by what their ACK repeats.
-    answered: HashMap<AnswerKey, ServerId>,
+    answered: IdMap<AnswerKey, ServerId>,
     deadlines: Deadlines<TransactionId>,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
 
 impl Transactions {
-    /// An empty table. `secret` makes the tags of [`tag`](Self::tag) unpredictable.
+    /// An empty table. `secret` makes the tags of [`tag`](Self::tag) and the names of transactions unpredictable.
     #[must_use]
     pub fn new(limits: Limits, secret: &[u8; 32]) -> Self {
+        let tag_key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let mut names = [0; 16];
+        names.copy_from_slice(&hmac::sign(&tag_key, b"names of transactions").as_ref()[..16]);
         Self {
             limits,
-            tag_key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            keys: Keys::new(&names),
+            tag_key,
             next_id: 0,
-            clients: HashMap::new(),
-            client_keys: HashMap::new(),
+            clients: IdMap::default(),
+            client_keys: IdMap::default(),
             client_flows: BTreeSet::new(),
-            servers: HashMap::new(),
-            server_keys: HashMap::new(),
-            ongoing: HashMap::new(),
-            answered: HashMap::new(),
+            servers: IdMap::default(),
+            server_keys: IdMap::default(),
+            ongoing: IdMap::default(),
+            answered: IdMap::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -91,10 +97,10 @@ impl Transactions {
     /// transaction.
     pub fn send(&mut self, now: Instant, flow: Flow, request: Request) -> ClientId {
         let id = ClientId(self.draw_id());
-        let refusal = match Answered::expected(&request) {
+        let refusal = match ClientKey::expected(&self.keys, &request) {
             _ if self.clients.len() >= self.limits.clients => Some(Failure::Full),
-            Some(expected) if !self.client_keys.contains_key(&expected.client) => {
-                self.start_client(now, id, flow, request, expected, Owner::Above);
+            Some(key) if !self.client_keys.contains_key(&key) => {
+                self.start_client(now, id, flow, request, key, Owner::Above);
                 None
             }
             _ => Some(Failure::Unsendable),
@@ -134,23 +140,15 @@ impl Transactions {
             ServerMachine::Other(machine) => machine.respond(now, class)?,
         }
         entry.last = response.to_bytes();
-        if matches!(entry.machine, ServerMachine::Invite(_)) {
-            let tag = response
-                .headers
-                .one::<To>()
-                .ok()
-                .and_then(|to| to.tag().map(Box::<str>::from));
-            if let Some(tag) = tag {
-                if class == Class::Success && entry.answer.is_none() {
-                    let key = AnswerKey {
-                        invite: entry.content.clone(),
-                        to_tag: tag.clone(),
-                    };
-                    entry.answer = Some((Answer::new(now), key.clone()));
-                    self.answered.insert(key, server);
-                }
-                entry.to_tag = Some(tag);
+        if matches!(entry.machine, ServerMachine::Invite(_))
+            && let Some(tag) = response.headers.to().ok().and_then(|to| to.tag())
+        {
+            if class == Class::Success && entry.answer.is_none() {
+                let key = self.keys.answer(entry.content, tag);
+                entry.answer = Some(Box::new((Answer::new(now), key)));
+                self.answered.insert(key, server);
             }
+            entry.to_tag = Some(tag.into());
         }
         self.run_server(server, None);
         Ok(())
@@ -185,8 +183,8 @@ impl Transactions {
 
     /// Stops the copies of a 2xx.
     fn settle(&mut self, server: ServerId) {
-        if let Some((answer, _)) = self.servers.get_mut(&server).and_then(|entry| entry.answer.as_mut()) {
-            answer.settle();
+        if let Some(answer) = self.servers.get_mut(&server).and_then(|entry| entry.answer.as_mut()) {
+            answer.0.settle();
             self.arm_server(server);
         }
     }
@@ -224,8 +222,8 @@ impl Transactions {
                 TransactionId::Server(id) => {
                     if let Some(entry) = self.servers.get_mut(&id) {
                         // The copies first: their end and that of the transaction fall on the same instant.
-                        if let Some((answer, _)) = &mut entry.answer {
-                            answer.handle_timeout(now);
+                        if let Some(answer) = &mut entry.answer {
+                            answer.0.handle_timeout(now);
                         }
                         match &mut entry.machine {
                             ServerMachine::Invite(machine) => machine.handle_timeout(now),
@@ -255,7 +253,7 @@ impl Transactions {
     /// A To tag for answers to this request: the same for every copy, not to be guessed by others (§8.2.7, §19.3).
     #[must_use]
     pub fn tag(&self, request: &Request) -> String {
-        let sequence = request.headers.one::<CSeq>().map(|cseq| cseq.seq).unwrap_or_default();
+        let sequence = request.headers.cseq().map(|cseq| cseq.seq).unwrap_or_default();
         let mut context = hmac::Context::with_key(&self.tag_key);
         for name in [HeaderName::CALL_ID, HeaderName::FROM] {
             let value = request.headers.get(&name);
@@ -303,22 +301,17 @@ impl Transactions {
     }
 
     fn handle_request(&mut self, now: Instant, flow: Flow, mut request: Request) {
-        let mut incoming = match Incoming::read(&request) {
+        let incoming = Incoming::read(&self.keys, &request);
+        stamp(&mut request, flow);
+        let incoming = match incoming {
             Ok(incoming) => incoming,
-            Err(why) => {
-                if let Ok(via) = request.headers.first::<Via>() {
-                    stamp(&mut request, via, flow);
-                }
-                // An ACK is never answered (§17.2.1).
-                if request.method == Method::Ack {
-                    self.counters.stray_acks += 1;
-                } else {
-                    self.refuse(flow, request, Refusal::Unmatchable(why));
-                }
+            // An ACK is never answered (§17.2.1).
+            Err(_) if request.method == Method::Ack => {
+                self.counters.stray_acks += 1;
                 return;
             }
+            Err(why) => return self.refuse(flow, request, Refusal::Unmatchable(why)),
         };
-        stamp(&mut request, incoming.via.clone(), flow);
         if request.method == Method::Ack {
             return self.handle_ack(now, flow, request, incoming);
         }
@@ -339,7 +332,7 @@ impl Transactions {
         if request.method == Method::Cancel {
             return self.handle_cancel(now, flow, request, incoming);
         }
-        if incoming.to_tag.is_none() && self.ongoing.contains_key(&incoming.request) {
+        if !incoming.in_dialog && self.ongoing.contains_key(&incoming.request) {
             self.counters.merged += 1;
             let response = self.tagged(&request, Status::LOOP_DETECTED, None);
             return self.reply(flow, &response);
@@ -347,8 +340,7 @@ impl Transactions {
         if self.servers.len() >= self.limits.servers {
             return self.refuse(flow, request, Refusal::Full);
         }
-        let outside_dialog = incoming.to_tag.take().is_none();
-        let id = self.start_server(now, flow, &request, incoming, outside_dialog);
+        let id = self.start_server(now, flow, &request, &incoming);
         self.outputs.push_back(Output::Request {
             server: id,
             flow,
@@ -358,7 +350,7 @@ impl Transactions {
 
     fn handle_ack(&mut self, now: Instant, flow: Flow, request: Request, incoming: Incoming) {
         // By branch: the ACK to a non-2xx, or that of a client that keeps its branch for a 2xx as well.
-        if let Some(&id) = self.server_keys.get(&incoming.server.of_invite())
+        if let Some(&id) = self.server_keys.get(&incoming.invite)
             && let Some(entry) = self.servers.get_mut(&id)
             && let ServerMachine::Invite(machine) = &mut entry.machine
         {
@@ -367,7 +359,7 @@ impl Transactions {
             let belongs = entry
                 .answer
                 .as_ref()
-                .is_none_or(|(_, key)| incoming.to_tag.as_ref() == Some(&key.to_tag) && same_peer(entry.flow, flow));
+                .is_none_or(|answer| incoming.answer == Some(answer.1) && same_peer(entry.flow, flow));
             if !belongs {
                 self.counters.stray_acks += 1;
                 return;
@@ -376,16 +368,10 @@ impl Transactions {
             return self.run_server(id, Some((flow, request)));
         }
         // By dialog: the ACK to a 2xx is a request of its own (§13.2.2.4).
-        let invite = incoming.to_tag.and_then(|to_tag| {
-            let key = AnswerKey {
-                invite: incoming.request.of_invite(),
-                to_tag,
-            };
-            self.answered
-                .get(&key)
-                .copied()
-                .filter(|id| self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow)))
-        });
+        let invite = incoming
+            .answer
+            .and_then(|key| self.answered.get(&key).copied())
+            .filter(|id| self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow)));
         match invite {
             Some(id) => self.settle(id),
             None => self.counters.stray_acks += 1,
@@ -397,20 +383,16 @@ impl Transactions {
         if self.servers.len() >= self.limits.servers {
             return self.refuse(flow, request, Refusal::Full);
         }
-        let invite = self
-            .server_keys
-            .get(&incoming.server.of_invite())
-            .copied()
-            .filter(|id| {
-                // A branch alone must not let a stranger end somebody else's call.
-                self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow))
-            });
+        let invite = self.server_keys.get(&incoming.invite).copied().filter(|id| {
+            // A branch alone must not let a stranger end somebody else's call.
+            self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow))
+        });
         let Some(invite) = invite else {
             self.counters.stray_cancels += 1;
             let response = self.tagged(&request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             return self.reply(flow, &response);
         };
-        let id = self.start_server(now, flow, &request, incoming, false);
+        let id = self.start_server(now, flow, &request, &incoming);
         // The answers to both have the same tag where that is still possible (§9.2).
         let tag = self.servers.get(&invite).and_then(|entry| entry.to_tag.clone());
         let response = self.tagged(&request, Status::OK, tag.as_deref());
@@ -425,13 +407,12 @@ impl Transactions {
     }
 
     fn handle_response(&mut self, now: Instant, flow: Flow, response: Response) {
-        let client = Answered::read(&response).and_then(|answered| {
-            let id = *self.client_keys.get(&answered.client)?;
+        let client = ClientKey::read(&self.keys, &response).and_then(|key| {
+            let id = *self.client_keys.get(&key)?;
             let entry = self.clients.get(&id)?;
-            // §18.1.2: the Via must be the one that we wrote. A stream delivers only what its own peer says.
-            let ours = entry.sent_by == answered.sent_by;
+            // A stream delivers only what its own peer says.
             let by_its_way = entry.flow == flow || !flow.transport.reliable() && entry.flow.transport == flow.transport;
-            (ours && by_its_way).then_some(id)
+            by_its_way.then_some(id)
         });
         let Some(id) = client else {
             self.counters.stray_responses += 1;
@@ -452,7 +433,7 @@ impl Transactions {
         id: ClientId,
         flow: Flow,
         mut request: Request,
-        expected: Answered,
+        key: ClientKey,
         owner: Owner,
     ) {
         let reliable = flow.transport.reliable();
@@ -466,31 +447,23 @@ impl Transactions {
         } else {
             (ClientMachine::Other(NonInviteClient::new(now, reliable)), None)
         };
-        self.client_keys.insert(expected.client.clone(), id);
+        self.client_keys.insert(key, id);
         self.client_flows.insert((flow, id));
         let entry = Client {
             machine,
             flow,
-            key: expected.client,
-            sent_by: expected.sent_by,
+            key,
             owner,
             bytes,
             pattern,
             ack: Bytes::new(),
             reason: None,
         };
-        self.clients.insert(id, entry);
+        self.clients.insert(id, Box::new(entry));
         self.run_client(now, id, None);
     }
 
-    fn start_server(
-        &mut self,
-        now: Instant,
-        flow: Flow,
-        request: &Request,
-        incoming: Incoming,
-        outside_dialog: bool,
-    ) -> ServerId {
+    fn start_server(&mut self, now: Instant, flow: Flow, request: &Request, incoming: &Incoming) -> ServerId {
         let id = ServerId(self.draw_id());
         let reliable = flow.transport.reliable();
         let machine = if request.method == Method::Invite {
@@ -498,13 +471,19 @@ impl Transactions {
         } else {
             ServerMachine::Other(NonInviteServer::new(now, reliable))
         };
-        self.server_keys.insert(incoming.server.clone(), id);
-        if outside_dialog {
-            self.ongoing.insert(incoming.request.clone(), id);
+        let owner = if request.method == Method::Cancel {
+            Owner::Table
+        } else {
+            Owner::Above
+        };
+        self.server_keys.insert(incoming.server, id);
+        if owner == Owner::Above && !incoming.in_dialog {
+            self.ongoing.insert(incoming.request, id);
         }
         let entry = Server {
             machine,
             flow,
+            owner,
             key: incoming.server,
             content: incoming.request,
             to_tag: None,
@@ -512,7 +491,7 @@ impl Transactions {
             cancelled: false,
             answer: None,
         };
-        self.servers.insert(id, entry);
+        self.servers.insert(id, Box::new(entry));
         self.arm_server(id);
         id
     }
@@ -583,11 +562,11 @@ impl Transactions {
     }
 
     fn start_cancel(&mut self, now: Instant, flow: Flow, cancel: Request) {
-        if let Some(expected) = Answered::expected(&cancel)
-            && !self.client_keys.contains_key(&expected.client)
+        if let Some(key) = ClientKey::expected(&self.keys, &cancel)
+            && !self.client_keys.contains_key(&key)
         {
             let id = ClientId(self.draw_id());
-            self.start_client(now, id, flow, cancel, expected, Owner::Table);
+            self.start_client(now, id, flow, cancel, key, Owner::Table);
         }
     }
 
@@ -595,7 +574,7 @@ impl Transactions {
     fn run_server(&mut self, id: ServerId, mut ack: Option<(Flow, Request)>) {
         while let Some(entry) = self.servers.get_mut(&id) {
             let flow = entry.flow;
-            if let Some(output) = entry.answer.as_mut().and_then(|(answer, _)| answer.poll_output()) {
+            if let Some(output) = entry.answer.as_mut().and_then(|answer| answer.0.poll_output()) {
                 self.outputs.push_back(match output {
                     AnswerOutput::Transmit => Output::Transmit {
                         flow,
@@ -613,8 +592,8 @@ impl Transactions {
                     });
                 }
                 Some(ServerOutput::Acknowledged) => {
-                    if let Some((answer, _)) = &mut entry.answer {
-                        answer.settle();
+                    if let Some(answer) = &mut entry.answer {
+                        answer.0.settle();
                     }
                     if let Some((flow, request)) = ack.take() {
                         self.outputs.push_back(Output::Ack {
@@ -633,7 +612,7 @@ impl Transactions {
 
     fn arm_server(&mut self, id: ServerId) {
         if let Some(entry) = self.servers.get(&id) {
-            let answer = entry.answer.as_ref().and_then(|(answer, _)| answer.poll_timeout());
+            let answer = entry.answer.as_ref().and_then(|answer| answer.0.poll_timeout());
             let at = [answer.map(|(at, _)| at), entry.machine.poll_timeout()]
                 .into_iter()
                 .flatten()
@@ -657,12 +636,12 @@ impl Transactions {
         if self.ongoing.get(&entry.content) == Some(&id) {
             self.ongoing.remove(&entry.content);
         }
-        if let Some((_, key)) = &entry.answer
-            && self.answered.get(key) == Some(&id)
+        if let Some(answer) = &entry.answer
+            && self.answered.get(&answer.1) == Some(&id)
         {
-            self.answered.remove(key);
+            self.answered.remove(&answer.1);
         }
-        if entry.key.method() != &Method::Cancel {
+        if entry.owner == Owner::Above {
             self.outputs.push_back(Output::Ended {
                 id: TransactionId::Server(id),
             });
@@ -677,11 +656,9 @@ impl Transactions {
     /// A response whose To has a tag: the given one, that of the request, or [`tag`](Self::tag).
     fn tagged(&self, request: &Request, status: Status, tag: Option<&str>) -> Response {
         let mut response = request.response(status);
-        if let Ok(mut to) = response.headers.one::<To>()
-            && to.tag().is_none()
-        {
-            to.set_tag(&tag.map_or_else(|| self.tag(request), str::to_owned));
-            response.headers.replace(&to);
+        match tag {
+            Some(tag) => response.set_tag(tag),
+            None => response.set_tag(&self.tag(request)),
         }
         response
     }
@@ -697,7 +674,6 @@ struct Client {
     machine: ClientMachine,
     flow: Flow,
     key: ClientKey,
-    sent_by: Box<str>,
     owner: Owner,
     /// The request, until its final response.
     bytes: Bytes,
@@ -709,11 +685,11 @@ struct Client {
     reason: Option<Value>,
 }
 
-/// Who wants to hear of a request of ours.
+/// Who wants to hear of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Above,
-    /// Nobody: it is a CANCEL, whose effect shows on its INVITE.
+    /// Nobody else: it is a CANCEL, whose effect shows on its INVITE.
     Table,
 }
 
@@ -744,6 +720,7 @@ impl ClientMachine {
 struct Server {
     machine: ServerMachine,
     flow: Flow,
+    owner: Owner,
     key: ServerKey,
     content: RequestKey,
     /// The tag of our last response to an INVITE.
@@ -752,7 +729,7 @@ struct Server {
     last: Bytes,
     /// Whether the layer above was told of a CANCEL.
     cancelled: bool,
-    answer: Option<(Answer, AnswerKey)>,
+    answer: Option<Box<(Answer, AnswerKey)>>,
 }
 
 impl Server {
@@ -788,11 +765,13 @@ impl ServerMachine {
 }
 
 /// Notes in the topmost Via where the request really came from (§18.2.1, RFC 3581 §4).
-fn stamp(request: &mut Request, mut via: Via, flow: Flow) {
-    let before = via.clone();
-    via.stamp(flow.remote.ip().to_canonical(), flow.remote.port());
-    if via != before && request.headers.remove_top::<Via>().is_ok() {
-        request.headers.insert_first(&via);
+fn stamp(request: &mut Request, flow: Flow) {
+    let stamped = match request.headers.via() {
+        Ok(via) => via.stamped(flow.remote.ip().to_canonical(), flow.remote.port()),
+        Err(_) => None,
+    };
+    if let Some(via) = stamped {
+        request.headers.replace_top(&via);
     }
 }
 
@@ -836,7 +815,7 @@ fn follow_up(invite: &Request, method: Method) -> Request {
     ] {
         request.headers.copy(name, &invite.headers);
     }
-    if let Ok(cseq) = invite.headers.one::<CSeq>() {
+    if let Ok(cseq) = invite.headers.cseq() {
         request.headers.put(&CSeq::new(cseq.seq, method));
     }
     request

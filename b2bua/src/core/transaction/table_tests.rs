@@ -48,7 +48,7 @@ fn request(method: &str, branch: &str, to_tag: &str, cseq: u32) -> Request {
 
 fn reply(request: &Request, code: u16, tag: &str) -> Response {
     let mut response = request.response(Status::new(code).unwrap());
-    let mut to = response.headers.one::<To>().unwrap();
+    let mut to = response.headers.to().unwrap().clone();
     to.set_tag(tag);
     response.headers.replace(&to);
     response
@@ -337,10 +337,7 @@ fn a_challenge_is_sent_once_and_forgotten() {
         assert_eq!(world.table.respond_once(world.server.unwrap(), &response), Err(Late));
         world.drain();
         let (_, response) = world.last_response();
-        assert_eq!(
-            response.headers.one::<To>().unwrap().tag(),
-            Some(&*world.table.tag(&invite))
-        );
+        assert_eq!(response.headers.to().unwrap().tag(), Some(&*world.table.tag(&invite)));
     }
     world.take(udp(), request("ACK", "z9hG4bK1", "b", 1));
     world.until(60_000);
@@ -429,7 +426,7 @@ fn cancel_at_every_moment() {
     world.take(udp(), cancel.clone());
     world.take(udp(), cancel.clone());
     assert_eq!(
-        world.last_response().1.headers.one::<To>().unwrap().tag(),
+        world.last_response().1.headers.to().unwrap().tag(),
         Some("b"),
         "one tag for both (§9.2)"
     );
@@ -515,7 +512,7 @@ fn merged_requests_are_refused() {
         ],
     );
     assert_eq!(world.last_response().0.remote.to_string(), "192.0.2.8:5060");
-    assert!(world.last_response().1.headers.one::<To>().unwrap().tag().is_some());
+    assert!(world.last_response().1.headers.to().unwrap().tag().is_some());
     assert_eq!(world.table.counters().merged, 1);
 }
 
@@ -662,7 +659,7 @@ fn our_invite_is_acknowledged_or_delivered() {
         ack.headers.list::<Via>().unwrap(),
         invite.headers.list::<Via>().unwrap()
     );
-    assert_eq!(ack.headers.one::<To>().unwrap().tag(), Some("b"));
+    assert_eq!(ack.headers.to().unwrap().tag(), Some("b"));
     assert_eq!(ack.headers.one::<CSeq>().unwrap(), CSeq::new(7, Method::Ack));
     for name in [
         &HeaderName::FROM,

@@ -36,14 +36,19 @@ pub fn response(
     }
 }
 
-/// Compares two proofs without regard to the case of their digits, in a time that does not tell where they differ.
+/// Compares two secrets in a time that does not tell where they differ.
 ///
 /// Every comparison of a secret goes through here.
 #[must_use]
-pub fn same(a: &str, b: &str) -> bool {
-    let difference = |(x, y): (u8, u8)| x.to_ascii_lowercase() ^ y.to_ascii_lowercase();
-    a.len() == b.len()
-        && std::hint::black_box(a.bytes().zip(b.bytes()).map(difference).fold(0, |all, one| all | one)) == 0
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    let difference = |(x, y): (&u8, &u8)| x ^ y;
+    a.len() == b.len() && std::hint::black_box(a.iter().zip(b).map(difference).fold(0, |all, one| all | one)) == 0
+}
+
+/// The same for two proofs, without regard to the case of their digits.
+#[must_use]
+pub fn same_proof(a: &str, b: &str) -> bool {
+    same(a.to_ascii_lowercase().as_bytes(), b.to_ascii_lowercase().as_bytes())
 }
 
 /// The hash of the parts with colons between them, in hexadecimal digits.
@@ -118,8 +123,9 @@ mod tests {
 
     #[test]
     fn only_equal_proofs_are_the_same() {
-        assert!(same("00ff", "00FF") && same("", ""));
-        assert!(!same("00ff", "00fe") && !same("00ff", "00ff0") && !same("", "0"));
-        assert!(!same("0000", "1100"), "two equal differences do not undo each other");
+        assert!(same_proof("00ff", "00FF") && same_proof("", ""));
+        assert!(!same_proof("00ff", "00fe") && !same_proof("00ff", "00ff0") && !same_proof("", "0"));
+        assert!(!same(&[0, 0], &[1, 1]), "two equal differences do not undo each other");
+        assert!(same(&[7; 16], &[7; 16]) && !same(&[7; 16], &[7; 15]));
     }
 }

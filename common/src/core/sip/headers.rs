@@ -1,9 +1,12 @@
 //! The header lines of a message.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::digits;
+use super::memo::Memo;
 use super::name::{HeaderName, Known};
 use super::scan;
 use super::text::Text;
@@ -18,6 +21,8 @@ use super::value::{Value, ValueRef};
 pub struct Headers {
     source: Bytes,
     lines: Vec<Line>,
+    /// Shared with copies of these lines, until one of them changes.
+    memo: OnceLock<Arc<Memo>>,
 }
 
 #[derive(Clone)]
@@ -91,16 +96,19 @@ impl Headers {
 
     /// Adds a line behind all others.
     pub fn push(&mut self, name: HeaderName, value: Value) {
+        self.changes(&name);
         self.lines.push(Line::made(&name, value));
     }
 
     /// Adds a line before all others.
     pub fn push_front(&mut self, name: HeaderName, value: Value) {
+        self.changes(&name);
         self.lines.insert(0, Line::made(&name, value));
     }
 
     /// Puts one line in the place of all lines of this name: where the first of them was, or behind all others.
     pub fn set(&mut self, name: HeaderName, value: Value) {
+        self.changes(&name);
         let line = Line::made(&name, value);
         match self.lines.iter().position(|line| self.is(line, &name)) {
             Some(at) => {
@@ -120,18 +128,30 @@ impl Headers {
     pub fn remove_first(&mut self, name: &HeaderName) -> Option<Value> {
         let at = self.lines.iter().position(|line| self.is(line, name))?;
         let value = self.value(&self.lines[at]).to_value();
+        self.changes(name);
         self.lines.remove(at);
         Some(value)
     }
 
     /// Adds all lines of this name that `other` has, in their order and spelling, and tells how many.
     pub fn copy(&mut self, name: &HeaderName, other: &Self) -> usize {
+        self.copy_all(other, |line| other.is(line, name).then_some(name))
+    }
+
+    /// Adds all lines of these names that `other` has, in their order there.
+    pub(super) fn copy_known(&mut self, names: &[HeaderName], other: &Self) {
+        self.copy_all(other, |line| names.iter().find(|name| other.is(line, name)));
+    }
+
+    fn copy_all<'n>(&mut self, other: &Self, of: impl Fn(&Line) -> Option<&'n HeaderName>) -> usize {
         if self.lines.is_empty() {
             self.source = other.source.clone();
         }
         let shared = self.source.as_ptr() == other.source.as_ptr() && self.source.len() == other.source.len();
         let before = self.lines.len();
-        for line in other.lines.iter().filter(|line| other.is(line, name)) {
+        for line in &other.lines {
+            let Some(name) = of(line) else { continue };
+            self.changes(name);
             self.lines.push(match &line.stored {
                 Stored::Read { .. } if !shared => Line::made(name, other.value(line).to_value()),
                 _ => line.clone(),
@@ -234,8 +254,29 @@ impl Headers {
     /// Adds a typed line before the first line of its name, or before all lines if there is none (a `Via`, a `Route`).
     pub fn insert_first<H: TypedHeader>(&mut self, header: &H) {
         let name = H::NAME;
+        self.changes(&name);
         let at = self.lines.iter().position(|line| self.is(line, &name)).unwrap_or(0);
         self.lines.insert(at, Line::made(&name, value_of(header)));
+    }
+
+    /// Puts another value in the place of the topmost one, which may share its line with others. Nothing happens if there
+    /// is none.
+    pub fn replace_top<H: TypedHeader>(&mut self, header: &H) {
+        let name = H::NAME;
+        let Some(at) = self.lines.iter().position(|line| self.is(line, &name)) else {
+            return;
+        };
+        let bytes = self.value(&self.lines[at]).bytes;
+        let mut text = String::with_capacity(bytes.len() + USUAL_VALUE);
+        header.write(&mut text);
+        if H::FORM == Form::List && memchr::memchr(b',', bytes).is_some() {
+            let whole = self.value(&self.lines[at]).to_text();
+            if let Ok(Some(comma)) = scan::find_comma(&*whole) {
+                text.push_str(&whole[comma..]);
+            }
+        }
+        self.changes(&name);
+        self.lines[at] = Line::made(&name, Value::made(text));
     }
 
     /// Removes the topmost value of a header whose values may share a line: our own `Via` from a response, the `Route`
@@ -250,6 +291,7 @@ impl Headers {
             why: Why::Missing,
         };
         let at = self.lines.iter().position(|line| self.is(line, &name)).ok_or(missing)?;
+        self.changes(&name);
         let value = self.value(&self.lines[at]).to_value();
         let text = value.as_ref().to_text();
         let rest = match H::FORM {
@@ -265,10 +307,39 @@ impl Headers {
         Ok(())
     }
 
+    /// Puts a text behind the value of the first line of this name.
+    pub(super) fn append(&mut self, name: &HeaderName, text: &str) {
+        if let Some(at) = self.lines.iter().position(|line| self.is(line, name)) {
+            let value = self.value(&self.lines[at]).bytes;
+            let mut longer = Vec::with_capacity(value.len() + text.len());
+            longer.extend_from_slice(value);
+            longer.extend_from_slice(Text::from(text).as_bytes());
+            self.changes(name);
+            self.lines[at] = Line::made(name, Value::checked(Bytes::from(longer)));
+        }
+    }
+
     pub(super) fn reading(source: Bytes) -> Self {
         Self {
             source,
             lines: Vec::with_capacity(USUAL_LINES),
+            memo: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn memo(&self) -> &Memo {
+        self.memo.get_or_init(Arc::default)
+    }
+
+    /// Shares what was read of lines that are the same there.
+    pub(super) fn share_memo(&mut self, other: &Self) {
+        self.memo = OnceLock::from(Arc::clone(other.memo.get_or_init(Arc::default)));
+    }
+
+    /// Forgets what was read, if it was of lines of this name.
+    fn changes(&mut self, name: &HeaderName) {
+        if Memo::holds(name.known()) {
+            self.memo = OnceLock::new();
         }
     }
 
@@ -294,13 +365,27 @@ impl Headers {
         });
     }
 
-    /// How many bytes [`write`](Self::write) gives, at most, besides a `Content-Length` that is not there yet.
-    pub(super) fn written_len(&self) -> usize {
-        self.lines
-            .iter()
-            .map(|line| self.spelling(line).len() + self.value(line).bytes.len() + 8)
-            .sum::<usize>()
-            + self.lines.last().map_or(0, |_| BLANKS)
+    /// How many bytes [`write`](Self::write) gives.
+    pub(super) fn written_len(&self, body: usize) -> usize {
+        let mut length_done = false;
+        let mut sum = 0;
+        for line in &self.lines {
+            if line.known == Some(Known::ContentLength) {
+                if length_done {
+                    continue;
+                }
+                length_done = true;
+                if !self.states_length(line, body) {
+                    sum += length_line(body);
+                    continue;
+                }
+            }
+            sum += match &line.stored {
+                Stored::Read { start, end, .. } => (end - start) as usize + 2,
+                Stored::Made { value, .. } => self.spelling(line).len() + value.as_bytes().len() + 4,
+            };
+        }
+        sum + if length_done { 0 } else { length_line(body) }
     }
 
     /// Appends all lines with their line ends, and sees to it that there is one `Content-Length` and that it is right.
@@ -391,6 +476,7 @@ impl Headers {
     }
 
     fn remove_behind(&mut self, from: usize, name: &HeaderName) -> usize {
+        self.changes(name);
         let before = self.lines.len();
         let mut at = 0;
         let mut lines = std::mem::take(&mut self.lines);
@@ -489,17 +575,24 @@ impl fmt::Display for HeaderError {
 impl std::error::Error for HeaderError {}
 
 fn value_of<H: TypedHeader>(header: &H) -> Value {
-    let mut text = String::with_capacity(64);
+    let mut text = String::with_capacity(USUAL_VALUE);
     header.write(&mut text);
-    Value::cleaned(&text)
+    Value::made(text)
 }
 
 fn write_length(body: usize, out: &mut Vec<u8>) {
-    use std::io::Write as _;
-    write!(out, "Content-Length: {body}\r\n").expect("writing to a Vec cannot fail");
+    out.extend_from_slice(LENGTH);
+    out.extend_from_slice(itoa::Buffer::new().format(body).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
+/// How many bytes [`write_length`] gives.
+fn length_line(body: usize) -> usize {
+    LENGTH.len() + digits::count(body) + 2
+}
+
+const LENGTH: &[u8] = b"Content-Length: ";
+/// Room for most values.
+const USUAL_VALUE: usize = 128;
 /// Room for the lines of an ordinary request, so that reading one allocates once for all of them.
 const USUAL_LINES: usize = 24;
-/// Room for blanks in lines that were read, and for a `Content-Length`.
-const BLANKS: usize = 64;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::cursor::Cursor;
+use super::digits;
 use super::headers::HeaderError;
 use super::scan::{self, Bad, class};
 use super::text::Text;
@@ -40,6 +41,14 @@ impl Host {
         match self {
             Self::Name(name) => Some(name),
             Self::V4(_) | Self::V6(_) => None,
+        }
+    }
+
+    pub(super) fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Name(name) => out.write_str(name),
+            Self::V4(ip) => digits::write_v4(out, *ip),
+            Self::V6(ip) => write!(out, "[{ip}]"),
         }
     }
 
@@ -82,11 +91,7 @@ impl FromStr for Host {
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::V4(ip) => fmt::Display::fmt(ip, f),
-            Self::V6(ip) => write!(f, "[{ip}]"),
-        }
+        self.write_to(f)
     }
 }
 

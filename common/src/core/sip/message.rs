@@ -91,7 +91,8 @@ impl Request {
     /// The message as it goes over the wire. `Content-Length` is there once and right, whatever the headers say.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(self.headers.written_len() + self.body.len() + START_LINE);
+        let length = START_LINE + self.headers.written_len(self.body.len()) + self.body.len();
+        let mut out = Vec::with_capacity(length);
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         self.uri
@@ -106,9 +107,8 @@ impl Request {
     #[must_use]
     pub fn response(&self, status: Status) -> Response {
         let mut response = Response::new(status);
-        for name in ANSWERED {
-            response.headers.copy(name, &self.headers);
-        }
+        response.headers.copy_known(ANSWERED, &self.headers);
+        response.headers.share_memo(&self.headers);
         response
     }
 
@@ -136,12 +136,31 @@ impl Response {
     /// The message as it goes over the wire. `Content-Length` is there once and right, whatever the headers say.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        use std::io::Write as _;
-        let mut out = Vec::with_capacity(self.headers.written_len() + self.body.len() + START_LINE);
-        write!(out, "SIP/2.0 {} ", self.status.code()).expect("writing to a Vec cannot fail");
+        let mut out = Vec::with_capacity(self.written_len());
+        out.extend_from_slice(b"SIP/2.0 ");
+        out.extend_from_slice(itoa::Buffer::new().format(self.status.code()).as_bytes());
+        out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         finish(&self.headers, &self.body, out)
+    }
+
+    /// How many bytes [`to_bytes`](Self::to_bytes) gives.
+    #[must_use]
+    pub fn written_len(&self) -> usize {
+        let first = "SIP/2.0 200 \r\n".len() + self.reason.as_bytes().len();
+        first + self.headers.written_len(self.body.len()) + "\r\n".len() + self.body.len()
+    }
+
+    /// Gives `To` this tag, unless it has one: every response but 100 needs one (RFC 3261 §8.2.6.2).
+    pub fn set_tag(&mut self, tag: &str) {
+        if self.headers.to().is_ok_and(|to| to.tag().is_none()) {
+            // What stands there stays as it is: whoever asked compares it.
+            let mut param = String::with_capacity(TAG.len() + tag.len());
+            param.push_str(TAG);
+            param.push_str(tag);
+            self.headers.append(&HeaderName::TO, &param);
+        }
     }
 
     /// The `CSeq` of the response, which names the method that it answers.
@@ -212,5 +231,6 @@ const ANSWERED: &[HeaderName] = &[
     HeaderName::CSEQ,
     HeaderName::TIMESTAMP,
 ];
-/// Room for the first line, the empty line and a `Content-Length`.
+/// Room for the first and the empty line of an ordinary request.
 const START_LINE: usize = 192;
+const TAG: &str = ";tag=";

@@ -20,9 +20,11 @@
 
 mod cursor;
 pub mod digest;
+mod digits;
 pub mod frame;
 mod headers;
 mod host;
+mod memo;
 mod message;
 mod method;
 mod name;

@@ -77,23 +77,35 @@ impl Params {
     ///
     /// A value that is neither token, address nor quoted string is quoted. A name that is no token sets nothing.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
-        if !is_name(name) {
-            return;
+        if is_name(name) {
+            *self = self.with_all(&[(name, Some(value))]);
         }
-        let mut text = String::with_capacity(self.0.len() + name.len() + value.map_or(0, str::len) + 2);
-        let mut done = false;
+    }
+
+    /// The same with several parameters set, each in its place or behind the others, or removed where there is `None`.
+    /// Names are tokens.
+    #[must_use]
+    pub(super) fn with_all(&self, changes: &[(&str, Option<Option<&str>>)]) -> Self {
+        let more = |(name, value): &(&str, Option<Option<&str>>)| name.len() + value.flatten().map_or(0, str::len) + 2;
+        let mut text = String::with_capacity(self.0.len() + changes.iter().map(more).sum::<usize>());
+        let mut done = 0_u32;
         for (found, old) in self.iter() {
-            if !found.eq_ignore_ascii_case(name) {
-                write_one(&mut text, found, old);
-            } else if !done {
-                done = true;
-                write_one(&mut text, found, value);
+            match changes.iter().position(|(name, _)| found.eq_ignore_ascii_case(name)) {
+                None => write_one(&mut text, found, old),
+                Some(at) => {
+                    if let (0, Some(value)) = (done & 1 << at, changes[at].1) {
+                        write_one(&mut text, found, value);
+                    }
+                    done |= 1 << at;
+                }
             }
         }
-        if !done {
-            write_one(&mut text, name, value);
+        for (at, (name, value)) in changes.iter().enumerate() {
+            if let (0, Some(value)) = (done & 1 << at, value) {
+                write_one(&mut text, name, *value);
+            }
         }
-        self.0 = Text::from(text);
+        Self(Text::from(text))
     }
 
     /// Removes a parameter, and tells whether it was there.

@@ -278,6 +278,12 @@ pub fn unescape(inside: &str) -> String {
 /// Appends `plain` as a quoted string. What no quoted string can hold becomes a space.
 pub fn quote(plain: &str, out: &mut String) {
     out.push('"');
+    let simple = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if plain.bytes().all(simple) {
+        out.push_str(plain);
+        out.push('"');
+        return;
+    }
     for c in plain.chars() {
         match c {
             '"' | '\\' => {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::cursor::Cursor;
+use super::digits;
 use super::headers::HeaderError;
 use super::host::{self, Host, HostPart};
 use super::params::{self, Params};
@@ -76,6 +77,13 @@ impl Uri {
             Self::Sip(uri) => Some(uri),
             Self::Tel(_) | Self::Other(_) => None,
         }
+    }
+
+    /// Whether this is how the URI is written.
+    #[must_use]
+    pub fn is_written(&self, text: &str) -> bool {
+        let mut rest = Rest(text);
+        self.write_to(&mut rest).is_ok() && rest.0.is_empty()
     }
 
     /// Whether both mean the same (RFC 3261 §19.1.4 for SIP, RFC 3966 §4 for numbers; other schemes by their text).
@@ -203,10 +211,11 @@ impl SipUri {
         }
         match &self.host {
             Host::Name(name) => write_escaped(out, name, class::VISIBLE, &[])?,
-            host => write!(out, "{host}")?,
+            host => host.write_to(out)?,
         }
         if let Some(port) = self.port {
-            write!(out, ":{port}")?;
+            out.write_char(':')?;
+            digits::write(out, port.into())?;
         }
         write_params(out, &self.params)?;
         if let Some(headers) = &self.headers {
@@ -335,6 +344,16 @@ impl fmt::Debug for TelUri {
 impl fmt::Debug for OtherUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What is left of a text that is compared with what is written.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 

@@ -1,30 +1,59 @@
 //! Challenges and proofs (RFC 3261 §20.7, §20.27, §20.28, §20.44; RFC 7616).
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
+use smallvec::SmallVec;
+
+use crate::core::sip::cursor::Cursor;
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::name::HeaderName;
-use crate::core::sip::scan;
+use crate::core::sip::scan::{self, Bad, class};
 use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
+use crate::core::sip::value::Value;
 use crate::core::user::Algorithm;
 
 /// `scheme name=value, name="value"`, of which no name may stand twice.
 ///
 /// A scheme that is not Digest may write something else; it is kept as one text that has no names.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Pairs {
     scheme: Text,
-    pairs: Vec<(Text, Text)>,
+    /// In which the pairs lie.
+    source: Text,
+    pairs: SmallVec<[Pair; USUAL_PAIRS]>,
     /// What could not be read as pairs.
     opaque: Option<Text>,
 }
 
+/// Where a name and its value lie in their source, the value without quotes.
+#[derive(Clone)]
+struct Pair {
+    name: Range<u32>,
+    value: Range<u32>,
+    /// What the value means, where that is not what stands there.
+    meant: Option<Text>,
+}
+
 impl Pairs {
-    fn digest() -> Self {
+    /// Digest with these pairs, none of whose names stands twice.
+    fn digest(pairs: &[(&'static str, &str)]) -> Self {
+        let mut source = String::new();
+        let mut place = |text: &str| {
+            let start = source.len();
+            source.push_str(text);
+            span(start, source.len())
+        };
+        let pairs = pairs.iter().map(|(name, value)| Pair {
+            name: place(name),
+            value: place(value),
+            meant: None,
+        });
+        let pairs = pairs.collect();
         Self {
             scheme: Text::of_static("Digest"),
-            pairs: Vec::new(),
+            source: Text::from(source),
+            pairs,
             opaque: None,
         }
     }
@@ -33,34 +62,42 @@ impl Pairs {
         self.scheme.eq_ignore_ascii_case("Digest")
     }
 
-    fn param(&self, name: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| &**value)
+    fn text(&self, span: &Range<u32>) -> &str {
+        &self.source[span.start as usize..span.end as usize]
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.pairs.push((Text::of_static(name), Text::from(value)));
-        self
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|pair| {
+            let value = pair.meant.as_deref().unwrap_or_else(|| self.text(&pair.value));
+            (self.text(&pair.name), value)
+        })
+    }
+
+    fn param(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     fn parse(text: &str) -> Result<Self, HeaderError> {
         let source = Text::from(text);
-        let text = source.as_str();
-        let (scheme, rest) = text.split_once(scan::is_blank).unwrap_or((text, ""));
-        if !scan::all_token(scheme.as_bytes()) {
+        let mut cursor = Cursor::new(source.as_bytes());
+        let scheme = cursor.run(class::TOKEN);
+        if scheme.is_empty() || !matches!(cursor.peek(), None | Some(b' ' | b'\t')) {
             return Err(HeaderError::malformed("not a scheme"));
         }
+        cursor.blanks();
+        let rest = cursor.rest();
         let mut read = Self {
             scheme: source.cut(scheme),
-            pairs: Vec::new(),
+            pairs: SmallVec::new(),
             opaque: None,
+            source: source.clone(),
         };
-        match read_pairs(&source, scan::trim(rest)) {
+        match read_pairs(&source, cursor) {
             Ok(pairs) => read.pairs = pairs,
-            Err(error) if read.is_digest() => return Err(error),
-            Err(_) => read.opaque = Some(source.cut(scan::trim(rest))),
+            Err(error) if read.is_digest() => return Err(error.into()),
+            Err(_) => read.opaque = Some(source.cut(scan::trim_bytes(rest))),
         }
         Ok(read)
     }
@@ -72,7 +109,7 @@ impl Pairs {
         if let Some(opaque) = &self.opaque {
             out.push_str(opaque);
         }
-        for (at, (name, value)) in self.pairs.iter().enumerate() {
+        for (at, (name, value)) in self.iter().enumerate() {
             if at > 0 {
                 out.push_str(", ");
             }
@@ -87,34 +124,69 @@ impl Pairs {
     }
 }
 
-fn read_pairs(source: &Text, text: &str) -> Result<Vec<(Text, Text)>, HeaderError> {
-    let mut pairs: Vec<(Text, Text)> = Vec::new();
-    for part in scan::commas(text) {
-        let (name, value) = part?.split_once('=').ok_or(HeaderError::malformed("not name=value"))?;
-        let (name, value) = (scan::trim(name), scan::trim(value));
-        if !scan::all_token(name.as_bytes()) {
-            return Err(HeaderError::malformed("a parameter name that is no token"));
+impl PartialEq for Pairs {
+    fn eq(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.opaque == other.opaque && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Pairs {}
+
+/// Reads `name=value, name="value"` to the end, where blanks may stand around each mark.
+fn read_pairs(source: &Text, mut cursor: Cursor<'_>) -> Result<SmallVec<[Pair; USUAL_PAIRS]>, Bad> {
+    let bytes = source.as_bytes();
+    let place = |part: &[u8]| {
+        let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
+        span(start, start + part.len())
+    };
+    let mut pairs: SmallVec<[Pair; USUAL_PAIRS]> = SmallVec::new();
+    loop {
+        cursor.blanks();
+        let name = cursor.run(class::TOKEN);
+        cursor.blanks();
+        if name.is_empty() || !cursor.eat(b'=') {
+            return Err(Bad("not name=value"));
         }
+        cursor.blanks();
         // Each is compared with all before it, and a stranger may have written thousands.
         if pairs.len() == MAX_PAIRS {
-            return Err(HeaderError::malformed("more parameters than anybody needs"));
+            return Err(Bad("more parameters than anybody needs"));
         }
-        if pairs.iter().any(|(found, _)| found.eq_ignore_ascii_case(name)) {
-            return Err(HeaderError::malformed("a parameter that stands twice"));
+        let before = |pair: &Pair| &bytes[pair.name.start as usize..pair.name.end as usize];
+        if pairs.iter().any(|pair| before(pair).eq_ignore_ascii_case(name)) {
+            return Err(Bad("a parameter that stands twice"));
         }
-        let value = if value.starts_with('"') {
-            if scan::quoted_end(value)? != value.len() {
-                return Err(HeaderError::malformed("text behind a quoted parameter"));
-            }
-            source.cut(&value[1..value.len() - 1]).meant(scan::unquoted)
-        } else if scan::all_token(value.as_bytes()) {
-            source.cut(value)
+        let (value, meant) = if cursor.peek() == Some(b'"') {
+            let quoted = cursor.quoted()?;
+            let inside = &quoted[1..quoted.len() - 1];
+            let plain = inside.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
+            (inside, (!plain).then(|| source.cut(inside).meant(scan::unquoted)))
         } else {
-            return Err(HeaderError::malformed("a value that needs quotes"));
+            let token = cursor.run(class::TOKEN);
+            if token.is_empty() {
+                return Err(Bad("a value that needs quotes"));
+            }
+            (token, None)
         };
-        pairs.push((source.cut(name), value));
+        pairs.push(Pair {
+            name: place(name),
+            value: place(value),
+            meant,
+        });
+        cursor.blanks();
+        if cursor.rest().is_empty() {
+            return Ok(pairs);
+        }
+        if !cursor.eat(b',') {
+            return Err(Bad("text behind a parameter"));
+        }
     }
-    Ok(pairs)
+}
+
+/// A place in a text, none of which is so long that it would not fit.
+fn span(start: usize, end: usize) -> Range<u32> {
+    let at = |at| u32::try_from(at).unwrap_or(0);
+    at(start)..at(end)
 }
 
 /// What somebody must prove: one challenge.
@@ -122,15 +194,23 @@ fn read_pairs(source: &Text, text: &str) -> Result<Vec<(Text, Text)>, HeaderErro
 pub struct Challenge(Pairs);
 
 impl Challenge {
-    /// A Digest challenge with `qop="auth"`. `stale` says that only the nonce was too old.
+    /// The value of a Digest challenge with `qop="auth"`, written at once: strangers ask for very many. `stale` says
+    /// that only the nonce was too old.
     #[must_use]
-    pub fn digest(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> Self {
-        let pairs = Pairs::digest()
-            .with("realm", realm)
-            .with("nonce", nonce)
-            .with("algorithm", algorithm.as_str())
-            .with("qop", "auth");
-        Self(if stale { pairs.with("stale", "true") } else { pairs })
+    pub fn digest(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> Value {
+        let algorithm = algorithm.as_str();
+        let mut text = String::with_capacity(USUAL_CHALLENGE + realm.len() + nonce.len() + algorithm.len());
+        text.push_str("Digest realm=");
+        scan::quote(realm, &mut text);
+        text.push_str(", nonce=");
+        scan::quote(nonce, &mut text);
+        text.push_str(", algorithm=");
+        text.push_str(algorithm);
+        text.push_str(", qop=\"auth\"");
+        if stale {
+            text.push_str(", stale=true");
+        }
+        Value::made(text)
     }
 
     /// Whether the scheme is Digest.
@@ -214,23 +294,20 @@ impl Credentials {
     /// A Digest proof.
     #[must_use]
     pub fn digest(proof: &DigestProof<'_>) -> Self {
-        let mut pairs = Pairs::digest()
-            .with("username", proof.username)
-            .with("realm", proof.realm)
-            .with("nonce", proof.nonce)
-            .with("uri", proof.uri)
-            .with("response", proof.response)
-            .with("algorithm", proof.algorithm.as_str());
-        if let Some(opaque) = proof.opaque {
-            pairs = pairs.with("opaque", opaque);
+        let count = proof.auth.map(|(_, count)| format!("{count:08x}"));
+        let mut pairs = vec![
+            ("username", proof.username),
+            ("realm", proof.realm),
+            ("nonce", proof.nonce),
+            ("uri", proof.uri),
+            ("response", proof.response),
+            ("algorithm", proof.algorithm.as_str()),
+        ];
+        pairs.extend(proof.opaque.map(|opaque| ("opaque", opaque)));
+        if let (Some((cnonce, _)), Some(count)) = (proof.auth, &count) {
+            pairs.extend([("cnonce", cnonce), ("nc", count), ("qop", "auth")]);
         }
-        if let Some((cnonce, count)) = proof.auth {
-            pairs = pairs
-                .with("cnonce", cnonce)
-                .with("nc", &format!("{count:08x}"))
-                .with("qop", "auth");
-        }
-        Self(pairs)
+        Self(Pairs::digest(&pairs))
     }
 
     /// Whether the scheme is Digest.
@@ -370,6 +447,10 @@ impl std::fmt::Debug for Challenge {
     }
 }
 
+/// Room for the names in a challenge.
+const USUAL_CHALLENGE: usize = 72;
+/// As many parameters as most proofs have.
+const USUAL_PAIRS: usize = 10;
 /// The most parameters of one challenge or proof; RFC 7616 knows a dozen.
 const MAX_PAIRS: usize = 64;
 const BARE_CHALLENGE: &[&str] = &["algorithm", "stale", "charset", "userhash"];
@@ -523,13 +604,12 @@ mod tests {
 
     #[test]
     fn challenges_are_written_and_read() {
-        let mut text = String::new();
-        WwwAuthenticate(Challenge::digest("r", "n", Algorithm::Sha512_256, true)).write(&mut text);
+        let value = Challenge::digest("r", "n", Algorithm::Sha512_256, true);
         assert_eq!(
-            text,
+            value,
             r#"Digest realm="r", nonce="n", algorithm=SHA-512-256, qop="auth", stale=true"#
         );
-        let read = WwwAuthenticate::parse(&text).unwrap();
+        let read = WwwAuthenticate::parse(value.as_str().unwrap()).unwrap();
         assert!(read.stale() && read.offers_auth() && read.algorithm() == Some(Algorithm::Sha512_256));
     }
 }

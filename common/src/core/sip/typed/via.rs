@@ -1,9 +1,9 @@
 //! `Via` (RFC 3261 §20.42, RFC 3581).
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use crate::core::sip::cursor::Cursor;
+use crate::core::sip::digits;
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::host::{self, Host, HostPart};
 use crate::core::sip::name::HeaderName;
@@ -63,18 +63,31 @@ impl Via {
         value.parse().ok()
     }
 
-    /// Notes where the request really came from (RFC 3261 §18.2.1, RFC 3581 §4): `received` where it differs from what
-    /// the sender says or where `rport` is asked for, and the port if it is.
-    pub fn stamp(&mut self, ip: IpAddr, port: u16) {
+    /// The same with a note of where the request really came from (RFC 3261 §18.2.1, RFC 3581 §4): `received` where it
+    /// differs from what the sender says or where `rport` is asked for, and the port if it is. None if it says so already.
+    #[must_use]
+    pub fn stamped(&self, ip: IpAddr, port: u16) -> Option<Self> {
         let asked = self.params.has("rport");
-        if asked || self.host.ip() != Some(ip.to_canonical()) {
-            self.params.set("received", Some(&ip.to_string()));
-        } else {
-            // A value that the sender made up must not steer our answer.
-            self.params.remove("received");
+        let elsewhere = self.host.ip() != Some(ip.to_canonical());
+        if !asked && !elsewhere && !self.params.has("received") {
+            return None;
         }
-        if asked {
-            self.params.set("rport", Some(&port.to_string()));
+        let received = (asked || elsewhere).then(|| digits::of_ip(ip));
+        let rport = asked.then(|| digits::of_number(port.into()));
+        // A value that the sender made up must not steer our answer.
+        let params = self.params.with_all(&[
+            ("received", received.as_deref().map(Some)),
+            ("rport", rport.as_deref().map(Some)),
+        ]);
+        (params != self.params).then(|| Self { params, ..self.clone() })
+    }
+
+    /// Appends host and port as the sender names itself.
+    pub fn write_sent_by(&self, out: &mut String) {
+        self.host.write_to(out).expect("writing to a String cannot fail");
+        if let Some(port) = self.port {
+            out.push(':');
+            digits::write(out, port.into()).expect("writing to a String cannot fail");
         }
     }
 }
@@ -103,10 +116,8 @@ impl TypedHeader for Via {
         } else {
             "UDP"
         });
-        write!(out, " {}", self.host).expect("writing to a String cannot fail");
-        if let Some(port) = self.port {
-            write!(out, ":{port}").expect("writing to a String cannot fail");
-        }
+        out.push(' ');
+        self.write_sent_by(out);
         out.push_str(self.params.as_str());
     }
 }
@@ -250,10 +261,11 @@ mod tests {
             ),
         ];
         for (before, after) in rows {
-            let mut via = Via::parse(before).unwrap();
-            via.stamp("192.0.2.1".parse().unwrap(), 40_000);
+            let via = Via::parse(before).unwrap();
+            let stamped = via.stamped("192.0.2.1".parse().unwrap(), 40_000);
+            assert_eq!(stamped.is_none(), before == after, "{before}");
             let mut text = String::new();
-            via.write(&mut text);
+            stamped.unwrap_or(via).write(&mut text);
             assert_eq!(text, after, "{before}");
         }
     }

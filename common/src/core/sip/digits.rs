@@ -1,0 +1,65 @@
+//! Numbers and addresses as text, without the formatter of the standard library, which takes many times as long: every
+//! message has several of them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Appends a number.
+pub fn write(out: &mut impl fmt::Write, number: u32) -> fmt::Result {
+    out.write_str(itoa::Buffer::new().format(number))
+}
+
+/// Appends an IPv4 address.
+pub fn write_v4(out: &mut impl fmt::Write, ip: Ipv4Addr) -> fmt::Result {
+    for (at, octet) in ip.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.write_char('.')?;
+        }
+        write(out, octet.into())?;
+    }
+    Ok(())
+}
+
+/// An address, without brackets.
+pub fn of_ip(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut text = String::with_capacity("255.255.255.255".len());
+            write_v4(&mut text, ip).expect("writing to a String cannot fail");
+            text
+        }
+        IpAddr::V6(ip) => ip.to_string(),
+    }
+}
+
+/// A number.
+pub fn of_number(number: u32) -> String {
+    itoa::Buffer::new().format(number).to_owned()
+}
+
+/// How many digits a number has.
+pub fn count(number: usize) -> usize {
+    itoa::Buffer::new().format(number).len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_read_as_the_standard_library_writes_them() {
+        for text in [
+            "0.0.0.0",
+            "192.0.2.255",
+            "10.20.30.4",
+            "2001:db8::1",
+            "::ffff:192.0.2.1",
+        ] {
+            let ip: IpAddr = text.parse().unwrap();
+            assert_eq!(of_ip(ip), ip.to_string());
+        }
+        for number in [0, 9, 10, 65_535] {
+            assert_eq!(count(number), number.to_string().len());
+        }
+    }
+}
