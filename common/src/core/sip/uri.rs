@@ -450,13 +450,14 @@ fn split_other(text: &[u8]) -> Result<Parts<'_>, Bad> {
     }
 }
 
-/// `phonedigit`, `phonedigit-hex` and `+` of RFC 3966 §3.
+/// `global-number-digits` or `local-number-digits` of RFC 3966 §3: only local numbers hold more than decimal digits.
 fn is_number(text: &[u8]) -> bool {
-    let rest = text.strip_prefix(b"+").unwrap_or(text);
+    let (rest, local) = text.strip_prefix(b"+").map_or((text, true), |rest| (rest, false));
     let mut digits = 0;
     for &byte in rest {
         match byte {
-            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' | b'*' | b'#' => digits += 1,
+            b'0'..=b'9' => digits += 1,
+            b'a'..=b'f' | b'A'..=b'F' | b'*' | b'#' if local => digits += 1,
             b'-' | b'.' | b'(' | b')' => {}
             _ => return false,
         }
@@ -636,6 +637,9 @@ mod tests {
             "sip:a@b.c;",
             "sip:a@b.c?",
             "<sip:a@b.c>",
+            "tel:+1555000A",
+            "tel:+1555*000",
+            "tel:+1555#",
             "sip:a@b.c;x=\"y\"",
             "sip:a#b@c.d",
             "tel:",
