@@ -176,7 +176,7 @@ pub fn read_header<'a>(
             return Ok(text);
         }
         cursor.blanks();
-        let name = cursor.run(NAME);
+        let name = cursor.run(class::TOKEN);
         if name.is_empty() {
             return Err(Bad("a parameter name that is no token"));
         }
@@ -339,6 +339,9 @@ mod tests {
             ";a b",
             ";a=b c",
             ";a,b",
+            ";bran&ch=1",
+            ";:tag=1",
+            ";[a]",
         ] {
             assert!(check_header(text).is_err(), "{text}");
         }
