@@ -9,7 +9,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::Bytes;
-use cusax_common::core::sip::Message;
+use cusax_common::core::sip::typed::Via;
+use cusax_common::core::sip::{Fault, Message};
 
 struct Counting;
 
@@ -56,6 +57,63 @@ fn reading_and_writing_stay_frugal() {
         (1..=MOST_WRITING).contains(&writing),
         "writing took {writing} allocations"
     );
+}
+
+/// Parts of a body are not looked for, however many and however deep: reading takes as many steps as with a letter.
+#[test]
+fn the_parts_of_a_body_cost_nothing() {
+    let message = |kind: &str, body: &str| {
+        // Exactly as long as it is, so that sharing costs the same for each.
+        let text = format!(
+            "INVITE sip:b@example.net SIP/2.0\r\nVia: SIP/2.0/UDP a.example;branch=z9hG4bK1\r\nFrom: <sip:a@example.net>;tag=1\r\n\
+             To: <sip:b@example.net>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        Bytes::from(text.into_bytes().into_boxed_slice())
+    };
+    let nested = |depth: usize| -> String {
+        let part = |n| format!("--b{n}\r\nContent-Type: multipart/mixed;boundary=b{}\r\n\r\n", n + 1);
+        (0..depth).map(part).collect()
+    };
+    let rows = [
+        ("multipart/mixed;boundary=b0", nested(50)),
+        ("multipart/mixed;boundary=b0", nested(100)),
+        ("multipart/mixed;boundary=b", "--b\r\n\r\n".repeat(4_000)),
+        ("multipart/mixed;boundary=b", "--b\r\n\r\n".repeat(8_000)),
+    ];
+    let plain = message("text/plain", "x");
+    let (least, _) = count(|| Message::parse(plain));
+    for (kind, body) in rows {
+        let bytes = message(kind, &body);
+        let (reading, read) = count(|| Message::parse(bytes));
+        let Ok(Message::Request(request)) = read else {
+            panic!("not read")
+        };
+        assert_eq!(request.body.len(), body.len());
+        assert_eq!(reading, least, "{} bytes", body.len());
+    }
+}
+
+/// A list of twice as many values takes twice as many steps, not four times.
+#[test]
+fn a_list_costs_what_is_in_it() {
+    let reading = |values: usize| {
+        let list = vec!["SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1"; values].join(",");
+        let bytes = Bytes::from(format!(
+            "OPTIONS sip:b@example.net SIP/2.0\r\nVia: {list}\r\nFrom: <sip:a@example.net>;tag=1\r\nTo: <sip:b@example.net>\r\n\
+             Call-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        ));
+        let (taken, read) = count(|| {
+            let message = Message::parse(bytes)?;
+            let vias = message.headers().list::<Via>();
+            Ok::<_, Fault>(vias.map_or(0, |vias| vias.len()))
+        });
+        assert_eq!(read.ok(), Some(values));
+        taken
+    };
+    let [once, twice] = [500, 1000].map(reading);
+    println!("{once} and {twice}");
+    assert!(once >= 500 && twice <= 2 * once + 10, "{once} and {twice}");
 }
 
 /// The lines, and the text of the Request-URI.

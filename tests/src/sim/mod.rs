@@ -3,6 +3,7 @@
 //!
 //! One seed decides everything that is random, so a failing run is replayed from the seed that it prints.
 
+pub mod hand;
 mod net;
 mod scene;
 mod world;
