@@ -55,6 +55,8 @@ pub struct World {
     pub takes_connections: bool,
     /// What DNS answers; what is not here is never answered.
     pub zone: HashMap<locate::Query, locate::Answer>,
+    /// What DNS was asked.
+    pub asked: Vec<locate::Query>,
     /// How long the store thinks.
     pub store_delay: Duration,
     /// Whether the store answers.
@@ -116,6 +118,7 @@ impl World {
             takes_connections: true,
             connections: HashMap::new(),
             zone: HashMap::new(),
+            asked: Vec::new(),
             store_delay: STORE_DELAY,
             store_up: true,
             ports: usize::MAX,
@@ -291,6 +294,7 @@ impl World {
                 Output::Media(command) => self.engine(command),
                 Output::Fetch { id, query } => self.later(self.store_delay, Event::Fetched { id, query }),
                 Output::Resolve { id, query } => {
+                    self.asked.push(query.clone());
                     // A question that the zone does not know is never answered.
                     if let Some(answer) = self.zone.get(&query).cloned() {
                         self.later(DNS_DELAY, Event::Resolved { id, answer });
