@@ -54,7 +54,9 @@ impl Text {
         self.with("Content-Type", kind)
     }
 
-    fn written(&self) -> String {
+    /// As it is sent.
+    #[must_use]
+    pub fn written(&self) -> String {
         let lines: String = self
             .lines
             .iter()
@@ -205,43 +207,53 @@ impl Hand {
         let mut plain = self.text(method, uri);
         plain.start.clone_from(&text.start);
         let answers = self.say(world, &plain);
-        let Some(line) = answers.first().and_then(|answer| self.proof(answer, method, uri)) else {
+        let challenged = answers.first().and_then(Heard::response);
+        let login = format!("{}.phone", self.name);
+        let password = format!("{}-secret", self.name);
+        let Some(line) = challenged.and_then(|challenged| proof(&challenged, &login, &password, method, uri)) else {
             return answers;
         };
         let mut proved = text.clone();
         proved.lines.push(line);
         self.say(world, &proved)
     }
+}
 
-    fn proof(&self, challenged: &Heard, method: &str, uri: &str) -> Option<(String, String)> {
-        let headers = challenged.response()?.headers;
-        let (challenge, proxy) = match headers.list::<WwwAuthenticate>().ok()?.into_iter().next() {
-            Some(WwwAuthenticate(challenge)) => (challenge, false),
-            None => (headers.list::<ProxyAuthenticate>().ok()?.into_iter().next()?.0, true),
-        };
-        let (realm, nonce, algorithm) = (challenge.realm()?, challenge.nonce()?, challenge.algorithm()?);
-        let (username, password) = (format!("{}.phone", self.name), format!("{}-secret", self.name));
-        let ha1 = digest::ha1(algorithm, &username, realm, &password);
-        let response = digest::response(algorithm, &ha1, nonce, "00000001", "c", Some("auth"), method, uri);
-        let credentials = Credentials::digest(&DigestProof {
-            username: &username,
-            realm,
-            nonce,
-            uri,
-            response: &response,
-            algorithm,
-            opaque: challenge.opaque(),
-            auth: Some(("c", 1)),
-        });
-        let mut value = String::new();
-        Some(if proxy {
-            ProxyAuthorization(credentials).write(&mut value);
-            ("Proxy-Authorization".to_owned(), value)
-        } else {
-            Authorization(credentials).write(&mut value);
-            ("Authorization".to_owned(), value)
-        })
-    }
+/// The header line that answers a challenge, if there is one.
+#[must_use]
+pub fn proof(
+    challenged: &Response,
+    username: &str,
+    password: &str,
+    method: &str,
+    uri: &str,
+) -> Option<(String, String)> {
+    let headers = &challenged.headers;
+    let (challenge, proxy) = match headers.list::<WwwAuthenticate>().ok()?.into_iter().next() {
+        Some(WwwAuthenticate(challenge)) => (challenge, false),
+        None => (headers.list::<ProxyAuthenticate>().ok()?.into_iter().next()?.0, true),
+    };
+    let (realm, nonce, algorithm) = (challenge.realm()?, challenge.nonce()?, challenge.algorithm()?);
+    let ha1 = digest::ha1(algorithm, username, realm, password);
+    let response = digest::response(algorithm, &ha1, nonce, "00000001", "c", Some("auth"), method, uri);
+    let credentials = Credentials::digest(&DigestProof {
+        username,
+        realm,
+        nonce,
+        uri,
+        response: &response,
+        algorithm,
+        opaque: challenge.opaque(),
+        auth: Some(("c", 1)),
+    });
+    let mut value = String::new();
+    Some(if proxy {
+        ProxyAuthorization(credentials).write(&mut value);
+        ("Proxy-Authorization".to_owned(), value)
+    } else {
+        Authorization(credentials).write(&mut value);
+        ("Authorization".to_owned(), value)
+    })
 }
 
 /// The codes of the responses.
