@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use cusax_common::core::bridge::ToXmpp;
-use cusax_common::core::sip::typed::{Contact, ContentType, From, To, Via};
-use cusax_common::core::sip::{Method, Response, Status, TypedHeader as _};
+use cusax_common::core::sip::typed::{Contact, ContentType, From, Route, To, Via};
+use cusax_common::core::sip::{HeaderName, Method, Request, Response, Status, TypedHeader as _, Value};
 use cusax_common::core::user::{Aor, User};
 use cusax_tests::peer::phone::Stage;
 use cusax_tests::sim::hand::{Hand, Heard, Text, codes};
@@ -559,22 +559,7 @@ fn parts_do_not_cross_a_call() {
         scene.alice_calls(CALL_BOB);
         let rung = callee.hear(&mut scene.world, SECOND / 2);
         let invite = rung.iter().find_map(Heard::request).expect("an INVITE");
-        let mut answer = invite.response(Status::OK);
-        answer.headers.replace(
-            &invite
-                .headers
-                .one::<To>()
-                .map(|mut to| {
-                    to.set_tag("t");
-                    to
-                })
-                .expect("a To"),
-        );
-        answer.headers.put(&ContentType::parse(&kind).expect("a type"));
-        answer
-            .headers
-            .put(&Contact::new("sip:bob@192.0.2.67".parse().expect("a URI")));
-        answer.body = body.clone().into();
+        let answer = accepts(&invite, &kind, &body);
         scene.world.inject(callee.address, answer.to_bytes());
         scene.world.run(SECOND / 2);
         let told = scene.world.phone(scene.alice).responses();
@@ -587,4 +572,64 @@ fn parts_do_not_cross_a_call() {
         );
         assert_ne!(scene.stage(scene.alice), &Stage::Up, "{name}");
     }
+}
+
+/// RFC 3261 §12.1: a route set in which something is missing leads past somebody who wanted to be on the way.
+#[test]
+fn a_route_set_is_kept_whole_or_not_at_all() {
+    let hops = |count: usize| -> Vec<String> { (0..count).map(|n| format!("<sip:p{n}.example.net;lr>")).collect() };
+    for (count, kept) in [(1, true), (16, true), (17, false), (1000, false)] {
+        let mut scene = Scene::registered(400);
+        let mut hand = Hand::new(&mut scene.world, address(66, 5060), "alice");
+        let text = hand.invite(CALL_BOB).and("Record-Route", &hops(count).join(","));
+        let mut answers = hand.prove(&mut scene.world, &text);
+        answers.extend(hand.hear(&mut scene.world, 2 * SECOND));
+        assert_eq!(codes(&answers).last(), Some(&if kept { 200 } else { 400 }), "{count}");
+        if kept {
+            let heard = hand.hear(&mut scene.world, 60 * SECOND);
+            let bye = heard
+                .iter()
+                .find_map(Heard::request)
+                .expect("a BYE, as nobody has acknowledged");
+            let routes = bye.headers.list::<Route>().expect("routes");
+            let routes: Vec<String> = routes.iter().map(|Route(route)| route.to_string()).collect();
+            assert_eq!(routes, hops(count));
+        }
+        scene.nothing_is_left();
+
+        let mut callee = Hand::new(&mut scene.world, address(67, 5060), "bob");
+        let text = callee.register();
+        assert_eq!(codes(&callee.prove(&mut scene.world, &text)), [200]);
+        scene.alice_calls(CALL_BOB);
+        let rung = callee.hear(&mut scene.world, SECOND / 2);
+        let invite = rung.iter().find_map(Heard::request).expect("an INVITE");
+        let mut answer = accepts(&invite, "application/sdp", OFFER);
+        answer
+            .headers
+            .push(HeaderName::RECORD_ROUTE, Value::cleaned(&hops(count).join(",")));
+        scene.world.inject(callee.address, answer.to_bytes());
+        let heard = callee.hear(&mut scene.world, SECOND / 2);
+        let ack = heard.iter().find_map(Heard::request).expect("an ACK");
+        let routes = ack.headers.list::<Route>().expect("routes");
+        let mut routes: Vec<String> = routes.iter().map(|Route(route)| route.to_string()).collect();
+        routes.reverse();
+        assert_eq!(routes, if kept { hops(count) } else { Vec::new() }, "{count}");
+    }
+}
+
+const OFFER: &str =
+    "v=0\r\no=- 1 1 IN IP4 192.0.2.67\r\ns=-\r\nc=IN IP4 192.0.2.67\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+/// The 200 of somebody who is called.
+fn accepts(invite: &Request, kind: &str, body: &str) -> Response {
+    let mut answer = invite.response(Status::OK);
+    let mut to: To = invite.headers.one().expect("a To");
+    to.set_tag("t");
+    answer.headers.replace(&to);
+    answer.headers.put(&ContentType::parse(kind).expect("a type"));
+    answer
+        .headers
+        .put(&Contact::new("sip:bob@192.0.2.67".parse().expect("a URI")));
+    answer.body = body.to_owned().into();
+    answer
 }

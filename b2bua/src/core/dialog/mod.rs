@@ -59,7 +59,7 @@ impl Dialog {
     /// The dialog that an INVITE from a peer begins (RFC 3261 §12.1.1). `local_tag` is ours, freshly drawn.
     ///
     /// # Errors
-    /// [`Misplaced::Malformed`] when From, To, Call-ID, CSeq or the one Contact cannot be read.
+    /// [`Misplaced::Malformed`] when From, To, Call-ID, CSeq, the one Contact or the route set cannot be read.
     pub fn answering(request: &Request, flow: Flow, local_tag: String, contact: NameAddr) -> Result<Self, Misplaced> {
         let malformed = |_| Misplaced::Malformed;
         let From(mut remote) = request.headers.one().map_err(malformed)?;
@@ -137,7 +137,7 @@ impl Dialog {
     /// Learns from a response to our INVITE (RFC 3261 §12.1.2): the peer's tag, route set and target.
     ///
     /// The first response with a tag makes the early dialog; a 2xx makes it anew from what it says, since another
-    /// branch of a fork may have answered.
+    /// branch of a fork may have answered. A route set that cannot be read, or is too long, is not taken.
     pub fn learn(&mut self, response: &Response) {
         let Ok(To(to)) = response.headers.one::<To>() else {
             return;
@@ -237,7 +237,7 @@ pub fn set_sdp(headers: &mut Headers, body: &mut Bytes, sdp: Bytes) {
 
 /// The Max-Forwards of requests that begin here (RFC 3261 §8.1.1.6).
 pub const MAX_FORWARDS: u8 = 70;
-/// The longest route set that is kept; a peer that records more is not followed.
+/// The longest route set that is kept. None is cut: a part of it would lead past somebody who wants to be on the way.
 const MAX_ROUTES: usize = 16;
 
 /// The target of a message that must have exactly one Contact.
@@ -250,11 +250,10 @@ fn sole_contact(headers: &Headers) -> Option<Uri> {
 
 fn record_route(headers: &Headers) -> Result<Vec<NameAddr>, HeaderError> {
     let routes = headers.list::<RecordRoute>()?;
-    Ok(routes
-        .into_iter()
-        .map(|RecordRoute(route)| route)
-        .take(MAX_ROUTES)
-        .collect())
+    if routes.len() > MAX_ROUTES {
+        return Err(HeaderError::malformed("more hops than anybody needs"));
+    }
+    Ok(routes.into_iter().map(|RecordRoute(route)| route).collect())
 }
 
 /// Which requests carry a Contact (RFC 3261 table 2, RFC 3311 §5.1).
