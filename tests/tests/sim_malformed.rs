@@ -61,6 +61,24 @@ fn what_may_be_said_once_is_not_said_twice() {
             );
         }
     }
+    // Nor is what marks a dialog or a transaction said twice in one line.
+    let mut scene = Scene::registered(97);
+    let mut hand = Hand::new(&mut scene.world, address(66, 5060), "alice");
+    for name in ["From", "To", "Via"] {
+        let text = hand.invite(CALL_BOB);
+        let more = if name == "Via" {
+            ";branch=z9hG4bKx"
+        } else {
+            ";tag=x;tag=y"
+        };
+        let line = format!("{}{more}", said(&text, name));
+        assert_eq!(
+            codes(&hand.prove(&mut scene.world, &text.with(name, &line))),
+            [400],
+            "{line}"
+        );
+    }
+    assert_eq!(scene.world.endpoint.calls(), 0);
     // The same without the second line is carried out, so that it was this that was refused.
     let mut scene = Scene::registered(99);
     let mut hand = Hand::new(&mut scene.world, address(66, 5060), "alice");

@@ -316,6 +316,11 @@ pub const OUR_REFUSALS: &[Refusal] = &[
     },
     Refusal {
         reader: "sipx-sip",
+        fault: "malformed *that stands twice",
+        reason: "it takes the first of two tags or branches; somebody else may take the last (§7.3.1)",
+    },
+    Refusal {
+        reader: "sipx-sip",
         fault: "malformed Via: not SIP/2.0/transport",
         reason: "protocol and version must be SIP and 2.0 (§8.1.1.7)",
     },

@@ -155,6 +155,7 @@ fn what_is_read_by_two_is_read_alike() {
 
 fn plain_messages() -> Vec<Named> {
     let mut messages = messages::own();
+    messages.extend(messages::doubled());
     messages.extend(messages::fuzzed());
     messages.extend(messages::changed(SEED, CHANGED));
     messages

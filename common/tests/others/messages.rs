@@ -18,6 +18,20 @@ pub fn own() -> Vec<Named> {
         .collect()
 }
 
+/// Messages that say twice in one line what may be said once; they are not changed further.
+pub fn doubled() -> Vec<Named> {
+    let (_, bye) = OWN.iter().find(|(name, _)| *name == "bye").expect("it is there");
+    [
+        (";tag=f4", ";tag=f4;tag=f5"),
+        (";branch=z9hG4bKd", ";branch=z9hG4bKd;branch=z9hG4bKx"),
+    ]
+    .map(|(once, twice)| {
+        let text = bye.replacen(once, twice, 1).replace('\n', "\r\n");
+        (format!("bye with {twice}"), text.into_bytes())
+    })
+    .to_vec()
+}
+
 /// The corpus of the fuzz target that reads messages.
 pub fn fuzzed() -> Vec<Named> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/message");

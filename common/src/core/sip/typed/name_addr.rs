@@ -65,7 +65,7 @@ impl NameAddr {
     /// What the text should not have been.
     pub fn parse(text: &str) -> Result<Self, HeaderError> {
         let source = Text::from(text);
-        let parts = split(source.as_bytes())?;
+        let parts = split(source.as_bytes(), |_, _| ())?;
         Ok(Self {
             display: match parts.display {
                 Display::None => None,
@@ -243,9 +243,14 @@ impl TypedHeader for ContactList {
     }
 }
 
-/// Whether a text names somebody, without making anything.
+/// Whether a text names somebody, with at most one tag, without making anything.
 pub fn check(text: &[u8]) -> Result<(), Bad> {
-    Uri::check(split(text)?.uri)
+    let mut tags = 0;
+    let parts = split(text, |name, _| tags += usize::from(name.eq_ignore_ascii_case(b"tag")))?;
+    if tags > 1 {
+        return Err(Bad("a tag that stands twice"));
+    }
+    Uri::check(parts.uri)
 }
 
 /// Whether a `Contact` line can be read, without making anything.
@@ -294,10 +299,11 @@ enum Commas {
     Fault,
 }
 
-/// Cuts the whole text.
-fn split(text: &[u8]) -> Result<Parts<'_>, Bad> {
+/// Cuts the whole text, and shows its parameters to `each`.
+#[inline]
+fn split<'a>(text: &'a [u8], each: impl FnMut(&'a [u8], Option<&'a [u8]>)) -> Result<Parts<'a>, Bad> {
     let mut cursor = Cursor::new(text);
-    let parts = read(&mut cursor, Commas::Fault, |_, _| ())?;
+    let parts = read(&mut cursor, Commas::Fault, each)?;
     cursor.end(NO_PARAMETER)?;
     Ok(parts)
 }
@@ -391,6 +397,21 @@ mod tests {
             (inside.tag(), inside.uri.to_string().as_str()),
             (None, "sip:alice@example.com;tag=1")
         );
+    }
+
+    /// RFC 3261 §7.3.1: else one would take the first for the tag, and somebody else the last.
+    #[test]
+    fn a_tag_stands_once() {
+        for text in ["<sip:a@b>;tag=1;tag=2", "sip:a@b;tag=1;x;TAG=1", "<sip:a@b>;tag;tag=2"] {
+            assert!(check(text.as_bytes()).is_err(), "{text}");
+        }
+        for text in [
+            "<sip:a@b;tag=1>;tag=1",
+            "<sip:a@b>;tag=1;tags=2;x=\";tag=3\"",
+            "<sip:a@b>;tag=1",
+        ] {
+            assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
+        }
     }
 
     #[test]

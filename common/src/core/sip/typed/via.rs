@@ -162,7 +162,13 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Result<Parts<'a>, Bad> {
         None
     };
     cursor.blanks();
-    let params = params::read_header(cursor, |_, _| ())?;
+    let mut branches = 0;
+    let params = params::read_header(cursor, |name, _| {
+        branches += usize::from(name.eq_ignore_ascii_case(b"branch"));
+    })?;
+    if branches > 1 {
+        return Err(Bad("a branch that stands twice"));
+    }
     Ok(Parts {
         transport,
         host,
@@ -193,6 +199,16 @@ const LEFT_OVER: &str = "text where a parameter or another hop should begin";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 3261 §7.3.1: else one would find the transaction by the first, and somebody else by the last.
+    #[test]
+    fn a_branch_stands_once_in_each_hop() {
+        let twice = "SIP/2.0/UDP a.example;branch=1;x;Branch=2";
+        assert!(check_list(twice.as_bytes()).is_err());
+        let two = "SIP/2.0/UDP a.example;branch=1, SIP/2.0/UDP b.example;branch=1;branches=2";
+        assert_eq!(check_list(two.as_bytes()), Ok(()));
+        assert!(check_list(format!("{two},{twice}").as_bytes()).is_err());
+    }
 
     #[test]
     fn odd_spellings_are_read() {
