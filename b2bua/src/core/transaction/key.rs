@@ -21,6 +21,10 @@ pub const MAX_TOKEN: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServerKey(u128);
 
+/// What a request and its CANCEL or ACK have in common: branch and sent-by (§9.1, §17.1.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u128);
+
 /// Names a client transaction, and the Via that we wrote for it (§18.1.2). CANCEL has the branch of its INVITE, so the
 /// method belongs to the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +48,12 @@ impl Keys {
     #[must_use]
     pub fn new(secret: &[u8; 16]) -> Self {
         Self(SipHasher13::new_with_key(secret))
+    }
+
+    /// The name of the request of this method at this place.
+    #[must_use]
+    pub fn server(&self, place: Place, method: &Method) -> ServerKey {
+        ServerKey(self.name(&[b"server", &place.0.to_be_bytes(), method.as_str().as_bytes()]))
     }
 
     /// The name of a 2xx with this To tag to this INVITE.
@@ -80,8 +90,10 @@ impl fmt::Debug for Keys {
 pub struct Incoming {
     /// By transaction.
     pub server: ServerKey,
-    /// The INVITE that an ACK or a CANCEL belongs to (§9.1, §17.1.1.3); of another request, its own.
-    pub invite: ServerKey,
+    /// Where requests stand that it may belong to.
+    pub place: Place,
+    /// Whether its client drew a branch for this one request, as RFC 3261 has it.
+    pub has_branch: bool,
     /// By content.
     pub request: RequestKey,
     /// The 2xx that an ACK with a To tag acknowledges.
@@ -113,29 +125,23 @@ impl Incoming {
                 return Err(Unmatchable::TooLong);
             }
         }
-        let sent_by = sent_by(via);
-        let by_transaction = |method: &Method| {
-            let (sent_by, method) = (sent_by.as_bytes(), method.as_str().as_bytes());
-            ServerKey(match branch {
-                Some(branch) if is_rfc3261(branch) => keys.name(&[b"server", sent_by, branch.as_bytes(), method]),
-                // Everything by which §17.2.3 matches the requests of a client of RFC 2543.
-                _ => {
-                    let mut topmost = String::new();
-                    via.write(&mut topmost);
-                    keys.name(&[
-                        b"2543",
-                        topmost.as_bytes(),
-                        request.uri.to_string().as_bytes(),
-                        from_tag.unwrap_or_default().as_bytes(),
-                        call_id.as_bytes(),
-                        &sequence,
-                        method,
-                    ])
-                }
-            })
-        };
-        let of_invite = matches!(request.method, Method::Ack | Method::Cancel);
-        let server = by_transaction(&request.method);
+        let has_branch = branch.is_some_and(is_rfc3261);
+        let place = Place(match branch {
+            Some(branch) if has_branch => keys.name(&[b"place", sent_by(via).as_bytes(), branch.as_bytes()]),
+            // Everything by which §17.2.3 matches the requests of a client of RFC 2543.
+            _ => {
+                let mut topmost = String::new();
+                via.write(&mut topmost);
+                keys.name(&[
+                    b"2543",
+                    topmost.as_bytes(),
+                    request.uri.to_string().as_bytes(),
+                    from_tag.unwrap_or_default().as_bytes(),
+                    call_id.as_bytes(),
+                    &sequence,
+                ])
+            }
+        });
         let by_content = if request.method == Method::Ack {
             &Method::Invite
         } else {
@@ -149,12 +155,9 @@ impl Incoming {
             by_content.as_str().as_bytes(),
         ]));
         Ok(Self {
-            server,
-            invite: if of_invite {
-                by_transaction(&Method::Invite)
-            } else {
-                server
-            },
+            server: keys.server(place, &request.method),
+            place,
+            has_branch,
             request: content,
             answer: to_tag
                 .filter(|_| request.method == Method::Ack)

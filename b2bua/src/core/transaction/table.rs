@@ -209,7 +209,7 @@ impl Transactions {
     pub fn handle_timeout(&mut self, now: Instant) {
         // Whatever is armed anew is armed after `now`, so this ends.
         while let Some(id) = self.deadlines.pop_due(now) {
-            let before = self.outputs.len();
+            let (before, drawn) = (self.outputs.len(), self.next_id);
             match id {
                 TransactionId::Client(id) => {
                     match self.clients.get_mut(&id).map(|entry| &mut entry.machine) {
@@ -235,7 +235,8 @@ impl Transactions {
             }
             let sent = self.outputs.range(before..);
             let again = sent.filter(|output| matches!(output, Output::Transmit { .. })).count();
-            self.counters.retransmitted += again as u64;
+            // What is begun by a timer, a CANCEL, is sent for the first time.
+            self.counters.retransmitted += (again as u64).saturating_sub(self.next_id - drawn);
         }
     }
 
@@ -350,16 +351,21 @@ impl Transactions {
 
     fn handle_ack(&mut self, now: Instant, flow: Flow, request: Request, incoming: Incoming) {
         // By branch: the ACK to a non-2xx, or that of a client that keeps its branch for a 2xx as well.
-        if let Some(&id) = self.server_keys.get(&incoming.invite)
+        let invite = self.keys.server(incoming.place, &Method::Invite);
+        if let Some(&id) = self.server_keys.get(&invite)
             && let Some(entry) = self.servers.get_mut(&id)
             && let ServerMachine::Invite(machine) = &mut entry.machine
         {
             // The ACK to a 2xx is one of its dialog, from its peer, or it is nothing: whoever else says it must not stop
             // the copies.
-            let belongs = entry
-                .answer
-                .as_ref()
-                .is_none_or(|answer| incoming.answer == Some(answer.1) && same_peer(entry.flow, flow));
+            let belongs = match &entry.answer {
+                Some(answer) => incoming.answer == Some(answer.1) && same_peer(entry.flow, flow),
+                // Without a branch of its own, the tag tells which answer is meant (§17.2.3).
+                None => {
+                    let tag = request.headers.to().ok().and_then(|to| to.tag());
+                    incoming.has_branch || tag == entry.to_tag.as_deref()
+                }
+            };
             if !belongs {
                 self.counters.stray_acks += 1;
                 return;
@@ -383,26 +389,32 @@ impl Transactions {
         if self.servers.len() >= self.limits.servers {
             return self.refuse(flow, request, Refusal::Full);
         }
-        let invite = self.server_keys.get(&incoming.invite).copied().filter(|id| {
-            // A branch alone must not let a stranger end somebody else's call.
-            self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow))
-        });
-        let Some(invite) = invite else {
+        // Whatever it is that is to be cancelled, it is found and the CANCEL answered alike (§9.2).
+        let cancelled = CANCELLABLE
+            .iter()
+            .find_map(|method| self.server_keys.get(&self.keys.server(incoming.place, method)).copied())
+            .filter(|id| {
+                // A branch alone must not let a stranger end somebody else's call.
+                self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow))
+            });
+        let Some(cancelled) = cancelled else {
             self.counters.stray_cancels += 1;
             let response = self.tagged(&request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
             return self.reply(flow, &response);
         };
         let id = self.start_server(now, flow, &request, &incoming);
         // The answers to both have the same tag where that is still possible (§9.2).
-        let tag = self.servers.get(&invite).and_then(|entry| entry.to_tag.clone());
+        let tag = self.servers.get(&cancelled).and_then(|entry| entry.to_tag.clone());
         let response = self.tagged(&request, Status::OK, tag.as_deref());
         self.respond(now, id, &response)
             .unwrap_or_else(|Late| debug_assert!(false, "a new transaction is open"));
-        if let Some(entry) = self.servers.get_mut(&invite)
+        // It has an effect on an INVITE only.
+        if let Some(entry) = self.servers.get_mut(&cancelled)
+            && matches!(entry.machine, ServerMachine::Invite(_))
             && entry.is_open()
             && !std::mem::replace(&mut entry.cancelled, true)
         {
-            self.outputs.push_back(Output::Cancelled { invite });
+            self.outputs.push_back(Output::Cancelled { invite: cancelled });
         }
     }
 
@@ -821,6 +833,22 @@ fn follow_up(invite: &Request, method: Method) -> Request {
     request
 }
 
+/// Every method that we know but ACK and CANCEL, those first that are likely. A method that nobody knows is refused at
+/// once, and its CANCEL comes too late.
+const CANCELLABLE: [Method; 12] = [
+    Method::Invite,
+    Method::Register,
+    Method::Options,
+    Method::Subscribe,
+    Method::Message,
+    Method::Publish,
+    Method::Notify,
+    Method::Refer,
+    Method::Update,
+    Method::Prack,
+    Method::Info,
+    Method::Bye,
+];
 /// Tags need at least 32 bits (§19.3); ours have more.
 const TAG_BYTES: usize = 10;
 
