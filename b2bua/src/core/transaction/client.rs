@@ -102,6 +102,12 @@ impl NonInviteClient {
         self.timers.next()
     }
 
+    /// Its state by name, and its timers.
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> (String, &Timers) {
+        (format!("{:?}", self.state), &self.timers)
+    }
+
     fn end(&mut self, outcome: Outcome) {
         self.state = State::Terminated;
         self.timers.clear();

@@ -140,6 +140,12 @@ impl InviteClient {
         self.outputs.push(ClientOutput::Cancel);
     }
 
+    /// Its state by name, and its timers.
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> (String, &Timers) {
+        (format!("{:?}", self.state), &self.timers)
+    }
+
     fn end(&mut self, outcome: Outcome) {
         self.state = State::Terminated;
         self.timers.clear();

@@ -127,6 +127,12 @@ impl InviteServer {
         matches!(self.state, State::Proceeding { .. })
     }
 
+    /// Its state by name, and its timers.
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> (String, &Timers) {
+        (format!("{:?}", self.state), &self.timers)
+    }
+
     fn end(&mut self, outcome: Outcome) {
         self.state = State::Terminated;
         self.timers.clear();

@@ -94,6 +94,12 @@ impl NonInviteServer {
         matches!(self.state, State::Trying | State::Proceeding)
     }
 
+    /// Its state by name, and its timers.
+    #[cfg(test)]
+    pub(super) fn inside(&self) -> (String, &Timers) {
+        (format!("{:?}", self.state), &self.timers)
+    }
+
     fn end(&mut self, outcome: Outcome) {
         self.state = State::Terminated;
         self.timers.clear();

@@ -79,6 +79,12 @@ impl Timers {
         self.0.iter().map(|&(timer, at)| (at, timer)).min()
     }
 
+    /// Those that are armed.
+    #[cfg(test)]
+    pub(super) fn armed(&self) -> Vec<Timer> {
+        self.0.iter().map(|&(timer, _)| timer).collect()
+    }
+
     /// Disarms and returns the earliest timer due by `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<Timer> {
         let (at, timer) = self.next()?;
