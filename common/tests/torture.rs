@@ -5,7 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
-use std::path::PathBuf;
+mod support;
 
 use bytes::Bytes;
 use cusax_common::core::sip::typed::{Contact, ContactList, From, MaxForwards, To, Via};
@@ -13,7 +13,9 @@ use cusax_common::core::sip::{Fault, FaultKind, HeaderName, Headers, Message, Re
 
 #[test]
 fn every_message_is_read_as_it_should_be() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = support::torture_folder() else {
+        return;
+    };
     let manifest = std::fs::read_to_string(folder.join("torture-manifest.tsv")).unwrap();
     let mut failed = Vec::new();
     let mut unread: Vec<&str> = VERDICTS.iter().map(|row| row.0).collect();
@@ -86,16 +88,6 @@ fn check_reply(name: &str, fault: Fault) {
         assert!(response.headers.has(&header), "{name}: {header}");
     }
     assert!(response.to_bytes().starts_with(b"SIP/2.0 "), "{name}");
-}
-
-fn folder() -> Option<PathBuf> {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = workspace.join(std::env::var("CUSAX_TORTURE").unwrap_or_else(|_| "../shared/data".into()));
-    if folder.join("torture-manifest.tsv").exists() {
-        return Some(folder);
-    }
-    eprintln!("skipped: no torture messages in {}", folder.display());
-    None
 }
 
 enum Verdict {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cusax_b2bua::core::flow::Transport;
 use cusax_common::core::sip::typed::{Authorization, Credentials, DigestProof, WwwAuthenticate};
 use cusax_common::core::sip::{Message, Response, TypedHeader as _, digest};
+use cusax_tests::lab::authority::Authority;
 use cusax_tests::lab::nonsense::Nonsense;
 use cusax_tests::lab::service::{Service, TRANSPORTS};
 use cusax_tests::lab::softphone::{Softphone, until};
@@ -111,12 +112,40 @@ fn a_phone_registers_by_every_transport_and_goes_with_its_connection() {
 /// Every torture message gets the answer, or the silence, that is expected of it.
 #[test]
 fn torture_messages_are_answered_as_expected() {
-    let Some(folder) = torture::folder() else {
-        eprintln!("skipped: CUSAX_TORTURE names no folder with torture-manifest.tsv");
+    let Some(folder) = torture::folder().unwrap_or_else(|fault| panic!("{fault}")) else {
         return;
     };
     let table = torture::table(env!("CARGO_BIN_EXE_cusax").as_ref(), &folder).expect("a table");
     assert_eq!(table.wrong(), 0, "\n{table}");
+}
+
+/// A message is sent from the port that its Via names, or its answer could be missed and be taken for silence.
+#[test]
+fn a_torture_message_that_cannot_be_sent_from_its_port_is_a_fault() {
+    let row = torture::Row {
+        name: "taken".to_owned(),
+        bytes: options(Transport::Udp, 1, "")
+            .replace("client.invalid", "client.invalid:5078")
+            .into(),
+        expected: [vec![], vec![]],
+    };
+    let root = Authority::new("nobody").expect("an authority").root().clone();
+    let nowhere = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9);
+    // The address from which messages of this number go over UDP.
+    let _taken = UdpSocket::bind((Ipv4Addr::new(127, 75, 44, 250), 5078)).expect("a socket");
+    let fault = row.send(Transport::Udp, 250, nowhere, &root).expect_err("no port");
+    assert!(fault.to_string().contains("port 5078 of 127.75.44.250"), "{fault}");
+}
+
+/// Who says where the messages are wants them sent.
+#[test]
+fn a_folder_of_torture_messages_that_is_named_must_be_there() {
+    let given = std::env::temp_dir().join("no-such-folder");
+    let fault = torture::find(Some(given)).expect_err("not there");
+    assert!(fault.to_string().contains("no-such-folder"), "{fault}");
+    if let Some(folder) = torture::find(None).expect("nobody asked") {
+        assert!(torture::rows(&folder).expect("messages").len() > 50);
+    }
 }
 
 /// A hundred thousand messages that nobody should send, and calls that go through all the while.

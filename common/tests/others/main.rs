@@ -16,7 +16,9 @@ mod differences;
 mod facts;
 mod messages;
 mod ours;
-mod rsip_is_not_on_the_wire_because;
+mod rsip;
+#[path = "../support/mod.rs"]
+mod support;
 mod theirs;
 mod torture;
 

@@ -1,9 +1,11 @@
 //! What all readers are given: our own messages, what fuzzing found worth keeping, the torture messages, and ours
 //! changed at random.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cusax_common::core::entropy::{Entropy as _, Seeded};
+
+use super::support::torture_folder;
 
 pub const INVITE: &[u8] = include_bytes!("../samples/invite.sip");
 
@@ -50,12 +52,8 @@ pub fn fuzzed() -> Vec<Named> {
 
 /// The torture messages, from the folder that `CUSAX_TORTURE` names; none without it.
 pub fn torture() -> Option<Vec<Named>> {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder = workspace.join(std::env::var("CUSAX_TORTURE").unwrap_or_else(|_| "../shared/data".into()));
-    let Ok(manifest) = std::fs::read_to_string(folder.join("torture-manifest.tsv")) else {
-        eprintln!("skipped: no torture messages in {}", folder.display());
-        return None;
-    };
+    let folder = torture_folder()?;
+    let manifest = std::fs::read_to_string(folder.join("torture-manifest.tsv")).expect("a manifest");
     let read = |line: &str| {
         let fields: Vec<&str> = line.split('\t').collect();
         let bytes = std::fs::read(folder.join(fields[2])).expect("a file of the manifest");

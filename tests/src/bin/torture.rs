@@ -19,8 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<usize> {
-    let Some(folder) = torture::folder() else {
-        println!("skipped: CUSAX_TORTURE names no folder with torture-manifest.tsv");
+    let Some(folder) = torture::folder()? else {
         return Ok(0);
     };
     let program = std::env::current_exe()?.with_file_name("cusax");
