@@ -176,8 +176,10 @@ impl Network {
             .is_some_and(|connection| connection.send(bytes));
         if !sent {
             self.lost.unsent += 1;
-            // Whoever does not read gets no more: to skip one message would be worse than to begin anew.
-            self.lost.dropped += u64::from(self.connections.remove(&flow).is_some());
+            // Whoever does not read gets no more: to skip one message would be worse than to begin anew. Whoever has hung
+            // up in the meantime was not dropped by us.
+            let dropped = self.connections.remove(&flow).filter(|one| !one.queue.is_closed());
+            self.lost.dropped += u64::from(dropped.is_some());
         }
         sent
     }
@@ -288,3 +290,39 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a receiver pauses after an error of its socket, so that a persistent one does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However short or long what is said to it.
+    #[test]
+    fn a_peer_that_never_reads_has_at_most_256_kib_waiting() {
+        const BOUND: usize = 256 * 1024;
+        for size in [1, 300, 1400, 65_536] {
+            let (connection, mut queue) = Connection::new();
+            let message = Bytes::from(vec![b'x'; size]);
+            let mut waiting = 0;
+            while connection.send(message.clone()) {
+                waiting += size;
+                assert!(waiting <= BOUND, "{size}: {waiting}");
+            }
+            let messages = std::iter::from_fn(|| queue.messages.try_recv().ok());
+            assert_eq!(messages.map(|message| message.len()).sum::<usize>(), waiting, "{size}");
+            assert!(waiting + size > BOUND || waiting == QUEUE * size, "{size}: {waiting}");
+            println!("messages of {size} bytes: at most {waiting} bytes wait");
+        }
+    }
+
+    #[test]
+    fn what_is_written_makes_room() {
+        let (connection, mut queue) = Connection::new();
+        let message = Bytes::from(vec![b'x'; 65_536]);
+        for _ in 0..100 {
+            assert!(connection.send(message.clone()));
+            let length = queue.messages.try_recv().expect("queued").len();
+            queue.written(length);
+        }
+        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
+    }
+}
