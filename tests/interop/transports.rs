@@ -9,6 +9,7 @@ use cusax_b2bua::core::flow::Transport;
 use cusax_common::core::sip::typed::{Authorization, Credentials, DigestProof, WwwAuthenticate};
 use cusax_common::core::sip::{Message, Response, TypedHeader as _, digest};
 use cusax_tests::lab::authority::Authority;
+use cusax_tests::lab::crowd::Crowd;
 use cusax_tests::lab::nonsense::Nonsense;
 use cusax_tests::lab::service::{Service, TRANSPORTS};
 use cusax_tests::lab::softphone::{Softphone, until};
@@ -174,19 +175,16 @@ fn nonsense_keeps_nobody_from_calling() {
         service.metric("cusax_registered_phones").is_ok_and(|n| n == 2.0)
     })
     .expect("registered");
-    let senders: Vec<_> = (0..250u8)
-        .map(|host| UdpSocket::bind((Ipv4Addr::new(127, 82, 0, host), 0)).expect("a socket"))
-        .collect();
+    let mut crowd = Crowd::new(&service).expect("strangers");
     let mut nonsense = Nonsense::new(SEED);
-    let (mut sent, mut memory) = (0u64, 0);
+    let mut memory = 0;
     for round in 0..1000 {
         for _ in 0..100 {
-            let bytes = nonsense.message();
-            senders[sent as usize % senders.len()]
-                .send_to(&bytes, address)
-                .expect("sent");
-            sent += 1;
+            crowd.say(&nonsense.message()).expect("said");
         }
+        crowd
+            .listen()
+            .unwrap_or_else(|fault| panic!("seed {SEED}, round {round}: {fault}"));
         let [al, bo] = &mut phones;
         al.phone.heard.clear();
         bo.phone.heard.clear();
@@ -216,13 +214,19 @@ fn nonsense_keeps_nobody_from_calling() {
         for name in names {
             counted += service.metric(name)?;
         }
-        Ok((counted as u64 + dropped == sent + calls).then_some(()))
+        Ok((counted as u64 + dropped == crowd.whole() + calls).then_some(()))
     })
-    .unwrap_or_else(|fault| panic!("{fault}: {counted} counted and {dropped} lost of {sent} and {calls}"));
+    .unwrap_or_else(|fault| panic!("{fault}: {counted} counted and {dropped} lost of {crowd:?} and {calls} of calls"));
+    for outcome in ["refused", "dropped"] {
+        let name = format!("cusax_sip_connections_ended_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(
+            service.metric(&name).expect("a figure"),
+            0.0,
+            "{name}: every connection was served"
+        );
+    }
     let grown = service.memory().expect("memory").saturating_sub(memory);
-    println!(
-        "{sent} messages, {calls} of calls, {dropped} lost by the kernel, {grown} bytes grown after the first third"
-    );
+    println!("{crowd:?}, {calls} of calls, {dropped} lost by the kernel, {grown} bytes grown after the first third");
     assert!(
         grown < 16 * 1024 * 1024,
         "{grown} bytes more than after the first third"

@@ -10,7 +10,7 @@
 //! - [`linphone`] (Debian's linphonec), [`sipp`] (SIPp as a phone), [`jssip`] (JsSIP under Node): they only register.
 //! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
 //! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it;
-//!   [`nonsense`]: many more that nobody wrote; [`softphone`]: the simulated world's phone on a real socket.
+//!   [`nonsense`]: many more that nobody wrote, and the [`crowd`] that says them; [`softphone`]: the simulated world's phone on a real socket.
 //! - [`carrier`]: the far end of a trunk over UDP, TCP and TLS; [`dns`] (Debian's dnsmasq) leads there; [`authority`]: who
 //!   signs certificates.
 //! - [`services`]: a private Postgres and a private Redis.
@@ -21,6 +21,7 @@ pub mod authority;
 pub mod capture;
 pub mod carrier;
 pub mod chat;
+pub mod crowd;
 pub mod dns;
 pub mod fault;
 pub mod g711;
