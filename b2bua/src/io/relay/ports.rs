@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use ring::rand::{SecureRandom, SystemRandom};
+use cusax_common::core::entropy::Entropy as _;
+use cusax_common::io::clock::SystemEntropy;
 
 use crate::core::media::Refusal;
 
@@ -72,12 +73,9 @@ impl Ports {
 }
 
 fn shuffle(pairs: &mut [u16]) {
-    let random = SystemRandom::new();
+    let mut random = SystemEntropy::new();
     for last in (1..pairs.len()).rev() {
-        let mut bytes = [0; 4];
-        // Without entropy the order stays as it is, which is no harm to correctness.
-        let _ = random.fill(&mut bytes);
-        let other = u32::from_be_bytes(bytes) as usize % (last + 1);
+        let other = u32::from_be_bytes(random.bytes()) as usize % (last + 1);
         pairs.swap(last, other);
     }
 }

@@ -12,8 +12,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cusax_common::core::entropy::Entropy as _;
+use cusax_common::io::clock::SystemEntropy;
 use mio::{Poll, Token, Waker};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::Events;
 use super::player::{Playing, Tick};
@@ -47,7 +48,7 @@ pub(super) struct Worker {
     unfinished: VecDeque<usize>,
     /// Slots and sides that hear a tone or silence from us.
     playing: Vec<(usize, Side)>,
-    random: SystemRandom,
+    random: SystemEntropy,
 }
 
 impl Worker {
@@ -72,7 +73,7 @@ impl Worker {
             by_id: HashMap::new(),
             unfinished: VecDeque::new(),
             playing: Vec::new(),
-            random: SystemRandom::new(),
+            random: SystemEntropy::new(),
         };
         Ok((worker, waker))
     }
@@ -184,7 +185,7 @@ impl Worker {
             caller: to_caller.local,
             callee: to_callee.local,
         };
-        let masks = [self.draw(), self.draw()];
+        let masks = [self.random.bytes(), self.random.bytes()];
         let mut session = Session::new(id, to_caller, to_callee, masks);
         let slot = self.vacant.pop().unwrap_or(self.slots.len());
         if session.register(self.poll.registry(), slot * SOCKETS).is_err() {
@@ -235,7 +236,7 @@ impl Worker {
     }
 
     fn play(&mut self, id: MediaId, side: Side, tone: Tone, codec: PlayCodec) {
-        let player = Player::new(tone, codec, self.draw());
+        let player = Player::new(tone, codec, self.random.bytes());
         let Some((slot, session)) = self.session(id) else {
             return;
         };
@@ -311,14 +312,6 @@ impl Worker {
     fn lock(&self) -> std::sync::MutexGuard<'_, Ports> {
         // A worker that died in there left a table that is still whole: each change is one call.
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn draw<const BYTES: usize>(&self) -> [u8; BYTES] {
-        let mut bytes = [0; BYTES];
-        self.random
-            .fill(&mut bytes)
-            .expect("the system has entropy once it runs");
-        bytes
     }
 }
 
