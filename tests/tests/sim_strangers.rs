@@ -374,3 +374,66 @@ fn what_is_said_within_a_call_is_bounded_and_ends_it_all_the_same() {
     assert_eq!(scene.stage(scene.bob), &Stage::Over(None));
     scene.nothing_is_left();
 }
+
+/// Whoever is at the far end of a call may ask for a proof: nobody gives one, neither we nor the phone behind us, whom we
+/// do not ask in a stranger's name. The call goes on as it was, or ends.
+#[test]
+fn a_far_end_that_demands_a_proof_gets_none() {
+    for (seed, whom) in [(11, "sip:bob.phone@sip.example.com"), (12, "+442079460000")] {
+        let mut scene = Scene::registered(seed);
+        // A paid call is announced, and the far end hears of it after that.
+        scene.alice_calls(&if whom.starts_with('+') {
+            format!("sip:{whom}@sip.example.com")
+        } else {
+            whom.to_owned()
+        });
+        scene.world.run(20 * SECOND);
+        let far = if whom.starts_with('+') { scene.trunk } else { scene.bob };
+        assert_eq!(scene.stage(far), &Stage::Up, "{whom}");
+        assert_eq!(scene.stage(scene.alice), &Stage::Up, "{whom}");
+        let [alice, stranger] = [scene.alice, far].map(|actor| scene.world.phone(actor).address);
+        let server = scene.world.address();
+        scene.world.phones[far.0].demands = Some("elsewhere.example".into());
+        scene.world.wire = Some(Vec::new());
+        let heard = scene.world.phone(scene.alice).heard.len();
+
+        scene.world.act(scene.alice, |phone, now| phone.reinvite(now));
+        scene.world.run(5 * SECOND);
+        assert_eq!(scene.stage(scene.alice), &Stage::Up, "{whom}: the call goes on");
+        scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
+        scene.world.run(5 * SECOND);
+
+        let asked = scene.world.phone(far).requests(&Method::Bye).len();
+        assert_eq!(asked, 1, "{whom}: the BYE is not sent again with a proof");
+        let wire = scene.world.wire.take().expect("a capture");
+        let said = |from, to| {
+            let between = wire
+                .iter()
+                .filter(move |(sender, receiver, _)| (*sender, *receiver) == (from, to));
+            between.map(|(_, _, bytes)| String::from_utf8_lossy(bytes).into_owned())
+        };
+        assert!(
+            said(stranger, server).any(|text| text.starts_with("SIP/2.0 407 ") && text.contains("elsewhere.example")),
+            "{whom}: it demanded"
+        );
+        for text in said(server, stranger) {
+            assert!(!text.contains("uthorization:"), "{whom}: {text}");
+        }
+        for text in said(server, alice) {
+            assert!(!text.contains("elsewhere.example"), "{whom}: {text}");
+        }
+        let answers = scene.world.phone(scene.alice).heard[heard..]
+            .iter()
+            .filter_map(|message| match message {
+                Message::Response(response) => Some(response.status.code()),
+                Message::Request(_) => None,
+            });
+        let answers: Vec<_> = answers.collect();
+        println!("{whom}: alice hears {answers:?}");
+        assert!(
+            !answers.iter().any(|code| matches!(code, 401 | 407)),
+            "{whom}: {answers:?}"
+        );
+        scene.nothing_is_left();
+    }
+}

@@ -83,6 +83,8 @@ pub struct Phone {
     pub contact_params: Vec<(String, String)>,
     /// Whether its Contact in REGISTERs is a `sips:` address.
     pub secure_contact: bool,
+    /// Whether it asks for a proof, for this realm, of whoever changes or ends the call.
+    pub demands: Option<String>,
     /// What it puts into From instead of its own address.
     pub claim: Option<String>,
     transactions: Transactions,
@@ -124,6 +126,7 @@ impl Phone {
             registering: Vec::new(),
             contact_params: Vec::new(),
             secure_contact: false,
+            demands: None,
             claim: None,
             transactions: Transactions::new(Limits::default(), &secret),
             entropy,
@@ -332,6 +335,20 @@ impl Phone {
     }
 
     fn asked(&mut self, now: Instant, server: ServerId, request: Request) {
+        let within = request.headers.one::<To>().is_ok_and(|to| to.tag().is_some());
+        if let Some(realm) = self
+            .demands
+            .as_ref()
+            .filter(|_| within && request.method != Method::Ack)
+        {
+            let mut response = request.response(Status::PROXY_AUTHENTICATION_REQUIRED);
+            let challenge = format!("Digest realm=\"{realm}\", nonce=\"abc\", qop=\"auth\", algorithm=MD5");
+            response
+                .headers
+                .push(HeaderName::PROXY_AUTHENTICATE, Value::cleaned(&challenge));
+            let _ = self.transactions.respond(now, server, &response);
+            return;
+        }
         match request.method {
             Method::Invite if request.headers.one::<To>().is_ok_and(|to| to.tag().is_some()) => {
                 let response = self.described(&request);
