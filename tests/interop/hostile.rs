@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cusax_b2bua::core::flow::Transport;
 use cusax_tests::lab::service::{More, Service};
 use cusax_tests::lab::wait;
-use cusax_tests::lab::wire::{self, Heard};
+use cusax_tests::lab::wire::{self, Heard, Wire};
 
 /// A connection that says no whole message is closed after 32 s; five times as long is waited for that.
 const CLOSED: Duration = Duration::from_secs(160);
@@ -221,4 +221,284 @@ fn nobody_can_tell_by_the_clock_who_is_there() {
     assert_eq!(lengths[0], lengths[1], "as long as one another");
     // A fifth of a millisecond is what nobody can measure through a network; five times that is waited for here.
     assert!(difference < 1.0, "{difference} ms");
+}
+
+/// The outcome of a message for one who says something proper after it, so that silence need not be waited for.
+fn outcome(service: &Service, wire: &mut Wire, transport: Transport, number: u32, message: &[u8]) -> String {
+    let mut words = Vec::new();
+    let proper = options(transport, number, 0);
+    let mark = format!("Call-ID: o{number}\r\n");
+    if wire.send(message).is_ok() && wire.send(proper.as_bytes()).is_ok() {
+        loop {
+            match wire.hear(SOON) {
+                Heard::Message(bytes) => {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    if text.contains(&mark) {
+                        assert!(text.starts_with("SIP/2.0 200 "), "{transport}: {text}");
+                        break;
+                    }
+                    let status = text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));
+                    words.push(status.unwrap_or("a request").to_owned());
+                }
+                Heard::Pong => {}
+                Heard::Closed(_) => {
+                    words.push("closed".to_owned());
+                    *wire = service.connect(transport).expect("a connection");
+                    break;
+                }
+                Heard::Silence => panic!("{transport}: no answer to what is proper after {}", text(message)),
+            }
+        }
+    } else {
+        *wire = service.connect(transport).expect("a connection");
+        words.push("closed".to_owned());
+    }
+    if words.is_empty() {
+        words.push("silence".to_owned());
+    }
+    words.join("+")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Every header that must be there goes missing once, in every method, over datagrams, streams and WebSocket.
+#[test]
+fn a_header_that_is_missing_is_a_bad_request_and_no_more() {
+    let service = start("hostile-headers", More::default());
+    let methods = [
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "REGISTER",
+        "OPTIONS",
+        "INFO",
+        "UPDATE",
+        "PRACK",
+        "REFER",
+        "NOTIFY",
+        "SUBSCRIBE",
+        "PUBLISH",
+        "MESSAGE",
+        "X",
+    ];
+    // None goes missing first: that outcome is what those that may go missing are held against.
+    // None is left out first: others that may be left out change nothing of that outcome.
+    let headers = [
+        "",
+        "Via",
+        "From",
+        "To",
+        "Call-ID",
+        "CSeq",
+        "Max-Forwards",
+        "Contact",
+        "Content-Length",
+    ];
+    let mut number = 0;
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Ws] {
+        for method in methods {
+            // Another address each time, since one may not ask so much.
+            let from = SocketAddr::new(
+                Ipv4Addr::new(127, 10, transport as u8, (number % 250) as u8 + 1).into(),
+                0,
+            );
+            let connect = || Wire::connect(transport, from, service.address(transport), service.root());
+            let mut wire = connect().expect("a connection");
+            let mut usual = String::new();
+            for header in headers {
+                number += 1;
+                let whole = format!(
+                    "{method} sip:al@sip.example.com SIP/2.0\r\nVia: SIP/2.0/{transport} h.invalid;branch=z9hG4bKm{number};rport\r\n\
+                     From: <sip:al@sip.example.com>;tag=m{number}\r\nTo: <sip:al@sip.example.com>\r\nCall-ID: m{number}\r\n\
+                     CSeq: 1 {method}\r\nMax-Forwards: 70\r\nContact: <sip:al@h.invalid>\r\nContent-Length: 0\r\n\r\n"
+                );
+                let less: String = whole
+                    .split_inclusive("\r\n")
+                    .filter(|line| !line.starts_with(&format!("{header}:")))
+                    .collect();
+                assert_eq!(less.len() < whole.len(), !header.is_empty(), "{header}");
+                let seen = outcome(&service, &mut wire, transport, 100_000 + number, less.as_bytes());
+                let expected = match (header, transport) {
+                    ("", _) => {
+                        usual.clone_from(&seen);
+                        &seen
+                    }
+                    // What an answer is made of: without it there can be none.
+                    ("Via" | "From" | "To" | "Call-ID" | "CSeq", _) => "silence",
+                    // RFC 3261 §18.3: only this tells where a message of a stream ends.
+                    ("Content-Length", Transport::Tcp) if method == "ACK" => "closed",
+                    ("Content-Length", Transport::Tcp) => "400+closed",
+                    _ => &usual,
+                };
+                assert_eq!(seen, expected, "{method} without {header} over {transport}");
+            }
+        }
+    }
+    assert!(!service.child.log().contains("panicked"), "nothing panics");
+}
+
+/// Only blanks may stand before the colon: what merely looks like a name is none.
+#[test]
+fn a_control_character_in_a_name_is_a_bad_request() {
+    let service = start("hostile-names", More::default());
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Ws] {
+        let mut wire = service.connect(transport).expect("a connection");
+        let (agent, to) = ("User-Agent: a laboratory", "To: <sip:sip.example.com>");
+        let rows = [
+            (agent, "To\u{1}: <sip:evil@x>", "400"),
+            (agent, "User-Agent\u{1}: a laboratory", "400"),
+            (agent, "User-Agent\u{7f}: a laboratory", "400"),
+            (agent, "User-Agent\0: a laboratory", "400"),
+            (agent, "\u{1}User-Agent: a laboratory", "400"),
+            (agent, "User Agent: a laboratory", "400"),
+            // It is not the header that it looks like, and without that one there is no answer.
+            (to, "To\u{1}: <sip:sip.example.com>", "silence"),
+            (to, "To : <sip:sip.example.com>", "200"),
+            (to, "To\t: <sip:sip.example.com>", "200"),
+        ];
+        for ((line, other, expected), number) in rows.into_iter().zip(1..) {
+            let message = options(transport, number, 0).replace(line, other);
+            let seen = outcome(&service, &mut wire, transport, 1000 + number, message.as_bytes());
+            assert_eq!(seen, expected, "{other:?} over {transport}");
+        }
+    }
+}
+
+/// A length is no size to be had, and no place to look at: whatever it says, it is answered when the head is there, and
+/// nobody waits for what cannot come.
+#[test]
+fn lengths_that_nobody_can_mean_cost_nothing() {
+    const CONNECTIONS: u32 = 100;
+    const MOST_EACH: u64 = 128 * 1024;
+    let service = start("hostile-lengths", More::default());
+    let lengths = [
+        ("-1", 400),
+        ("2147483648", 400),
+        ("1073741824", 400),
+        ("18446744073709551600", 400),
+        ("18446744073709551615", 400),
+        ("65536", 400),
+    ];
+    for (length, status) in lengths {
+        let before = service.memory().expect("memory");
+        let mut wires: Vec<Wire> = (0..CONNECTIONS)
+            .map(|_| service.connect(Transport::Tcp).expect("a connection"))
+            .collect();
+        for (wire, number) in wires.iter_mut().zip(1..) {
+            let message = options(Transport::Tcp, number, 0);
+            let message = message.replace("Content-Length: 0", &format!("Content-Length: {length}"));
+            wire.send(message.as_bytes()).expect("sent");
+        }
+        // Each of them is answered at once, and lingers for a moment, in which all are there together.
+        let start = format!("SIP/2.0 {status} ");
+        for wire in &mut wires {
+            let heard = wire.hear(SOON);
+            assert!(
+                matches!(&heard, Heard::Message(bytes) if bytes.starts_with(start.as_bytes())),
+                "{length}: {heard:?}"
+            );
+        }
+        let each = service.memory().expect("memory").saturating_sub(before) / u64::from(CONNECTIONS);
+        println!("a length of {length}: {each} bytes for each connection");
+        assert!(each < MOST_EACH, "{length}: {each} bytes each");
+        for wire in &mut wires {
+            assert_eq!(wire.hear(SOON), Heard::Closed(None), "{length}");
+        }
+    }
+    service
+        .metric_becomes("cusax_sip_connections", 0.0)
+        .expect("none is left");
+}
+
+/// A frame of a client: masked, with a mask that changes nothing.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126);
+    let mut frame = vec![first, 0x80 | length.expect("a short frame"), 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+const TEXT: u8 = 1;
+const PING: u8 = 9;
+const FINAL: u8 = 0x80;
+
+/// Frames that are legal one by one and too many together (RFC 6455 §5.4, §5.5).
+#[test]
+fn a_websocket_is_not_filled_by_small_frames() {
+    const MOST: u64 = 16 * 1024 * 1024;
+    let service = start("hostile-frames", More::default());
+    let mut other = service.connect(Transport::Ws).expect("a connection");
+    let mut number = 0;
+    let mut served = |when: &str| {
+        number += 1;
+        other.send(options(Transport::Ws, number, 0).as_bytes()).expect("sent");
+        assert!(is_ok(&other.hear(SOON)), "others are served {when}");
+    };
+    let before = service.memory().expect("memory");
+    let raw = |wire: &mut Wire, bytes: &[u8]| match wire {
+        Wire::WebSocket(socket) => socket.get_mut().write_all(bytes),
+        _ => unreachable!("a WebSocket"),
+    };
+
+    let mut wire = service.connect(Transport::Ws).expect("a connection");
+    let message = options(Transport::Ws, 1, 0);
+    let pieces = message.as_bytes().chunks(1).enumerate().map(|(at, piece)| {
+        let last = if at + 1 == message.len() { FINAL } else { 0 };
+        frame(last | if at == 0 { TEXT } else { 0 }, piece)
+    });
+    raw(&mut wire, &pieces.collect::<Vec<_>>().concat()).expect("sent");
+    assert!(is_ok(&wire.hear(SOON)), "a message may come byte by byte");
+    drop(wire);
+
+    // Without end: one byte at a time, and nothing at a time.
+    let begun = frame(TEXT, b"O");
+    let mut wire = service.connect(Transport::Ws).expect("a connection");
+    raw(&mut wire, &begun).expect("sent");
+    let many = frame(0, b"x").repeat(1000);
+    for _ in 0..100 {
+        if raw(&mut wire, &many).is_err() {
+            break;
+        }
+    }
+    served("while a message does not end");
+    assert_eq!(wire.hear(SOON), Heard::Closed(Some(1009)), "longer than any message");
+    drop(wire);
+    let mut wire = service.connect(Transport::Ws).expect("a connection");
+    raw(&mut wire, &begun).expect("sent");
+    for _ in 0..200 {
+        if raw(&mut wire, &frame(0, b"").repeat(1000)).is_err() {
+            break;
+        }
+    }
+    served("while frames hold nothing");
+
+    // Pings whose answers nobody reads.
+    let mut pings = service.connect(Transport::Ws).expect("a connection");
+    let Wire::WebSocket(socket) = &mut pings else {
+        unreachable!("a WebSocket")
+    };
+    let many = frame(FINAL | PING, &[b'p'; 100]).repeat(100);
+    let (mut sent, start) = (0, Instant::now());
+    for round in 0..2000 {
+        // Once the service reads no further, as much is enough as the kernel takes.
+        match socket.get_mut().write(&many) {
+            Ok(length) if length == many.len() => sent += 100,
+            _ => break,
+        }
+        if round % 100 == 0 {
+            served("while pings come");
+        }
+        assert!(start.elapsed() < CLOSED, "pings are read or not");
+    }
+    served("after the pings");
+    let grown = service.memory().expect("memory").saturating_sub(before);
+    println!("{sent} pings that nobody heard answered; {grown} bytes grown");
+    assert!(grown < MOST, "{grown} bytes");
+    drop((wire, pings));
+    service
+        .metric_becomes("cusax_sip_connections", 1.0)
+        .expect("only the one that speaks");
 }
