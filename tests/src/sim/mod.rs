@@ -9,5 +9,5 @@ mod scene;
 mod world;
 
 pub use net::Weather;
-pub use scene::{DOMAIN, SECOND, Scene, scene};
+pub use scene::{DOMAIN, SECOND, Scene, scene, scene_with, user};
 pub use world::{Actor, World, address};

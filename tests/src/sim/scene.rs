@@ -23,7 +23,7 @@ pub const DOMAIN: &str = "sip.example.com";
 pub const SECOND: Duration = Duration::from_secs(1);
 
 /// A user with one address, one number and one phone.
-fn user(name: &str, number: &str) -> User {
+pub fn user(name: &str, number: &str) -> User {
     let (username, password) = (format!("{name}.phone"), format!("{name}-secret"));
     let credential = |algorithm| Credential {
         username: username.clone(),
