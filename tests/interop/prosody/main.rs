@@ -1,0 +1,32 @@
+//! The XMPP half against a real Prosody, with a bridge of the test's own in the place of the b2bua.
+//!
+//! - [`reach`]: addresses in presence, and who is on the phone.
+//! - [`cards`]: numbers in vCards, and what rosters show of them.
+//! - [`plugin`]: what the plugin in the server believes, and keeps.
+//! - [`stack`], [`users`], [`stanzas`]: what they all stand on.
+
+mod cards;
+mod plugin;
+mod reach;
+mod stack;
+mod stanzas;
+mod users;
+
+use std::time::Duration;
+
+const ALICE: &str = "alice@atlanta.example";
+const BOB: &str = "bob@atlanta.example";
+const CAROL: &str = "carol@atlanta.example";
+const REMOTE: &str = "bob@biloxi.example";
+const COMPONENT: &str = "calls.atlanta.example";
+const SECRET: &str = "not so secret";
+const AOR: &str = "sip:a.liddell@sip.atlanta.example";
+const TEL: &str = "tel:+442079460018";
+const BOBS_TEL: &str = "+447700900042";
+const REACH: &str = "urn:xmpp:reach:0";
+const CLIENTS: u16 = 15_222;
+const COMPONENTS: u16 = 15_347;
+/// For what must come.
+const SOON: Duration = Duration::from_secs(8);
+/// For what must not come.
+const WHILE: Duration = Duration::from_millis(700);

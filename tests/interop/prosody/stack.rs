@@ -1,0 +1,296 @@
+//! A private server, the component under test, and a client that says what others never say.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread::JoinHandle;
+
+use cusax_common::core::bridge::{ToB2bua, ToXmpp};
+use cusax_common::core::entropy::Seeded;
+use cusax_common::core::secret::Secret;
+use cusax_common::io::telemetry::Metrics;
+use cusax_tests::lab::Context as _;
+use cusax_tests::lab::chat::{Chat, Login};
+use cusax_tests::lab::prosody::{Account, Plan, Prosody, VirtualHost};
+use cusax_tests::lab::{Namespace, Result, Scratch, wait};
+use cusax_xmpp::io::{Channels, Status, XmppConfig, run};
+use minidom::Element;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot, watch};
+use xmpp_parsers::component::Handshake;
+
+use crate::stanzas::british;
+use crate::users::Users;
+use crate::{ALICE, BOB, CAROL, CLIENTS, COMPONENT, COMPONENTS, REMOTE, SECRET, SOON};
+
+/// Whether the server has the plugin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Plugin {
+    Loaded,
+    /// The component is declared, and the plugin is not enabled.
+    Forgotten,
+    Absent,
+}
+
+/// A private server in a network of its own, and the component under test.
+pub struct Stack {
+    // Dropped in this order.
+    component: Option<Component>,
+    pub prosody: Option<Prosody>,
+    pub users: Users,
+    pub namespace: Namespace,
+    plan: Plan,
+    scratch: Scratch,
+}
+
+pub struct Component {
+    bridge: mpsc::Sender<ToXmpp>,
+    status: watch::Receiver<Status>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Stack {
+    pub fn start(name: &str, plugin: Plugin) -> Self {
+        Self::try_start(name, plugin).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    pub fn try_start(name: &str, plugin: Plugin) -> Result<Self> {
+        let scratch = Scratch::new(name)?;
+        let namespace = Namespace::new(name)?;
+        let contacts = |jid: &str| -> &[&str] {
+            match jid {
+                ALICE => &[BOB, REMOTE],
+                BOB => &[ALICE, REMOTE],
+                REMOTE => &[ALICE, BOB],
+                _ => &[],
+            }
+        };
+        let accounts = [ALICE, BOB, CAROL, REMOTE].map(|jid| Account {
+            jid: jid.into(),
+            password: "pw".into(),
+            contacts: contacts(jid).iter().map(|&jid| jid.into()).collect(),
+        });
+        let loaded = plugin == Plugin::Loaded;
+        let declared = plugin != Plugin::Absent;
+        let atlanta = VirtualHost {
+            name: "atlanta.example".into(),
+            lines: vec![format!("cusax_component = \"{COMPONENT}\"")],
+            modules: if loaded {
+                vec!["cusax".into(), "admin_shell".into()]
+            } else {
+                vec![]
+            },
+        };
+        let rooms = "Component \"rooms.atlanta.example\" \"muc\"\n  muc_room_locking = false".to_owned();
+        let biloxi = VirtualHost {
+            name: "biloxi.example".into(),
+            lines: vec![rooms],
+            modules: vec![],
+        };
+        let plan = Plan {
+            hosts: vec![atlanta, biloxi],
+            accounts: accounts.into(),
+            component: declared.then(|| (COMPONENT.into(), SECRET.into())),
+            clients: CLIENTS,
+            components: COMPONENTS,
+        };
+        let prosody = Some(Prosody::start(Some(&namespace), scratch.path(), &plan)?);
+        let mut stack = Self {
+            component: None,
+            prosody,
+            users: Users::default(),
+            namespace,
+            plan,
+            scratch,
+        };
+        if declared {
+            stack.start_component();
+        }
+        Ok(stack)
+    }
+
+    pub fn restart_server(&mut self) {
+        let server = Prosody::start(Some(&self.namespace), self.scratch.path(), &self.plan);
+        self.prosody = Some(server.unwrap_or_else(|fault| panic!("{fault}")));
+    }
+
+    pub fn start_component(&mut self) {
+        let (bridge, from_b2bua) = mpsc::channel(64);
+        let (to_b2bua, mut questions) = mpsc::channel(8);
+        let (status, seen) = watch::channel(Status::default());
+        let (stop, stopped) = oneshot::channel();
+        let config = XmppConfig {
+            host: "127.0.0.1".into(),
+            port: COMPONENTS,
+            component: COMPONENT.into(),
+            secret: Secret::new(SECRET.into()),
+            domain: "atlanta.example".into(),
+            plain_network: false,
+        };
+        let (users, namespace, answer) = (self.users.clone(), self.namespace.clone(), bridge.clone());
+        let thread = std::thread::spawn(move || {
+            namespace.run(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async {
+                    let channels = Channels {
+                        from_b2bua,
+                        to_b2bua,
+                        status,
+                        metrics: Metrics::new(&mut Registry::default()),
+                    };
+                    let mut entropy = Seeded::new(wait::wall().as_nanos() as u64);
+                    let component = run(config, &users, british, &mut entropy, channels, async {
+                        let _ = stopped.await;
+                    });
+                    let b2bua = async {
+                        while let Some(ToB2bua::Resync) = questions.recv().await {
+                            let _ = answer
+                                .send(ToXmpp::Everything {
+                                    registered: vec![],
+                                    phones: vec![],
+                                })
+                                .await;
+                        }
+                        std::future::pending::<()>().await;
+                    };
+                    tokio::select! { _ = component => {}, () = b2bua => {} }
+                });
+                Ok(())
+            })
+        });
+        self.component = Some(Component {
+            bridge,
+            status: seen,
+            stop,
+            thread,
+        });
+    }
+
+    pub fn stop_component(&mut self) {
+        if let Some(component) = self.component.take() {
+            let _ = component.stop.send(());
+            component
+                .thread
+                .join()
+                .expect("the component does not panic")
+                .unwrap_or_else(|fault| panic!("{fault}"));
+        }
+    }
+
+    pub fn stop(mut self) {
+        self.stop_component();
+        if let Some(prosody) = self.prosody.take() {
+            let log = prosody.log();
+            let bad: Vec<_> = log
+                .lines()
+                .filter(|line| line.contains("traceback") || line.contains("Traceback"))
+                .collect();
+            assert!(bad.is_empty(), "the plugin has failed:\n{log}");
+            prosody.stop().unwrap_or_else(|fault| panic!("{fault}"));
+        }
+    }
+
+    pub fn say(&self, message: ToXmpp) {
+        let component = self.component.as_ref().expect("the component runs");
+        component.bridge.blocking_send(message).expect("the component listens");
+    }
+
+    pub fn status(&self) -> Status {
+        self.component
+            .as_ref()
+            .expect("the component runs")
+            .status
+            .borrow()
+            .clone()
+    }
+
+    pub fn settled(&self) {
+        let settled = wait::until("the plugin to know everything", SOON, || {
+            self.status().settled.then_some(())
+        });
+        settled.unwrap_or_else(|fault| {
+            panic!(
+                "{fault}: {:?}\n{}",
+                self.status(),
+                self.prosody.as_ref().map(Prosody::log).unwrap_or_default()
+            )
+        });
+    }
+
+    pub fn chat(&self, jid: &str) -> Chat {
+        let login = Login {
+            jid,
+            password: "pw",
+            port: CLIENTS,
+        };
+        Chat::start(Some(&self.namespace), self.scratch.path(), login).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+}
+
+/// A component or client that says what it is told, to try what others never say.
+pub struct Raw(TcpStream);
+
+impl Raw {
+    pub fn connect(namespace: &Namespace) -> Result<Self> {
+        let stream = namespace.run(|| Ok(TcpStream::connect(("127.0.0.1", COMPONENTS))?))?;
+        stream.set_read_timeout(Some(SOON))?;
+        let mut raw = Self(stream);
+        let xmlns = "xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'";
+        write!(raw.0, "<stream:stream {xmlns} to='{COMPONENT}'>")?;
+        let header = raw.until(|text| {
+            text.split("<stream:stream")
+                .nth(1)
+                .is_some_and(|rest| rest.contains('>'))
+        })?;
+        let id = header
+            .split("id='")
+            .nth(1)
+            .and_then(|rest| rest.split('\'').next())
+            .context("an id")?;
+        let hash = Element::from(Handshake::from_stream_id_and_password(id.into(), SECRET)).text();
+        write!(raw.0, "<handshake>{hash}</handshake>")?;
+        raw.until(|text| text.contains("<handshake"))?;
+        Ok(raw)
+    }
+
+    /// Bob, authenticated.
+    pub fn login(namespace: &Namespace) -> Result<Self> {
+        let stream = namespace.run(|| Ok(TcpStream::connect(("127.0.0.1", CLIENTS))?))?;
+        stream.set_read_timeout(Some(SOON))?;
+        let mut raw = Self(stream);
+        let xmlns = "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'";
+        let open = format!("<stream:stream {xmlns} to='atlanta.example'>");
+        raw.say(&open);
+        raw.until(|text| text.contains("</stream:features>"))?;
+        raw.say("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGJvYgBwdw==</auth>");
+        raw.until(|text| text.contains("<success"))?;
+        raw.say(&open);
+        raw.until(|text| text.contains("</stream:features>"))?;
+        Ok(raw)
+    }
+
+    pub fn say(&mut self, xml: &str) {
+        self.0.write_all(xml.as_bytes()).expect("the server reads");
+    }
+
+    pub fn ask(&mut self, payload: &str, kind: &str) -> Result<String> {
+        write!(
+            self.0,
+            "<iq type='{kind}' id='raw' from='{COMPONENT}' to='atlanta.example'>{payload}</iq>"
+        )?;
+        let empty = |text: &str| text.split_once('>').is_some_and(|(head, _)| head.ends_with('/'));
+        self.until(|text| text.contains("</iq>") || empty(text))
+    }
+
+    pub fn until(&mut self, done: impl Fn(&str) -> bool) -> Result<String> {
+        let (mut text, mut buffer) = (String::new(), [0; 4096]);
+        while !done(&text) {
+            let read = self.0.read(&mut buffer).context(format_args!("after {text}"))?;
+            if read == 0 {
+                return None.context("the server ended the stream");
+            }
+            text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        Ok(text)
+    }
+}
