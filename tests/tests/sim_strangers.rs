@@ -437,3 +437,46 @@ fn a_far_end_that_demands_a_proof_gets_none() {
         scene.nothing_is_left();
     }
 }
+
+/// Whoever is let in, as a carrier is by its address, must say what a call needs all the same.
+#[test]
+fn a_call_that_lacks_a_header_is_a_bad_request_for_those_who_are_let_in_too() {
+    let headers = [
+        "Via",
+        "From",
+        "To",
+        "Call-ID",
+        "CSeq",
+        "Max-Forwards",
+        "Contact",
+        "Nothing",
+    ];
+    for (header, seed) in headers.into_iter().zip(20..) {
+        let mut scene = Scene::registered(seed);
+        let carrier = scene.world.phone(scene.trunk).address;
+        let whole = format!(
+            "INVITE sip:+4930901820@sip.example.com SIP/2.0\r\nVia: SIP/2.0/UDP {carrier};branch=z9hG4bK-{seed};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+442079460000@carrier.example>;tag=f1\r\nTo: <sip:+4930901820@sip.example.com>\r\n\
+             Call-ID: {seed}\r\nCSeq: 1 INVITE\r\nContact: <sip:x@{carrier}>\r\nContent-Type: application/sdp\r\n\r\n\
+             v=0\r\no=- 1 1 IN IP4 192.0.2.99\r\ns=-\r\nc=IN IP4 192.0.2.99\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n"
+        );
+        let less: String = whole
+            .split_inclusive("\r\n")
+            .filter(|line| !line.starts_with(&format!("{header}:")))
+            .collect();
+        scene.world.inject(carrier, less);
+        scene.world.run(SECOND / 2);
+        let answers = scene.world.phone(scene.trunk).responses();
+        let answers: Vec<_> = answers.iter().map(|response| response.status.code()).collect();
+        let expected: &[u16] = match header {
+            // What an answer is made of: without it there can be none.
+            "Via" | "From" | "To" | "Call-ID" | "CSeq" => &[],
+            // Without it nobody could be told of changes, or of the end (RFC 3261 §8.1.1.8).
+            "Contact" => &[400],
+            _ => &[100, 180],
+        };
+        assert_eq!(answers, expected, "without {header}");
+        let rings = *scene.stage(scene.alice) == Stage::Ringing;
+        assert_eq!(rings, expected.len() == 2, "without {header}");
+    }
+}
