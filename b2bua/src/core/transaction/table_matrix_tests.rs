@@ -513,8 +513,8 @@ impl Stage {
         };
         let mut armed = armed.map(|timers| timers.armed()).unwrap_or_default();
         if let TransactionId::Server(id) = self.id
-            && let Some((answer, _)) = table.servers.get(&id).and_then(|entry| entry.answer.as_ref())
-            && answer.poll_timeout().is_some()
+            && let Some(answer) = table.servers.get(&id).and_then(|entry| entry.answer.as_ref())
+            && answer.0.poll_timeout().is_some()
         {
             armed.extend([Timer::Again, Timer::Unacknowledged]);
         }
@@ -538,7 +538,7 @@ impl Stage {
                     ServerMachine::Invite(machine) => machine.poll_timeout(),
                     ServerMachine::Other(machine) => machine.poll_timeout(),
                 });
-                due.extend(entry.answer.as_ref().and_then(|(answer, _)| answer.poll_timeout()));
+                due.extend(entry.answer.as_ref().and_then(|answer| answer.0.poll_timeout()));
             }
         }
         due
