@@ -8,6 +8,10 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cusax_common::core::sip::Message;
 
+/// As in the service, for all of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const INVITE: &[u8] = include_bytes!("../tests/samples/invite.sip");
 
 fn parse(criterion: &mut Criterion) {
