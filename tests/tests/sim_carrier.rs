@@ -195,10 +195,45 @@ fn a_connection_that_a_carrier_lends_comes_before_one_of_ours() {
             carriers.handle_request(flow, &request);
         }
         if let Some(flow) = closed {
-            carriers.handle_closed(&flow);
+            carriers.handle_closed(settings, &flow, false);
         }
         let ways = carriers.ways(settings, trunk, &mut Seeded::new(8));
         assert_eq!(ways, expected, "{what}");
+    }
+}
+
+/// A carrier may close the connection that its call came by at any time; the call goes on, and must come to an end there
+/// (RFC 3261 §18.2.2, §12.2.1.1).
+#[test]
+fn what_is_to_be_said_to_a_carrier_that_has_hung_up_its_connection_goes_by_another() {
+    let tcp = |last, port| Flow {
+        listener: ListenerId(0),
+        transport: Transport::Tcp,
+        remote: address(last, port),
+    };
+    let (home, came_by) = (tcp(99, 5060), tcp(99, 40_001));
+    for comes_again in [false, true] {
+        let mut scene = Scene::registered_with(10, |settings| settings.trunks[0].place = Place::Fixed(home));
+        let local = scene.world.address();
+        let caller = scene.world.add(Phone::new(came_by.remote, local, None, 11));
+        scene.world.connect(came_by.remote, Transport::Tcp, 0);
+        scene
+            .world
+            .act(caller, |phone, now| phone.call(now, "sip:+4930901820@sip.example.com"));
+        scene.world.run(5 * SECOND);
+        assert_eq!(scene.stage(caller), &Stage::Up, "{comes_again}");
+
+        let now = scene.world.now();
+        scene.world.endpoint.handle_closed(now, came_by);
+        if comes_again {
+            scene.world.endpoint.handle_proved(came_by, Vec::new());
+        }
+        scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
+        scene.world.run(5 * SECOND);
+        let byes = |actor| scene.world.phone(actor).requests(&Method::Bye).len();
+        let expected = if comes_again { (1, 0) } else { (0, 1) };
+        assert_eq!((byes(caller), byes(scene.trunk)), expected, "{comes_again}");
+        scene.nothing_is_left();
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Carriers {
     proved: HashMap<Flow, Proved>,
     /// How many there were.
     proofs: u64,
+    /// Connections that are over though calls of a carrier came by them, and its place among the trunks.
+    gone: HashMap<Flow, usize>,
 }
 
 /// A connection whose peer is known.
@@ -103,6 +105,7 @@ impl Carriers {
     /// A connection is up whose peer showed that it is the carrier of these trunks.
     pub fn handle_proved(&mut self, flow: Flow, trunks: Vec<String>) {
         self.proved.remove(&flow);
+        self.gone.remove(&flow);
         if !trunks.is_empty() {
             self.proofs += 1;
             let (alias, number) = (None, self.proofs);
@@ -110,9 +113,35 @@ impl Carriers {
         }
     }
 
-    /// A connection is over.
-    pub fn handle_closed(&mut self, flow: &Flow) {
+    /// A connection is over. If dialogs are on it, and it was a carrier's, that is noted until the last of them
+    /// [`leaves`](Self::handle_left).
+    pub fn handle_closed(&mut self, settings: &Settings, flow: &Flow, has_dialogs: bool) {
+        // One that we opened is opened again.
+        if has_dialogs
+            && self.opening(settings, flow).is_none()
+            && let Some(index) = (0..settings.trunks.len()).find(|index| self.is_from(settings, *index, flow))
+        {
+            self.gone.insert(*flow, index);
+        }
         self.proved.remove(flow);
+    }
+
+    /// No dialog is on this flow any more.
+    pub fn handle_left(&mut self, flow: &Flow) {
+        self.gone.remove(flow);
+    }
+
+    /// How a carrier is reached now that has closed this connection: where it is, if it may be at the same address.
+    #[must_use]
+    pub fn way_back(&self, settings: &Settings, flow: &Flow) -> Option<Flow> {
+        let index = *self.gone.get(flow)?;
+        let trunk = settings.trunks.get(index)?;
+        let ways: Vec<Flow> = self.known_ways(settings, index).collect();
+        let way = *ways
+            .iter()
+            .find(|way| way.remote.ip() == flow.remote.ip())
+            .or(ways.first())?;
+        Some(self.lent(&way, &trunk.name).unwrap_or(way))
     }
 
     /// A request came. If its sender has proved to be a carrier and lends the connection, that is noted (RFC 5923 §8.2).
@@ -168,23 +197,27 @@ impl Carriers {
     /// The carrier that a message came from. `domain` stands in its From.
     #[must_use]
     pub fn of<'a>(&self, settings: &'a Settings, flow: &Flow, domain: Option<&Host>) -> Option<&'a Trunk> {
-        let proved = self.proved.get(flow).map_or(&[][..], |proved| &proved.trunks);
         let says_so = |trunk: &Trunk| {
             let is_it = |realm: &str| domain.is_some_and(|host| host.to_string().eq_ignore_ascii_case(realm));
             trunk.realm.as_deref().is_none_or(is_it)
         };
-        settings.trunks.iter().enumerate().find_map(|(index, trunk)| {
-            let from_there = if flow.transport == Transport::Tls {
-                trunk.is_secure() && proved.contains(&trunk.name)
-            } else {
-                self.any_way(settings, index, |way| {
-                    // A stream comes from whatever port the carrier's system chose.
-                    (way.listener, way.transport) == (flow.listener, flow.transport)
-                        && way.remote.ip() == flow.remote.ip()
-                        && (flow.transport.reliable() || way.remote.port() == flow.remote.port())
-                })
-            };
-            (from_there && says_so(trunk)).then_some(trunk)
+        let trunks = settings.trunks.iter().enumerate();
+        let mut theirs = trunks.filter(|(index, trunk)| self.is_from(settings, *index, flow) && says_so(trunk));
+        theirs.next().map(|(_, trunk)| trunk)
+    }
+
+    /// Whether what comes by this flow comes from the carrier of this trunk.
+    fn is_from(&self, settings: &Settings, index: usize, flow: &Flow) -> bool {
+        let trunk = &settings.trunks[index];
+        if flow.transport == Transport::Tls {
+            let proved = self.proved.get(flow).map_or(&[][..], |proved| &proved.trunks);
+            return trunk.is_secure() && proved.contains(&trunk.name);
+        }
+        self.any_way(settings, index, |way| {
+            // A stream comes from whatever port the carrier's system chose.
+            (way.listener, way.transport) == (flow.listener, flow.transport)
+                && way.remote.ip() == flow.remote.ip()
+                && (flow.transport.reliable() || way.remote.port() == flow.remote.port())
         })
     }
 
@@ -283,17 +316,26 @@ impl Carriers {
     }
 
     fn any_way(&self, settings: &Settings, index: usize, fits: impl Fn(Flow) -> bool) -> bool {
-        match (&settings.trunks[index].place, self.goal(index)) {
-            (Place::Fixed(flow), _) => fits(*flow),
-            (Place::Domain(domain), Some(goal)) => self.locator.servers(goal).iter().any(|server| {
+        self.known_ways(settings, index).any(fits)
+    }
+
+    fn known_ways<'a>(&'a self, settings: &'a Settings, index: usize) -> impl Iterator<Item = Flow> + 'a {
+        let (fixed, domain) = match &settings.trunks[index].place {
+            Place::Fixed(flow) => (Some(*flow), None),
+            Place::Domain(domain) => (None, Some(domain)),
+        };
+        let servers = self.goal(index).map_or(&[][..], |goal| self.locator.servers(goal));
+        let named = domain.into_iter().flat_map(move |domain| {
+            servers.iter().flat_map(move |server| {
                 let transport = server.transport;
-                let candidates = server.addresses.iter().map(|&address| Candidate { transport, address });
-                candidates
-                    .filter_map(|candidate| way(settings, domain, candidate))
-                    .any(&fits)
-            }),
-            (Place::Domain(_), None) => false,
-        }
+                let candidates = server
+                    .addresses
+                    .iter()
+                    .map(move |&address| Candidate { transport, address });
+                candidates.filter_map(move |candidate| way(settings, domain, candidate))
+            })
+        });
+        fixed.into_iter().chain(named)
     }
 }
 

@@ -300,7 +300,8 @@ impl<E: Entropy> Endpoint<E> {
     /// A connection is closed, or could not be opened: what waits for an answer by it fails, and phones that registered
     /// by it cannot be reached until they come again.
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
-        self.carriers.handle_closed(&flow);
+        let has_dialogs = self.flows.contains_key(&flow);
+        self.carriers.handle_closed(&self.settings, &flow, has_dialogs);
         // Nobody is there who could be answered, or registered.
         self.fetches
             .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
@@ -678,6 +679,7 @@ impl<E: Entropy> Endpoint<E> {
                 flow,
                 mut request,
             } => {
+                let flow = self.carriers.way_back(&self.settings, &flow).unwrap_or(flow);
                 self.add_via(flow, &mut request);
                 let bytes = request.to_bytes();
                 if let Some(&client) = self.tokens.get(&(id, token)) {
@@ -710,6 +712,7 @@ impl<E: Entropy> Endpoint<E> {
                     *count -= 1;
                     if *count == 0 {
                         self.flows.remove(&flow);
+                        self.carriers.handle_left(&flow);
                     }
                 }
             }

@@ -128,9 +128,9 @@ impl Call {
     /// Sends the BYE that had to wait.
     pub(super) fn release_bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         if let Some(bye) = self.held_bye.take() {
-            cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
             let flow = self.near.dialog.flow();
             self.send(cx, flow, bye);
+            cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
         }
     }
 
@@ -143,8 +143,8 @@ impl Call {
         let mut bye = leg.dialog.request(Method::Bye);
         crate::core::cause::carry(because, &mut bye);
         let (flow, id) = (leg.dialog.flow(), leg.dialog.id().clone());
-        cx.emit(CallOutput::Leave(id));
         self.send(cx, flow, bye);
+        cx.emit(CallOutput::Leave(id));
     }
 
     pub(super) fn record(&self, ended: Wall, cause: Cause) -> CallRecord {

@@ -59,7 +59,7 @@ pub enum CallOutput {
     },
     /// From now on requests of this dialog belong to this call; they travel by this flow.
     Join(DialogId, Flow),
-    /// They no longer do.
+    /// They no longer do, and what is to be sent within it was sent.
     Leave(DialogId),
     /// For the media engine.
     Media(MediaCommand),

@@ -236,8 +236,8 @@ impl Call {
         far.state = FarState::Gone;
         let bye = far.leg.dialog.request(Method::Bye);
         let (flow, id) = (far.leg.dialog.flow(), far.leg.dialog.id().clone());
-        cx.emit(CallOutput::Leave(id));
         self.send(cx, flow, bye);
+        cx.emit(CallOutput::Leave(id));
     }
 
     /// Another branch behind an INVITE of ours answered too, though one was taken (RFC 3261 §13.2.2.4): it is hung up.

@@ -53,6 +53,7 @@ impl<E: Entropy> Endpoint<E> {
             request: request.clone(),
         });
         let flow = spare.as_ref().map_or(flow, |spare| spare.tcp);
+        let flow = self.carriers.way_back(&self.settings, &flow).unwrap_or(flow);
         self.add_via(flow, &mut request);
         let client = self.transactions.send(now.instant, flow, request);
         self.clients.insert(client, key);
