@@ -126,7 +126,6 @@ impl Default for Flags {
 pub struct Aor {
     /// Shared, since a registered address is named in several tables.
     text: Arc<str>,
-    at: usize,
 }
 
 impl Aor {
@@ -156,10 +155,9 @@ impl Aor {
                 }
             }
         }
-        let at = text.len();
         text.push('@');
         text.push_str(&domain);
-        Ok(Self { text: text.into(), at })
+        Ok(Self { text: text.into() })
     }
 
     /// The whole URI.
@@ -171,13 +169,20 @@ impl Aor {
     /// The user part as it stands in the URI, percent-encoded where it must be.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.text["sip:".len()..self.at]
+        &self.text["sip:".len()..self.at()]
     }
 
     /// The domain, lower-case.
     #[must_use]
     pub fn domain(&self) -> &str {
-        &self.text[self.at + 1..]
+        &self.text[self.at() + 1..]
+    }
+
+    /// Looked for rather than kept: there are many addresses, and none has two.
+    fn at(&self) -> usize {
+        self.text
+            .find('@')
+            .expect("the user part escapes it, and the domain cannot have it")
     }
 }
 
