@@ -166,7 +166,7 @@ impl Run {
         let contacts = response.headers.list::<Contact>().expect("what we write can be read");
         assert_eq!(contacts.len(), self.registrar.bindings(aor).len());
         for (contact, binding) in contacts.iter().zip(self.registrar.bindings(aor)) {
-            assert!(contact.uri.same_as(binding.uri()));
+            assert!(contact.uri.same_as(&binding.uri()));
             let most = u32::try_from(SETTINGS.max_expires.as_secs()).expect("it is short");
             assert!(contact.expires().is_some_and(|left| (1..=most).contains(&left)));
             for name in ["pub-gruu", "temp-gruu"] {

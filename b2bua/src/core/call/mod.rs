@@ -555,7 +555,7 @@ impl Call {
             let phone = |binding: &Binding| Phone {
                 instance: binding.instance().map(str::to_owned),
                 hop: Hop {
-                    uri: binding.uri().clone(),
+                    uri: binding.uri(),
                     flow: binding.flow,
                     path: binding.path.to_vec(),
                 },

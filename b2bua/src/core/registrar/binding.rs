@@ -1,17 +1,19 @@
 //! One phone at one address: what is known of it, and its form in the shared state.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_common::core::entropy::hex;
+use cusax_common::core::sip::Uri;
 use cusax_common::core::sip::typed::{Contact, NameAddr, TypedHeader as _};
-use cusax_common::core::sip::{SipUri, Uri};
 use cusax_common::core::time::{Now, Wall};
 use cusax_common::core::user::Aor;
 use jid::BareJid;
 use ring::digest::{SHA256, digest};
 
+use super::contact::{FlowNumbers, KeptContact, MAX_CONTACT};
 use super::gruu::{Device, mark};
 use crate::core::flow::{Flow, ListenerId, Transport};
 
@@ -19,11 +21,11 @@ use crate::core::flow::{Flow, ListenerId, Transport};
 #[derive(Clone, Debug)]
 pub struct Binding {
     /// What the phone said, without `expires` and display name. Its host is never looked up: requests go to `flow`.
-    pub contact: Contact,
+    pub contact: KeptContact,
     /// How the REGISTER came, and the way that requests to the phone take (RFC 5626 §5.3).
     pub flow: Flow,
     /// What the phone says to be. For people only.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Arc<str>>,
     /// The proxies between us and the phone, nearest first, for Route of requests to it (RFC 3327 §5.3). They too travel
     /// by `flow`: none of these addresses is ever looked up.
     pub path: Box<[NameAddr]>,
@@ -32,29 +34,29 @@ pub struct Binding {
     /// What its temporary GRUUs hold; the same for all registrations of one device.
     pub(super) epoch: u64,
     pub(super) expires: Instant,
-    pub(super) call_id: String,
+    pub(super) call_id: Arc<str>,
     pub(super) sequence: u32,
     /// Whether it was written since it was stored.
     pub(super) dirty: bool,
 }
 
 impl Binding {
-    /// The address to put into the Request-URI.
+    /// The address to put into the Request-URI, read anew.
     #[must_use]
-    pub fn uri(&self) -> &Uri {
-        &self.contact.uri
+    pub fn uri(&self) -> Uri {
+        self.contact.uri()
     }
 
     /// The preference in thousandths (RFC 3261 §20.10).
     #[must_use]
     pub fn q(&self) -> u16 {
-        self.contact.q().unwrap_or(FULL_PREFERENCE)
+        self.contact.q()
     }
 
     /// The phone's own name, which outlives its address (RFC 5626 §4.1).
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
-        self.contact.params.value(INSTANCE)
+        self.contact.instance()
     }
 
     /// The time that is left, in whole seconds, at least one for a binding that lives.
@@ -73,26 +75,12 @@ impl Binding {
         })
     }
 
-    /// Whether a contact names this phone: by address, or by instance and flow number, so that a phone that comes back
-    /// with another port takes its own place again (RFC 5626 §6).
-    pub(super) fn is_for(&self, contact: &Contact) -> bool {
-        let (own, number) = (self.instance(), self.contact.params.value(FLOW_NUMBER));
-        let other = contact.params.value(FLOW_NUMBER);
-        let same_flow = own.is_some() && own == contact.params.value(INSTANCE) && number == other;
-        // Two flows may well have one address between them.
-        let both_numbered = number.is_some() && other.is_some();
-        same_flow || !both_numbered && self.contact.uri.same_as(&contact.uri)
-    }
-
     /// The key of this binding in the shared state.
     pub(super) fn key(&self, aor: &Aor) -> String {
         let mark = |text: &str| hex(&digest(&SHA256, text.as_bytes()).as_ref()[..KEY_BYTES]);
         let phone = match self.instance() {
-            Some(instance) => format!(
-                "{instance} {}",
-                self.contact.params.value(FLOW_NUMBER).unwrap_or_default()
-            ),
-            None => self.contact.uri.to_string(),
+            Some(instance) => format!("{instance} {}", self.contact.number().unwrap_or_default()),
+            None => self.contact.uri_text().to_owned(),
         };
         format!("{STATE_PREFIX}{}/{}", mark(aor.as_str()), mark(&phone))
     }
@@ -100,19 +88,17 @@ impl Binding {
     /// The value of this binding in the shared state, and how long it is good.
     pub(super) fn record(&self, now: Now, aor: &Aor, jid: &BareJid, place: u8) -> (Bytes, Duration) {
         let ttl = self.expires.saturating_duration_since(now.instant);
-        let mut contact = String::new();
-        self.contact.write(&mut contact);
         let record = Record {
             version: VERSION,
             jid: jid.clone(),
             aor: aor.clone(),
             place,
-            contact,
-            call_id: self.call_id.clone(),
+            contact: self.contact.as_str().to_owned(),
+            call_id: self.call_id.as_ref().to_owned(),
             sequence: self.sequence,
             registered: self.registered,
             expires: now.wall.after(ttl),
-            user_agent: self.user_agent.clone(),
+            user_agent: self.user_agent.as_deref().map(str::to_owned),
             path: self.path.iter().map(written).collect(),
             epoch: self.epoch,
             listener: self.flow.listener.0,
@@ -140,7 +126,8 @@ impl Restored {
             // A connection does not outlive the process that accepted it.
             return None;
         }
-        let contact = accepted(&Contact::parse(&record.contact).ok()?).ok()?;
+        let contact = Contact::parse(&record.contact).ok()?;
+        let contact = KeptContact::of(&contact, FlowNumbers::Kept, []).ok()?;
         let path = record.path.iter().map(|text| NameAddr::parse(text).ok());
         let path = path.collect::<Option<Box<[_]>>>()?;
         let left = record.expires.since(now.wall);
@@ -161,12 +148,12 @@ impl Restored {
                 transport: Transport::Udp,
                 remote: record.remote,
             },
-            user_agent: record.user_agent,
+            user_agent: record.user_agent.map(Into::into),
             path,
             epoch: record.epoch,
             registered: record.registered,
             expires: now.instant + left,
-            call_id: record.call_id,
+            call_id: record.call_id.into(),
             sequence: record.sequence,
             dirty: false,
         };
@@ -180,38 +167,6 @@ impl Restored {
     }
 }
 
-/// Takes a contact as it is to be kept.
-///
-/// # Errors
-/// It is no SIP address, carries headers that would go into every request to it, or is too long.
-pub(super) fn accepted(contact: &Contact) -> Result<Contact, Unacceptable> {
-    let Uri::Sip(SipUri {
-        headers: None,
-        password: None,
-        ..
-    }) = &contact.uri
-    else {
-        return Err(Unacceptable);
-    };
-    let mut kept = contact.clone();
-    kept.display = None;
-    // The last two are ours to give (RFC 5627 §5.1).
-    for name in ["expires", "pub-gruu", "temp-gruu"] {
-        kept.params.remove(name);
-    }
-    // A flow number without an instance means nothing (RFC 5626 §6).
-    if !kept.params.has(INSTANCE) {
-        kept.params.remove(FLOW_NUMBER);
-    }
-    let mut text = String::new();
-    kept.write(&mut text);
-    if text.len() > MAX_CONTACT {
-        Err(Unacceptable)
-    } else {
-        Ok(kept)
-    }
-}
-
 /// Whether a path is short enough to be kept.
 pub(super) fn fits(path: &[NameAddr]) -> bool {
     path.len() <= MAX_PATH && path.iter().map(|hop| written(hop).len()).sum::<usize>() <= MAX_CONTACT
@@ -222,10 +177,6 @@ fn written(hop: &NameAddr) -> String {
     hop.write(&mut text);
     text
 }
-
-/// The contact is none that we keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unacceptable;
 
 /// The form of a binding in the shared state.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -250,16 +201,11 @@ struct Record {
 
 /// Keys of bindings in the shared state begin so.
 pub const STATE_PREFIX: &str = "binding/";
-/// The longest contact, in bytes.
-pub const MAX_CONTACT: usize = 1024;
 /// The longest Call-ID of a REGISTER, in bytes.
 pub const MAX_CALL_ID: usize = 512;
 /// How much of a User-Agent is kept, in bytes.
 pub const MAX_USER_AGENT: usize = 256;
-const FULL_PREFERENCE: u16 = 1000;
 /// The most proxies between us and a phone.
 pub const MAX_PATH: usize = 8;
-pub(super) const INSTANCE: &str = "+sip.instance";
-pub(super) const FLOW_NUMBER: &str = "reg-id";
 const VERSION: u32 = 2;
 const KEY_BYTES: usize = 16;

@@ -17,7 +17,10 @@
 //! - An address has at most as many bindings as [`Settings`] say, and so has the whole.
 //! - `Changed` comes when and only when the set of a user's registered addresses has changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,16 +35,20 @@ use jid::BareJid;
 use smallvec::SmallVec;
 
 use crate::core::auth::Authenticated;
-use crate::core::deadline::Deadlines;
 use crate::core::flow::Flow;
 use crate::core::ids::IdMap;
 
+mod agents;
 mod binding;
+mod contact;
 mod date;
 mod gruu;
 
-pub use binding::{Binding, MAX_CALL_ID, MAX_CONTACT, MAX_PATH, MAX_USER_AGENT, STATE_PREFIX};
-use binding::{FLOW_NUMBER, INSTANCE, Restored, accepted, fits};
+use agents::Agents;
+pub use binding::{Binding, MAX_CALL_ID, MAX_PATH, MAX_USER_AGENT, STATE_PREFIX};
+use binding::{Restored, fits};
+use contact::{FLOW_NUMBER, FlowNumbers, is_numbered};
+pub use contact::{KeptContact, MAX_CONTACT};
 use gruu::Gruus;
 pub use gruu::{Device, Gruu, NotOurs};
 
@@ -116,29 +123,37 @@ pub struct Registrar {
     settings: Settings,
     gruus: Gruus,
     registrations: IdMap<Aor, Registration>,
-    /// The registered addresses of each user, in order, with their place in the user record. A vector, since nearly
-    /// everybody has one.
-    users: BTreeMap<BareJid, Vec<(u8, Aor)>>,
+    /// The registered addresses of each user, in the order of the user record.
+    users: IdMap<Arc<BareJid>, Addresses>,
     /// The addresses with a binding by each flow.
     flows: HashMap<Flow, Here>,
+    agents: Agents,
     total: usize,
-    deadlines: Deadlines<Aor>,
+    /// When the first binding of each address expires.
+    deadlines: BTreeSet<(Instant, Aor)>,
     outputs: VecDeque<Output>,
     dropped: u64,
 }
+
+/// Nearly everybody has one.
+type Addresses = SmallVec<[Aor; 1]>;
 
 /// The addresses with a binding by one flow: nearly always one, and very many behind one proxy.
 #[derive(Debug)]
 enum Here {
     One(Aor),
-    Many(BTreeSet<Aor>),
+    #[expect(
+        clippy::box_collection,
+        reason = "so that the usual case, of which there are many, stays small"
+    )]
+    Many(Box<BTreeSet<Aor>>),
 }
 
 impl Here {
     fn iter(&self) -> impl Iterator<Item = &Aor> {
         let (one, many) = match self {
             Self::One(aor) => (Some(aor), None),
-            Self::Many(aors) => (None, Some(aors)),
+            Self::Many(aors) => (None, Some(aors.iter())),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
@@ -146,7 +161,7 @@ impl Here {
     fn insert(&mut self, aor: &Aor) {
         match self {
             Self::One(here) if here == aor => {}
-            Self::One(here) => *self = Self::Many([here.clone(), aor.clone()].into()),
+            Self::One(here) => *self = Self::Many(Box::new([here.clone(), aor.clone()].into())),
             Self::Many(aors) => drop(aors.insert(aor.clone())),
         }
     }
@@ -165,11 +180,18 @@ impl Here {
 
 #[derive(Debug)]
 struct Registration {
-    jid: BareJid,
+    /// Shared with the table of users.
+    jid: Arc<BareJid>,
     /// Where the address stands in the user record.
     place: u8,
     /// The preferred one first. Never empty.
-    bindings: Vec<Binding>,
+    bindings: Box<[Binding]>,
+}
+
+impl Registration {
+    fn deadline(&self) -> Option<Instant> {
+        self.bindings.iter().map(|binding| binding.expires).min()
+    }
 }
 
 impl Registrar {
@@ -180,10 +202,11 @@ impl Registrar {
             settings,
             gruus: Gruus::new(secret),
             registrations: IdMap::default(),
-            users: BTreeMap::new(),
+            users: IdMap::default(),
             flows: HashMap::new(),
+            agents: Agents::default(),
             total: 0,
-            deadlines: Deadlines::default(),
+            deadlines: BTreeSet::new(),
             outputs: VecDeque::new(),
             dropped: 0,
         }
@@ -250,16 +273,19 @@ impl Registrar {
     /// The addresses at which a user's phones are registered, in the order of the user record.
     #[must_use]
     pub fn registered(&self, jid: &BareJid) -> Vec<Aor> {
-        self.users.get(jid).map(|aors| in_order(aors)).unwrap_or_default()
+        self.users.get(jid).map(|aors| aors.to_vec()).unwrap_or_default()
     }
 
     /// Every user with a registered phone, and their addresses.
     #[must_use]
     pub fn everybody(&self) -> Vec<(BareJid, Vec<Aor>)> {
-        self.users
+        let mut everybody: Vec<_> = self
+            .users
             .iter()
-            .map(|(jid, aors)| (jid.clone(), in_order(aors)))
-            .collect()
+            .map(|(jid, aors)| (BareJid::clone(jid), aors.to_vec()))
+            .collect();
+        everybody.sort_unstable();
+        everybody
     }
 
     /// How many bindings there are.
@@ -279,7 +305,7 @@ impl Registrar {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let by_flow = |aor, flow| self.bindings(aor).iter().any(|binding| binding.flow == flow);
-        let first = |aor| self.bindings(aor).iter().map(|binding| binding.expires).min();
+        let first = |aor| self.registrations.get(aor).and_then(Registration::deadline);
         self.total
             == self
                 .registrations
@@ -287,11 +313,11 @@ impl Registrar {
                 .map(|known| known.bindings.len())
                 .sum::<usize>()
             && self.deadlines.len() == self.registrations.len()
-            && self.deadlines.iter().all(|(aor, at)| first(aor) == Some(at))
-            && self.users.values().map(Vec::len).sum::<usize>() == self.registrations.len()
+            && self.deadlines.iter().all(|(at, aor)| first(aor) == Some(*at))
+            && self.users.values().map(SmallVec::len).sum::<usize>() == self.registrations.len()
             && self.registrations.iter().all(|(aor, known)| {
                 let named = self.users.get(&known.jid);
-                named.is_some_and(|aors| aors.contains(&(known.place, aor.clone())))
+                named.is_some_and(|aors| aors.contains(aor) && aors.is_sorted_by_key(|aor| self.place(aor)))
                     && known
                         .bindings
                         .iter()
@@ -323,20 +349,22 @@ impl Registrar {
             jid,
             aor,
             place,
-            binding,
+            mut binding,
         } = restored;
         let current = self.registrations.get(&aor);
         let fits = self.total < self.settings.max_bindings
             && current.is_none_or(|known| {
-                known.jid == jid
+                *known.jid == jid
                     && known.bindings.len() < self.settings.max_contacts
-                    && !known.bindings.iter().any(|one| one.is_for(&binding.contact))
+                    && !known.bindings.iter().any(|one| one.contact.is_for(&binding.contact))
             });
         if !fits {
             self.dropped += 1;
             return;
         }
-        let mut bindings = current.map(|known| known.bindings.clone()).unwrap_or_default();
+        let mut bindings = current.map(|known| known.bindings.to_vec()).unwrap_or_default();
+        let jid = self.shared(&jid);
+        binding.user_agent = binding.user_agent.map(|name| self.agents.share(&name));
         bindings.push(binding);
         self.commit(now, &aor, &jid, place, bindings);
     }
@@ -344,7 +372,7 @@ impl Registrar {
     /// A user was removed: their phones are no longer reachable.
     pub fn forget_user(&mut self, now: Now, jid: &BareJid) {
         for aor in self.registered(jid) {
-            self.commit(now, &aor, jid, 0, Vec::new());
+            self.retain(now, &aor, |_| false);
         }
     }
 
@@ -352,7 +380,7 @@ impl Registrar {
     pub fn keep_user(&mut self, now: Now, user: &User) {
         for aor in self.registered(&user.jid) {
             if !user.aors.contains(&aor) {
-                self.commit(now, &aor, &user.jid, 0, Vec::new());
+                self.retain(now, &aor, |_| false);
             }
         }
     }
@@ -381,7 +409,10 @@ impl Registrar {
 
     /// Tells that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some(aor) = self.deadlines.pop_due(now.instant) {
+        while let Some((at, _)) = self.deadlines.first()
+            && *at <= now.instant
+            && let Some((_, aor)) = self.deadlines.pop_first()
+        {
             self.retain(now, &aor, |binding| binding.expires > now.instant);
         }
     }
@@ -394,7 +425,7 @@ impl Registrar {
     /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     fn register<E: Entropy>(
@@ -438,6 +469,11 @@ impl Registrar {
         }
         let direct = request.headers.list::<Via>().map_err(malformed)?.len() < 2;
         let first_hop_knows = direct || path.first().is_some_and(is_outbound);
+        let numbers = if first_hop_knows {
+            FlowNumbers::Kept
+        } else {
+            FlowNumbers::Ignored
+        };
         let mut granted = Granted {
             aor,
             path,
@@ -448,10 +484,13 @@ impl Registrar {
 
         let jid = &proof.user().jid;
         // What a former owner of the address left behind does not count.
-        let current = self.registrations.get(aor).filter(|known| known.jid == *jid);
-        let mut bindings: Vec<Binding> = current.map(|known| known.bindings.clone()).unwrap_or_default();
+        let current = self.registrations.get(aor).filter(|known| *known.jid == *jid);
+        let jid = current.map_or_else(|| self.shared(jid), |known| Arc::clone(&known.jid));
+        let mut bindings: Vec<Binding> = current.map(|known| known.bindings.to_vec()).unwrap_or_default();
         bindings.retain(|binding| binding.expires > now.instant);
-        let in_order = |binding: &Binding| binding.call_id != call_id.as_str() || binding.sequence < sequence;
+        let in_order = |binding: &Binding| *binding.call_id != *call_id.as_str() || binding.sequence < sequence;
+        let known_call = bindings.iter().find(|binding| *binding.call_id == *call_id.as_str());
+        let shared_call_id = known_call.map_or_else(|| call_id.as_str().into(), |known| Arc::clone(&known.call_id));
         match list {
             None => {}
             Some(ContactList::Star) => {
@@ -484,10 +523,8 @@ impl Registrar {
                 }
                 for contact in contacts {
                     let time = self.granted(contact.expires().or(expires))?;
-                    let mut contact = accepted(&contact).map_err(|_| Refusal::Malformed)?;
-                    if !first_hop_knows {
-                        contact.params.remove(FLOW_NUMBER);
-                    }
+                    let known = bindings.iter().map(|binding| &binding.contact);
+                    let kept = KeptContact::of(&contact, numbers, known).map_err(|_| Refusal::Malformed)?;
                     // What may only be reached securely is not registered by a way on which anybody can read along.
                     let exposed = matches!(&contact.uri, Uri::Sip(uri) if uri.secure) && !flow.transport.is_secure();
                     // It would ring itself for ever (RFC 5627 §5.1).
@@ -496,10 +533,11 @@ impl Registrar {
                     if (leads_back || exposed) && !time.is_zero() {
                         return Err(Refusal::NotTheirs);
                     }
-                    granted.outbound |= contact.params.has(FLOW_NUMBER) && supported.has("outbound");
-                    let epoch = epoch(&bindings, &contact, call_id.as_str(), entropy);
+                    let numbered = numbers == FlowNumbers::Kept && is_numbered(&contact);
+                    granted.outbound |= numbered && supported.has("outbound");
+                    let epoch = epoch(&bindings, &kept, call_id.as_str(), entropy);
                     // One may be there by its address and another one by its instance.
-                    while let Some(at) = bindings.iter().position(|binding| binding.is_for(&contact)) {
+                    while let Some(at) = bindings.iter().position(|binding| binding.contact.is_for(&kept)) {
                         // One that this very request has set may be named twice.
                         if !bindings[at].dirty && !in_order(&bindings[at]) {
                             return Err(Refusal::OutOfOrder);
@@ -508,22 +546,22 @@ impl Registrar {
                     }
                     if !time.is_zero() {
                         // All of the device's temporary GRUUs are of one epoch.
-                        let instance = contact.params.value(INSTANCE).map(str::to_owned);
+                        let instance = kept.instance();
                         for other in &mut bindings {
-                            if instance.is_some() && other.instance() == instance.as_deref() && other.epoch != epoch {
+                            if instance.is_some() && other.instance() == instance && other.epoch != epoch {
                                 other.epoch = epoch;
                                 other.dirty = true;
                             }
                         }
                         bindings.push(Binding {
-                            contact,
+                            contact: kept,
                             flow,
-                            user_agent: user_agent(request),
+                            user_agent: user_agent(request).map(|name| self.agents.share(&name)),
                             path: granted.path.clone().into(),
                             epoch,
                             registered: now.wall,
                             expires: now.instant + time,
-                            call_id: call_id.as_str().to_owned(),
+                            call_id: Arc::clone(&shared_call_id),
                             sequence,
                             dirty: true,
                         });
@@ -540,7 +578,7 @@ impl Registrar {
         }
         let place = proof.user().aors.iter().position(|held| held == aor);
         let place = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX);
-        self.commit(now, aor, jid, place, bindings);
+        self.commit(now, aor, &jid, place, bindings);
         Ok(granted)
     }
 
@@ -560,10 +598,9 @@ impl Registrar {
         let mut response = request.response(Status::OK);
         let aor = &granted.aor;
         for binding in self.bindings(aor) {
-            let mut contact = binding.contact.clone();
-            contact
-                .params
-                .set("expires", Some(&binding.remaining(now.instant).to_string()));
+            let mut line = String::with_capacity(binding.contact.as_str().len() + USUAL_ADDITION);
+            line.push_str(binding.contact.as_str());
+            write!(line, ";expires={}", binding.remaining(now.instant)).expect("writing to a String cannot fail");
             if let (true, Some(instance)) = (granted.gruu, binding.instance()) {
                 let gruus = [
                     ("pub-gruu", Gruus::public(aor, instance)),
@@ -571,11 +608,11 @@ impl Registrar {
                 ];
                 for (name, uri) in gruus {
                     if let Some(uri) = uri {
-                        contact.params.set(name, Some(&format!("\"{}\"", Uri::Sip(uri))));
+                        write!(line, ";{name}=\"{}\"", Uri::Sip(uri)).expect("writing to a String cannot fail");
                     }
                 }
             }
-            response.headers.put::<Contact>(&contact);
+            response.headers.push(HeaderName::CONTACT, Value::cleaned(&line));
         }
         for hop in &granted.path {
             response.headers.put(&Path(hop.clone()));
@@ -591,10 +628,21 @@ impl Registrar {
 
     fn retain(&mut self, now: Now, aor: &Aor, keep: impl Fn(&Binding) -> bool) {
         if let Some(known) = self.registrations.get(aor) {
-            let (jid, place) = (known.jid.clone(), known.place);
+            let (jid, place) = (Arc::clone(&known.jid), known.place);
             let bindings = known.bindings.iter().filter(|binding| keep(binding)).cloned().collect();
             self.commit(now, aor, &jid, place, bindings);
         }
+    }
+
+    /// A JID as the tables share it.
+    fn shared(&self, jid: &BareJid) -> Arc<BareJid> {
+        let known = self.users.get_key_value(jid);
+        known.map_or_else(|| Arc::new(jid.clone()), |(jid, _)| Arc::clone(jid))
+    }
+
+    /// Where an address stands in the record of its user.
+    fn place(&self, aor: &Aor) -> Option<u8> {
+        self.registrations.get(aor).map(|known| known.place)
     }
 
     /// Tells the shared state what is new in `bindings`, and what of those before is in them no more.
@@ -615,10 +663,8 @@ impl Registrar {
     }
 
     /// Puts these bindings in the place of all that the address had, and tells who must know.
-    fn commit(&mut self, now: Now, aor: &Aor, jid: &BareJid, place: u8, mut bindings: Vec<Binding>) {
+    fn commit(&mut self, now: Now, aor: &Aor, jid: &Arc<BareJid>, place: u8, mut bindings: Vec<Binding>) {
         bindings.sort_by_key(|binding| (std::cmp::Reverse(binding.q()), std::cmp::Reverse(binding.registered)));
-        // A vector that was pushed to has room for four.
-        bindings.shrink_to_fit();
         if self.settings.keeping == Keeping::Shared {
             self.keep(now, aor, jid, place, &bindings);
         }
@@ -626,19 +672,18 @@ impl Registrar {
             binding.dirty = false;
         }
         self.total += bindings.len();
-        let first = bindings.iter().map(|binding| binding.expires).min();
-        self.deadlines.set(aor.clone(), first);
         let flows: SmallVec<[Flow; 4]> = bindings.iter().map(|binding| binding.flow).collect();
         let before = if bindings.is_empty() {
             self.registrations.remove(aor)
         } else {
             let present = Registration {
-                jid: jid.clone(),
+                jid: Arc::clone(jid),
                 place,
-                bindings,
+                bindings: bindings.into(),
             };
             self.registrations.insert(aor.clone(), present)
         };
+        self.note_deadline(aor, before.as_ref().and_then(Registration::deadline));
         let old = before.as_ref().map_or(&[][..], |before| &before.bindings);
         self.total -= old.len();
         for flow in flows.iter().filter(|flow| !old.iter().any(|old| old.flow == **flow)) {
@@ -655,33 +700,49 @@ impl Registrar {
         self.note_user(aor, former, present);
     }
 
+    /// Notes when the first binding of an address expires, which was `former`.
+    fn note_deadline(&mut self, aor: &Aor, former: Option<Instant>) {
+        let Some((aor, known)) = self.registrations.get_key_value(aor) else {
+            if let Some(former) = former {
+                self.deadlines.remove(&(former, aor.clone()));
+            }
+            return;
+        };
+        let present = known.deadline();
+        // After a timeout the former one is gone already.
+        if let Some(former) = former.filter(|_| former != present) {
+            self.deadlines.remove(&(former, aor.clone()));
+        }
+        self.deadlines.extend(present.map(|at| (at, aor.clone())));
+    }
+
     /// Notes whose address this was, and whose it is, and tells who must know.
-    fn note_user(&mut self, aor: &Aor, former: Option<(BareJid, u8)>, present: Option<(&BareJid, u8)>) {
+    fn note_user(&mut self, aor: &Aor, former: Option<(Arc<BareJid>, u8)>, present: Option<(&Arc<BareJid>, u8)>) {
         if former.as_ref().map(|(jid, place)| (jid, *place)) == present {
             return;
         }
-        if let Some((jid, place)) = &former
+        if let Some((jid, _)) = &former
             && let Some(aors) = self.users.get_mut(jid)
         {
-            aors.retain(|(at, one)| (at, one) != (place, aor));
+            aors.retain(|one| one != aor);
             if aors.is_empty() {
                 self.users.remove(jid);
             }
         }
-        if let Some((jid, place)) = present {
-            let aors = self.users.entry(jid.clone()).or_default();
-            if let Err(at) = aors.binary_search_by(|(known, one)| (known, one).cmp(&(&place, aor))) {
-                aors.reserve_exact(1);
-                aors.insert(at, (place, aor.clone()));
-            }
+        if let Some((jid, _)) = present {
+            let places = &self.registrations;
+            let aors = self.users.entry(Arc::clone(jid)).or_default();
+            aors.push(aor.clone());
+            aors.sort_by_cached_key(|aor| (places.get(aor).map(|known| known.place), aor.clone()));
         }
-        let (former, present) = (former.map(|(jid, _)| jid), present.map(|(jid, _)| jid.clone()));
+        let (former, present) = (former.map(|(jid, _)| jid), present.map(|(jid, _)| Arc::clone(jid)));
         if former == present {
             // Another place in the record of the same user is another order, not another set.
             return;
         }
         for jid in [former, present].into_iter().flatten() {
             let aors = self.registered(&jid);
+            let jid = Arc::unwrap_or_clone(jid);
             self.outputs.push_back(Output::Changed { jid, aors });
         }
     }
@@ -746,17 +807,15 @@ fn is_outbound(hop: &NameAddr) -> bool {
 
 /// The epoch that a registration of a device goes on with: a new one, which ends its temporary GRUUs, where it begins
 /// anew (RFC 5627 §5.1).
-fn epoch(bindings: &[Binding], contact: &Contact, call_id: &str, entropy: &mut impl Entropy) -> u64 {
-    let Some(instance) = contact.params.value(INSTANCE) else {
+fn epoch(bindings: &[Binding], contact: &KeptContact, call_id: &str, entropy: &mut impl Entropy) -> u64 {
+    let Some(instance) = contact.instance() else {
         return 0;
     };
-    let same = |binding: &&Binding| {
-        binding.instance() == Some(instance)
-            && (binding.contact.params.value(FLOW_NUMBER) == contact.params.value(FLOW_NUMBER))
-    };
+    let same =
+        |binding: &&Binding| binding.instance() == Some(instance) && binding.contact.number() == contact.number();
     let last = bindings.iter().filter(same).max_by_key(|binding| binding.registered);
     let known = match last {
-        Some(last) => (last.call_id == call_id).then_some(last.epoch),
+        Some(last) => (*last.call_id == *call_id).then_some(last.epoch),
         // Another flow of a device that is there.
         None => bindings
             .iter()
@@ -766,20 +825,22 @@ fn epoch(bindings: &[Binding], contact: &Contact, call_id: &str, entropy: &mut i
     known.unwrap_or_else(|| u64::from_le_bytes(entropy.bytes::<8>()))
 }
 
-fn user_agent(request: &Request) -> Option<String> {
-    let text = request.headers.get(&HeaderName::USER_AGENT)?.to_text().into_owned();
+fn user_agent(request: &Request) -> Option<Cow<'_, str>> {
+    let text = request.headers.get(&HeaderName::USER_AGENT)?.to_text();
     let end = text.floor_char_boundary(MAX_USER_AGENT);
-    Some(text[..end].to_owned()).filter(|text| !text.is_empty())
-}
-
-fn in_order(aors: &[(u8, Aor)]) -> Vec<Aor> {
-    aors.iter().map(|(_, aor)| aor.clone()).collect()
+    let cut = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+        Cow::Owned(text) => Cow::Owned(text[..end].to_owned()),
+    };
+    Some(cut).filter(|text| !text.is_empty())
 }
 
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
+/// Room for what the answer says of a binding, without GRUUs.
+const USUAL_ADDITION: usize = 24;
 /// Below this, and only below this, an interval may be refused as too brief (RFC 3261 §10.3 item 7).
 const HOUR: Duration = Duration::from_secs(3600);
 
