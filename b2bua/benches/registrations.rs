@@ -21,7 +21,7 @@ use cusax_common::core::sip::digest;
 use cusax_common::core::sip::typed::WwwAuthenticate;
 use cusax_common::core::sip::{Message, Response};
 use cusax_common::core::time::{Now, Wall};
-use cusax_common::core::user::{Algorithm, Credential, Flags, User};
+use cusax_common::core::user::{Algorithm, Credential, Flags, Ha1, User};
 
 /// As in the service.
 #[global_allocator]
@@ -132,10 +132,10 @@ impl Scene {
         let algorithm = challenge.algorithm().expect("an algorithm");
         let mut credentials = self.users[phone].credentials.iter();
         let credential = credentials.find(|one| one.algorithm == algorithm).expect("a secret");
-        let ha1 = credential.ha1.expose();
+        let ha1 = credential.ha1.expose().to_hex();
         let proof = digest::response(
             algorithm,
-            ha1,
+            &ha1,
             nonce,
             "00000001",
             "0a4f113b",
@@ -179,10 +179,10 @@ impl Scene {
 fn user(number: usize) -> Arc<User> {
     let username = number.to_string();
     let credential = |algorithm| Credential {
-        username: username.clone(),
+        username: username.as_str().into(),
         realm: DOMAIN.into(),
         algorithm,
-        ha1: Secret::new(digest::ha1(algorithm, &username, DOMAIN, "secret")),
+        ha1: Secret::new(Ha1::of(algorithm, &username, DOMAIN, "secret")),
     };
     Arc::new(User {
         jid: format!("user{number}@{DOMAIN}").parse().expect("a JID"),

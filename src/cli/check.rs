@@ -149,7 +149,7 @@ fn of_user(config: &Config, user: &User) -> Vec<Finding> {
         } else if !user
             .credentials
             .iter()
-            .any(|credential| credential.realm == aor.domain())
+            .any(|credential| *credential.realm == *aor.domain())
         {
             note(
                 format!("{}: has no password for {}", user.jid, aor.domain()),

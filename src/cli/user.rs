@@ -8,10 +8,9 @@ use clap::{Args, Subcommand};
 use cusax_common::core::config::Config;
 use cusax_common::core::entropy::Entropy as _;
 use cusax_common::core::secret::Secret;
-use cusax_common::core::sip::digest;
 use cusax_common::core::store::{Put, StoreError, UserStore};
 use cusax_common::core::tel::Tel;
-use cusax_common::core::user::{Algorithm, Aor, Credential, Flags, MAX_ADDRESSES, MAX_NAME, User};
+use cusax_common::core::user::{Algorithm, Aor, Credential, Flags, Ha1, MAX_ADDRESSES, MAX_NAME, User};
 use cusax_common::io::clock::SystemEntropy;
 use cusax_common::io::store::Store;
 use jid::BareJid;
@@ -250,16 +249,16 @@ fn credentials(arguments: &Add, known: Option<&User>) -> Result<(Vec<Credential>
     };
     let kept_login = known
         .and_then(|user| user.credentials.first())
-        .map(|credential| credential.username.as_str());
+        .map(|credential| &*credential.username);
     let login = arguments.login.as_deref().or(kept_login).unwrap_or(first.user());
     if given.is_none()
         && let Some(user) = known
     {
-        let keep = |c: &&Credential| c.username == login && realms.contains(c.realm.as_str());
+        let keep = |c: &&Credential| *c.username == *login && realms.contains(&*c.realm);
         let kept: Vec<Credential> = user.credentials.iter().filter(keep).cloned().collect();
         if realms
             .iter()
-            .all(|realm| kept.iter().any(|credential| credential.realm == *realm))
+            .all(|realm| kept.iter().any(|credential| *credential.realm == **realm))
         {
             return Ok((kept, None));
         }
@@ -280,10 +279,10 @@ fn credentials(arguments: &Add, known: Option<&User>) -> Result<(Vec<Credential>
     };
     let made = realms.iter().flat_map(|realm| {
         Algorithm::ALL.map(|algorithm| Credential {
-            username: login.to_owned(),
-            realm: (*realm).to_owned(),
+            username: login.into(),
+            realm: (*realm).into(),
             algorithm,
-            ha1: Secret::new(digest::ha1(algorithm, login, realm, password.expose())),
+            ha1: Secret::new(Ha1::of(algorithm, login, realm, password.expose())),
         })
     });
     Ok((made.collect(), generated))
@@ -381,7 +380,10 @@ fn logins(user: &User) -> Vec<(&str, &str, Vec<&'static str>)> {
         ..
     } in &user.credentials
     {
-        match logins.iter_mut().find(|(name, at, _)| name == username && at == realm) {
+        match logins
+            .iter_mut()
+            .find(|(name, at, _)| **name == **username && **at == **realm)
+        {
             Some((_, _, algorithms)) => algorithms.push(algorithm.as_str()),
             None => logins.push((username, realm, vec![algorithm.as_str()])),
         }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use jid::BareJid;
 
+use crate::core::entropy::hex;
 use crate::core::secret::Secret;
+use crate::core::sip::digest;
 use crate::core::tel::Tel;
 
 /// One user, as the store keeps them.
@@ -41,14 +43,67 @@ pub const MAX_ADDRESSES: usize = 8;
 /// password itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// The user name that the phone gives.
-    pub username: String,
+    /// The user name that the phone gives. Shared, since a login has a credential for each algorithm.
+    pub username: Arc<str>,
     /// The protection domain; here a SIP domain.
-    pub realm: String,
+    pub realm: Arc<str>,
     /// Which hash made `ha1`.
     pub algorithm: Algorithm,
-    /// Lower-case hexadecimal digits.
-    pub ha1: Secret<String>,
+    /// The hash.
+    pub ha1: Secret<Ha1>,
+}
+
+/// A hash of `username:realm:password`: with it one can prove as much as with the password. Never empty.
+///
+/// Bytes rather than text: many users are kept with three of them each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ha1 {
+    bytes: [u8; Self::MOST],
+    length: u8,
+}
+
+impl Ha1 {
+    /// The most bytes that any of our algorithms gives.
+    const MOST: usize = 32;
+
+    /// That of a password.
+    #[must_use]
+    pub fn of(algorithm: Algorithm, username: &str, realm: &str, password: &str) -> Self {
+        let text = digest::ha1(algorithm, username, realm, password);
+        Self::from_hex(&text).expect("a digest is written in as many digits as there is room for")
+    }
+
+    /// Reads lower-case hexadecimal digits, two for each byte; none if the text is anything else.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.is_empty() || pairs.len() > Self::MOST || !rest.is_empty() {
+            return None;
+        }
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0; Self::MOST];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        let length = u8::try_from(pairs.len()).ok()?;
+        Some(Self { bytes, length })
+    }
+
+    /// As it is hashed again, and stored.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex(self.bytes())
+    }
+
+    /// The hash itself.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length.into()]
+    }
 }
 
 /// The hash of a digest (RFC 8760 §2.1).
@@ -273,6 +328,22 @@ mod tests {
         assert_ne!("Alice@example.com".parse::<Aor>(), "alice@example.com".parse::<Aor>());
         let odd: Aor = "sip:a%40b%25@example.com".parse().unwrap();
         assert_eq!((odd.user(), odd.domain()), ("a%40b%25", "example.com"));
+    }
+
+    #[test]
+    fn a_hash_is_whole_bytes_and_not_empty() {
+        for text in ["00", "0123456789abcdef0123456789abcdef", &"f0".repeat(32)] {
+            assert_eq!(Ha1::from_hex(text).map(|ha1| ha1.to_hex()).as_deref(), Some(text));
+        }
+        for text in ["", "0", "000", "0A", "0g", "z0", "é", &"f0".repeat(33)] {
+            assert!(Ha1::from_hex(text).is_none(), "{text}");
+        }
+        for algorithm in Algorithm::ALL {
+            assert_eq!(
+                Ha1::of(algorithm, "u", "r", "p").to_hex(),
+                digest::ha1(algorithm, "u", "r", "p")
+            );
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl Question<'_> {
             Self::Aor(aor) => user.aors.contains(aor),
             Self::Number(number) => user.numbers.contains(number),
             Self::Login { realm, username } => {
-                let fits = |credential: &Credential| credential.realm == realm && credential.username == username;
+                let fits = |credential: &Credential| *credential.realm == *realm && *credential.username == *username;
                 user.credentials.iter().any(fits)
             }
         }
@@ -267,7 +267,7 @@ mod tests {
                 username: "alice".into(),
                 realm: "atlanta.example".into(),
                 algorithm: crate::core::user::Algorithm::Md5,
-                ha1: crate::core::secret::Secret::new(String::new()),
+                ha1: crate::core::secret::Secret::new(crate::core::user::Ha1::from_hex("00").unwrap()),
             }],
             flags: Default::default(),
             language: "en".into(),

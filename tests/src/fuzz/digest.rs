@@ -13,7 +13,7 @@ use cusax_common::core::secret::Secret;
 use cusax_common::core::sip::typed::{Authorization, Challenge, Credentials, DigestProof, WwwAuthenticate};
 use cusax_common::core::sip::{Headers, Message, Request, TypedHeader as _, Uri, Value, digest as sums};
 use cusax_common::core::time::Wall;
-use cusax_common::core::user::{Algorithm, Credential, Flags, User};
+use cusax_common::core::user::{Algorithm, Credential, Flags, Ha1, User};
 
 use super::feed::Feed;
 
@@ -186,7 +186,7 @@ fn alice() -> Arc<User> {
         username: "alice".into(),
         realm: REALM.into(),
         algorithm,
-        ha1: Secret::new(sums::ha1(algorithm, "alice", REALM, "secret")),
+        ha1: Secret::new(Ha1::of(algorithm, "alice", REALM, "secret")),
     };
     Arc::new(User {
         jid: "alice@example.org".parse().expect("a JID"),

@@ -14,7 +14,7 @@ use cusax_common::core::secret::Secret;
 use cusax_common::core::sip::typed::{Authorization, Contact, Credentials, DigestProof, WwwAuthenticate};
 use cusax_common::core::sip::{Message, Request, Response, TypedHeader as _, Uri, Value, digest};
 use cusax_common::core::time::{Now, Wall};
-use cusax_common::core::user::{Algorithm, Aor, Credential, Flags, User};
+use cusax_common::core::user::{Algorithm, Aor, Credential, Flags, Ha1, User};
 
 use super::feed::{Feed, epoch};
 
@@ -191,9 +191,9 @@ impl Run {
             .challenge(wall, &mut self.entropy, REALM, HERE, &algorithms, false);
         let challenge = WwwAuthenticate::parse(made[0].as_str().expect("our own text")).expect("a challenge");
         let nonce = challenge.nonce().unwrap_or_default();
-        let (uri, secret) = (request.uri.to_string(), user.credentials[0].ha1.expose());
+        let (uri, secret) = (request.uri.to_string(), user.credentials[0].ha1.expose().to_hex());
         let qop = Some("auth");
-        let response = digest::response(Algorithm::Md5, secret, nonce, "00000001", "c", qop, "REGISTER", &uri);
+        let response = digest::response(Algorithm::Md5, &secret, nonce, "00000001", "c", qop, "REGISTER", &uri);
         let proof = DigestProof {
             username: "u",
             realm: REALM,
@@ -361,7 +361,7 @@ fn user(jid: &str, aors: &[&str]) -> Arc<User> {
             username: "u".into(),
             realm: REALM.into(),
             algorithm: Algorithm::Md5,
-            ha1: Secret::new(digest::ha1(Algorithm::Md5, "u", REALM, "secret")),
+            ha1: Secret::new(Ha1::of(Algorithm::Md5, "u", REALM, "secret")),
         }],
         flags: Flags::default(),
         language: "en".into(),

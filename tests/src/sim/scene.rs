@@ -11,8 +11,7 @@ use cusax_b2bua::core::settings::{Listener, Settings};
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::policy::Policy;
 use cusax_common::core::secret::Secret;
-use cusax_common::core::sip::digest;
-use cusax_common::core::user::{Algorithm, Credential, Flags, User};
+use cusax_common::core::user::{Algorithm, Credential, Flags, Ha1, User};
 
 use super::{Actor, World, address};
 use crate::peer::phone::{Account, Phone, Stage};
@@ -26,10 +25,10 @@ pub const SECOND: Duration = Duration::from_secs(1);
 pub fn user(name: &str, number: &str) -> User {
     let (username, password) = (format!("{name}.phone"), format!("{name}-secret"));
     let credential = |algorithm| Credential {
-        username: username.clone(),
+        username: username.as_str().into(),
         realm: DOMAIN.into(),
         algorithm,
-        ha1: Secret::new(digest::ha1(algorithm, &username, DOMAIN, &password)),
+        ha1: Secret::new(Ha1::of(algorithm, &username, DOMAIN, &password)),
     };
     User {
         jid: format!("{name}@example.com").parse().expect("a constant of the scene"),

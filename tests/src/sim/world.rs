@@ -368,7 +368,7 @@ impl World {
             Query::Login { realm, username } => user
                 .credentials
                 .iter()
-                .any(|held| held.realm == *realm && held.username == *username),
+                .any(|held| *held.realm == **realm && *held.username == **username),
             Query::Owner(Lookup::ByAor(aor)) => user.aors.contains(aor),
             Query::Owner(Lookup::ByNumber(number)) => user.numbers.contains(number),
             Query::Holder(jid) => user.jid == *jid,

@@ -14,7 +14,7 @@ use crate::core::secret::Secret;
 use crate::core::store::{CallQuery, Put, StoreError, UserStore};
 use crate::core::tel::Tel;
 use crate::core::time::Wall;
-use crate::core::user::{Algorithm, Aor, Credential, Flags, User};
+use crate::core::user::{Algorithm, Aor, Credential, Flags, Ha1, User};
 
 /// Runs every promise against an empty store, seen through two handles.
 ///
@@ -365,12 +365,12 @@ fn call(number: u64) -> CallRecord {
 }
 
 fn credential(realm: &str, username: &str, algorithm: Algorithm) -> Credential {
-    let ha1 = Secret::new("0123456789abcdef0123456789abcdef".into());
+    let ha1 = Ha1::from_hex("0123456789abcdef0123456789abcdef").expect("hexadecimal digits");
     Credential {
         username: username.into(),
         realm: realm.into(),
         algorithm,
-        ha1,
+        ha1: Secret::new(ha1),
     }
 }
 

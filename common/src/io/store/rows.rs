@@ -17,7 +17,7 @@ use crate::core::record::CallRecord;
 use crate::core::secret::Secret;
 use crate::core::store::StoreError;
 use crate::core::time::Wall;
-use crate::core::user::{Algorithm, Credential, Flags, MAX_ADDRESSES, MAX_NAME, User};
+use crate::core::user::{Algorithm, Credential, Flags, Ha1, MAX_ADDRESSES, MAX_NAME, User};
 
 /// One piece of a user; which one, `kind` tells. The query is `pieces!` in [`sql`](super::sql).
 #[derive(sqlx::FromRow)]
@@ -90,10 +90,6 @@ pub(super) fn check_user(user: &User) -> Result<(), &'static str> {
     for credential in &user.credentials {
         check_text(&credential.realm)?;
         check_text(&credential.username)?;
-        let ha1 = credential.ha1.expose();
-        if ha1.is_empty() || ha1.len() > MAX_HA1 || !ha1.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err("the hash of a credential is not lower-case hexadecimal");
-        }
         if !seen.insert((&credential.realm, &credential.username, credential.algorithm)) {
             return Err("the same credential twice");
         }
@@ -234,12 +230,22 @@ fn add(user: &mut User, piece: Piece) -> Result<(), StoreError> {
     match piece.kind {
         1 => user.aors.push(parse("AOR", &piece.text_1)?),
         2 => user.numbers.push(parse("number", &piece.text_1)?),
-        3 => user.credentials.push(Credential {
-            username: piece.text_1,
-            realm: piece.text_2,
-            algorithm: algorithm(&piece.text_3)?,
-            ha1: Secret::new(piece.text_4),
-        }),
+        3 => {
+            let ha1 = Ha1::from_hex(&piece.text_4);
+            let ha1 = ha1.ok_or_else(|| corrupt("hash", "not bytes in lower-case hexadecimal"))?;
+            // A login's credentials stand one behind the other, nearly always.
+            let known = user.credentials.last();
+            let shared = |text: String, known: Option<&Arc<str>>| match known {
+                Some(known) if **known == *text => Arc::clone(known),
+                _ => Arc::from(text),
+            };
+            user.credentials.push(Credential {
+                username: shared(piece.text_1, known.map(|known| &known.username)),
+                realm: shared(piece.text_2, known.map(|known| &known.realm)),
+                algorithm: algorithm(&piece.text_3)?,
+                ha1: Secret::new(ha1),
+            });
+        }
         other => return Err(corrupt("user", format_args!("a piece of kind {other}"))),
     }
     Ok(())
@@ -287,5 +293,3 @@ const MAX_TEXT: usize = 255;
 const MAX_ADDRESS: usize = 2048;
 /// Each phone login takes one credential for each algorithm.
 const MAX_CREDENTIALS: usize = 24;
-/// The longest hash, in hexadecimal digits.
-const MAX_HA1: usize = 64;

@@ -161,8 +161,8 @@ macro_rules! user_store {
                         }
                         for login in &user.credentials {
                             let owner: Option<String> = sqlx::query_scalar(sql::OWNER_OF_LOGIN)
-                                .bind(&login.realm)
-                                .bind(&login.username)
+                                .bind(&*login.realm)
+                                .bind(&*login.username)
                                 .bind(jid)
                                 .fetch_optional(&mut *tx)
                                 .await?;
@@ -200,16 +200,16 @@ macro_rules! user_store {
                         }
                         for (place, credential) in (0_i64..).zip(&user.credentials) {
                             sqlx::query(sql::PUT_LOGIN)
-                                .bind(&credential.realm)
-                                .bind(&credential.username)
+                                .bind(&*credential.realm)
+                                .bind(&*credential.username)
                                 .bind(jid)
                                 .execute(&mut *tx)
                                 .await?;
                             sqlx::query(sql::PUT_CREDENTIAL)
-                                .bind(&credential.realm)
-                                .bind(&credential.username)
+                                .bind(&*credential.realm)
+                                .bind(&*credential.username)
                                 .bind(credential.algorithm.as_str())
-                                .bind(credential.ha1.expose())
+                                .bind(credential.ha1.expose().to_hex())
                                 .bind(place)
                                 .execute(&mut *tx)
                                 .await?;
