@@ -7,10 +7,13 @@
 //! - The tables hold at most [`MAX_TRACKED`] entries each; the oldest is forgotten first. Whoever makes up sources to be
 //!   forgotten still meets the bucket of all together.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
+
+use crate::core::ids::IdMap;
 
 /// How many requests are let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub struct Admission<A> {
     all: Bucket,
 }
 
-impl<A: Clone + Eq + Hash> Admission<A> {
+impl<A: Hash> Admission<A> {
     /// Nobody has asked for anything.
     #[must_use]
     pub fn new(limits: Limits, now: Instant) -> Self {
@@ -67,7 +70,7 @@ impl<A: Clone + Eq + Hash> Admission<A> {
     /// A request outside dialogs from this address. Whoever is `known`, since a phone is registered there, does not share
     /// what all strangers have together.
     pub fn judge_source(&mut self, now: Instant, source: IpAddr, known: bool) -> Verdict {
-        if !self.sources.take(now, network(source), self.limits.source) {
+        if !self.sources.take(now, &network(source), self.limits.source) {
             return Verdict::Drop;
         }
         if known || self.all.take(self.limits.all, now) {
@@ -79,7 +82,7 @@ impl<A: Clone + Eq + Hash> Admission<A> {
 
     /// A request that this account has proved to be its own.
     pub fn judge_account(&mut self, now: Instant, account: &A) -> Verdict {
-        if self.accounts.take(now, account.clone(), self.limits.account) {
+        if self.accounts.take(now, account, self.limits.account) {
             Verdict::Pass
         } else {
             Verdict::Later
@@ -88,23 +91,31 @@ impl<A: Clone + Eq + Hash> Admission<A> {
 }
 
 /// The buckets of many, the oldest of which is forgotten when there are too many.
+///
+/// Each is known by a hash under a secret key, which takes a fraction of what names take. Two names of one hash would
+/// share a bucket; nobody can find two.
 #[derive(Debug)]
 struct Table<K> {
-    buckets: HashMap<K, Bucket>,
-    order: VecDeque<K>,
+    hasher: RandomState,
+    buckets: IdMap<u64, Bucket>,
+    order: VecDeque<u64>,
+    keys: PhantomData<fn(&K)>,
 }
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
         Self {
-            buckets: HashMap::new(),
+            hasher: RandomState::new(),
+            buckets: IdMap::default(),
             order: VecDeque::new(),
+            keys: PhantomData,
         }
     }
 }
 
-impl<K: Clone + Eq + Hash> Table<K> {
-    fn take(&mut self, now: Instant, key: K, rate: Rate) -> bool {
+impl<K: Hash> Table<K> {
+    fn take(&mut self, now: Instant, key: &K, rate: Rate) -> bool {
+        let key = self.hasher.hash_one(key);
         if let Some(bucket) = self.buckets.get_mut(&key) {
             return bucket.take(rate, now);
         }
@@ -115,7 +126,7 @@ impl<K: Clone + Eq + Hash> Table<K> {
         }
         let mut bucket = Bucket::full(rate, now);
         let taken = bucket.take(rate, now);
-        self.order.push_back(key.clone());
+        self.order.push_back(key);
         self.buckets.insert(key, bucket);
         taken
     }
