@@ -3,7 +3,8 @@
 //! The store is read page by page; what is registered comes over the bridge. The two may come in any order.
 //!
 //! # Invariants
-//! - A user's entry is always [`compose`]d of the last record and the last registrations heard.
+//! - A user's entry is always [`compose`]d of the last record and the last registrations heard. It is made when it is
+//!   asked for: it would take more memory than what it is made of.
 //! - Credentials are not kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,7 +21,8 @@ use crate::core::reach::compose;
 pub struct Directory {
     domain: String,
     users: BTreeMap<BareJid, Known>,
-    registered: HashMap<BareJid, Vec<Aor>>,
+    /// The registrations of those whose record is not known.
+    strangers: HashMap<BareJid, Vec<Aor>>,
     reading: Option<Reading>,
     loaded: bool,
     heard: bool,
@@ -29,7 +31,24 @@ pub struct Directory {
 #[derive(Debug)]
 struct Known {
     user: User,
-    entry: Entry,
+    registered: Vec<Aor>,
+}
+
+impl Known {
+    fn entry(&self) -> Entry {
+        compose(&self.user, &self.registered)
+    }
+
+    /// Takes the addresses at which a phone is registered; tells whether the entry changed by it.
+    fn register(&mut self, mut aors: Vec<Aor>) -> bool {
+        if self.registered == aors {
+            return false;
+        }
+        let before = self.entry();
+        aors.shrink_to_fit();
+        self.registered = aors;
+        self.entry() != before
+    }
 }
 
 /// A reading of the whole store that is under way.
@@ -66,11 +85,10 @@ impl Directory {
     /// Nobody yet; only users of `domain` will be kept.
     #[must_use]
     pub fn new(domain: String) -> Self {
-        let (users, registered) = (BTreeMap::new(), HashMap::new());
         Self {
             domain,
-            users,
-            registered,
+            users: BTreeMap::new(),
+            strangers: HashMap::new(),
             reading: None,
             loaded: false,
             heard: false,
@@ -128,7 +146,10 @@ impl Directory {
             .cloned()
             .collect();
         for jid in gone {
-            self.users.remove(&jid);
+            let registered = self.users.remove(&jid).map(|known| known.registered);
+            if let Some(registered) = registered.filter(|aors| !aors.is_empty()) {
+                self.strangers.insert(jid.clone(), registered);
+            }
             reading.changed.push(jid);
         }
         self.loaded = true;
@@ -146,21 +167,28 @@ impl Directory {
     /// Takes a whole set of registrations; tells whose entries changed by it.
     pub fn all_registered(&mut self, users: Vec<(BareJid, Vec<Aor>)>) -> Vec<BareJid> {
         self.heard = true;
-        let old = std::mem::take(&mut self.registered);
-        self.registered
-            .extend(users.into_iter().filter(|(_, aors)| !aors.is_empty()).take(MAX_USERS));
-        let concerned: BTreeSet<_> = old.into_keys().chain(self.registered.keys().cloned()).collect();
-        concerned.into_iter().filter(|jid| self.recompose(jid)).collect()
+        let users = users.into_iter().filter(|(_, aors)| !aors.is_empty());
+        self.strangers = users.take(MAX_USERS).collect();
+        let mut changed = Vec::new();
+        for (jid, known) in &mut self.users {
+            if known.register(self.strangers.remove(jid).unwrap_or_default()) {
+                changed.push(jid.clone());
+            }
+        }
+        changed
     }
 
     /// Takes the registrations of one user; tells whether the entry changed by it.
     pub fn registered(&mut self, jid: &BareJid, aors: Vec<Aor>) -> bool {
-        if aors.is_empty() {
-            self.registered.remove(jid);
-        } else if self.registered.len() < MAX_USERS || self.registered.contains_key(jid) {
-            self.registered.insert(jid.clone(), aors);
+        if let Some(known) = self.users.get_mut(jid) {
+            return known.register(aors);
         }
-        self.recompose(jid)
+        if aors.is_empty() {
+            self.strangers.remove(jid);
+        } else if self.strangers.len() < MAX_USERS || self.strangers.contains_key(jid) {
+            self.strangers.insert(jid.clone(), aors);
+        }
+        false
     }
 
     /// Whether the store has been read once.
@@ -186,40 +214,35 @@ impl Directory {
     pub fn entry(&self, jid: &BareJid) -> Entry {
         self.users
             .get(jid)
-            .map_or_else(|| Entry::gone(jid.clone()), |known| known.entry.clone())
+            .map_or_else(|| Entry::gone(jid.clone()), Known::entry)
     }
 
     /// The entries behind `after`, in the order of JIDs, of all who hold anything.
-    pub fn entries_after(&self, after: Option<&BareJid>) -> impl Iterator<Item = &Entry> + use<'_> {
+    pub fn entries_after(&self, after: Option<&BareJid>) -> impl Iterator<Item = Entry> + use<'_> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.users.range::<BareJid, _>((from, Bound::Unbounded));
-        range.map(|(_, known)| &known.entry).filter(|entry| !entry.is_gone())
+        range.map(|(_, known)| known.entry()).filter(|entry| !entry.is_gone())
     }
 
     /// Keeps the record; gives the JID if the entry changed by it.
     fn know(&mut self, mut user: User) -> Option<BareJid> {
         user.credentials = Vec::new();
+        user.aors.shrink_to_fit();
+        user.numbers.shrink_to_fit();
         let jid = user.jid.clone();
-        let entry = compose(&user, self.registered.get(&jid).map_or(&[], Vec::as_slice));
-        let old = self.users.insert(
-            jid.clone(),
-            Known {
-                user,
-                entry: entry.clone(),
-            },
-        );
-        let same = old.map_or(entry.is_gone(), |old| old.entry == entry);
-        (!same).then_some(jid)
-    }
-
-    fn recompose(&mut self, jid: &BareJid) -> bool {
-        let Some(known) = self.users.get_mut(jid) else {
-            return false;
+        let changed = if let Some(known) = self.users.get_mut(&jid) {
+            let before = known.entry();
+            known.user = user;
+            known.entry() != before
+        } else {
+            let mut registered = self.strangers.remove(&jid).unwrap_or_default();
+            registered.shrink_to_fit();
+            let known = Known { user, registered };
+            let holds = !known.entry().is_gone();
+            self.users.insert(jid.clone(), known);
+            holds
         };
-        let entry = compose(&known.user, self.registered.get(jid).map_or(&[], Vec::as_slice));
-        let changed = entry != known.entry;
-        known.entry = entry;
-        changed
+        changed.then_some(jid)
     }
 }
 
