@@ -186,7 +186,7 @@ fn user(number: usize) -> Arc<User> {
     };
     Arc::new(User {
         jid: format!("user{number}@{DOMAIN}").parse().expect("a JID"),
-        name: format!("User {number}"),
+        name: format!("User {number}").into(),
         aors: vec![format!("sip:{number}@{DOMAIN}").parse().expect("an address")],
         numbers: Vec::new(),
         credentials: [Algorithm::Sha256, Algorithm::Md5].map(credential).to_vec(),

@@ -126,7 +126,8 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
                 .jid
                 .node()
                 .map_or_else(|| arguments.jid.to_string(), |node| node.to_string()),
-        },
+        }
+        .into(),
         jid: arguments.jid,
         aors: arguments.aors,
         numbers: arguments.numbers,
@@ -136,7 +137,7 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
             notices: !arguments.no_notices.unwrap_or(false),
             impp: !arguments.no_impp.unwrap_or(false),
         },
-        language: arguments.language.unwrap_or_else(|| LANGUAGE.to_owned()),
+        language: arguments.language.as_deref().unwrap_or(LANGUAGE).into(),
     };
     match store.put(&user).await.map_err(of_store)? {
         Put::Done => {}
@@ -159,7 +160,7 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
 impl Add {
     /// What was not given stays as it was.
     fn keep(&mut self, known: &User) {
-        self.name.get_or_insert_with(|| known.name.clone());
+        self.name.get_or_insert_with(|| known.name.to_string());
         if self.aors.is_empty() {
             self.aors.clone_from(&known.aors);
         }
@@ -169,7 +170,7 @@ impl Add {
         self.video.get_or_insert(known.flags.video);
         self.no_notices.get_or_insert(!known.flags.notices);
         self.no_impp.get_or_insert(!known.flags.impp);
-        self.language.get_or_insert_with(|| known.language.clone());
+        self.language.get_or_insert_with(|| known.language.to_string());
     }
 }
 
@@ -322,7 +323,7 @@ async fn list(store: &Store) -> Result<Answer, Failure> {
             let numbers: Vec<_> = user.numbers.iter().map(Tel::as_str).collect();
             vec![
                 user.jid.to_string(),
-                user.name.clone(),
+                user.name.to_string(),
                 aors.join(" "),
                 numbers.join(" "),
             ]
@@ -338,7 +339,7 @@ async fn show(store: &Store, jid: &BareJid) -> Result<Answer, Failure> {
     let user = store.by_jid(jid).await.map_err(of_store)?.ok_or_else(|| nobody(jid))?;
     let mut rows = vec![
         vec!["jid".to_owned(), user.jid.to_string()],
-        vec!["name".to_owned(), user.name.clone()],
+        vec!["name".to_owned(), user.name.to_string()],
     ];
     rows.extend(user.aors.iter().map(|aor| vec!["address".to_owned(), aor.to_string()]));
     rows.extend(
@@ -356,7 +357,7 @@ async fn show(store: &Store, jid: &BareJid) -> Result<Answer, Failure> {
     for (name, flag) in [("video", video), ("notices", notices), ("impp", impp)] {
         rows.push(vec![name.to_owned(), if flag { "yes" } else { "no" }.to_owned()]);
     }
-    rows.push(vec!["language".to_owned(), user.language.clone()]);
+    rows.push(vec!["language".to_owned(), user.language.to_string()]);
     Ok(Answer::new(table::render(&["what", "value"], &rows), to_json(&user)))
 }
 

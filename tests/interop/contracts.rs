@@ -340,7 +340,7 @@ async fn open(url: &str, password: Option<&Secret<String>>) -> Result<Store, Sto
 fn user(jid: &str) -> User {
     User {
         jid: BareJid::new(jid).expect("the tests name JIDs"),
-        name: String::new(),
+        name: "".into(),
         aors: Vec::new(),
         numbers: Vec::new(),
         credentials: Vec::new(),

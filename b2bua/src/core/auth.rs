@@ -617,7 +617,7 @@ mod tests {
             let credentials = credentials(&request, REALM, Header::Authorization)?;
             let proof = auth.verify(now, &request, self.peer, REALM, &credentials, user)?;
             assert!(proof.address(&"sip:line7@example.com".parse().unwrap()).is_some());
-            assert_eq!(proof.user().name, "Alice");
+            assert_eq!(&*proof.user().name, "Alice");
             Ok(())
         }
     }

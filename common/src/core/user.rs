@@ -21,7 +21,7 @@ pub struct User {
     /// Whose record this is.
     pub jid: BareJid,
     /// The name that callees see. At most [`MAX_NAME`] bytes, no control characters.
-    pub name: String,
+    pub name: Box<str>,
     /// SIP addresses of record, the one to show first in front. At most [`MAX_ADDRESSES`].
     pub aors: Vec<Aor>,
     /// Telephone numbers, the one to show first in front. At most [`MAX_ADDRESSES`].
@@ -31,7 +31,7 @@ pub struct User {
     /// What the user may and wants.
     pub flags: Flags,
     /// Language of notices, as BCP 47 has it.
-    pub language: String,
+    pub language: Box<str>,
 }
 
 /// The longest display name, in bytes.

@@ -7,7 +7,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jid::BareJid;
@@ -28,17 +28,24 @@ pub struct CachedUsers<S> {
     cache: Arc<Cache<u128, Known>>,
     keys: Arc<[RandomState; 2]>,
     /// Part of every answer: raising it forgets everything, also what is still on its way from the store.
-    generation: Arc<AtomicU64>,
+    generation: Arc<AtomicU32>,
+    /// What [`Tenths`] count from.
+    start: Instant,
     /// Look-ups that may wait for the store at one time.
     waiting: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
 struct Known {
-    generation: u64,
-    until: Instant,
+    generation: u32,
+    until: Tenths,
     user: Option<Arc<User>>,
 }
+
+/// Tenths of a second since the cache was made, which is as exact as it needs to be: answers are many, and an `Instant`
+/// is large. They suffice for 13 years.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Tenths(u32);
 
 #[derive(Clone, Copy, Hash)]
 enum Question<'a> {
@@ -70,6 +77,7 @@ impl<S: UserStore> CachedUsers<S> {
             cache: Arc::new(Cache::new(ENTRIES)),
             keys: Arc::default(),
             generation: Arc::default(),
+            start: clock::now().instant,
             waiting: Arc::new(Semaphore::new(WAITING)),
         }
     }
@@ -86,6 +94,11 @@ impl<S: UserStore> CachedUsers<S> {
         &self.store
     }
 
+    fn tenths(&self, at: Instant) -> Tenths {
+        let passed = at.saturating_duration_since(self.start).as_millis() / 100;
+        Tenths(passed.try_into().unwrap_or(u32::MAX))
+    }
+
     async fn ask(
         &self,
         question: Question<'_>,
@@ -98,7 +111,7 @@ impl<S: UserStore> CachedUsers<S> {
             .fold(0, |key, half| key << 64 | u128::from(half.hash_one(question)));
         if let Some(known) = self.cache.get(&key)
             && known.generation == generation
-            && known.until > clock::now().instant
+            && known.until > self.tenths(clock::now().instant)
             && known.user.as_ref().is_none_or(|user| question.is_answered_by(user))
         {
             return Ok(known.user);
@@ -111,7 +124,7 @@ impl<S: UserStore> CachedUsers<S> {
         let life = if user.is_some() { KNOWN } else { UNKNOWN };
         let known = Known {
             generation,
-            until: clock::now().instant + life,
+            until: self.tenths(clock::now().instant + life),
             user: user.clone(),
         };
         self.cache.insert(key, known);
@@ -195,6 +208,7 @@ const LOGIN: usize = 512;
 mod tests {
     use std::pin::pin;
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicU64;
     use std::task::{Context, Poll, Waker};
 
     use super::*;
@@ -290,7 +304,7 @@ mod tests {
         let ask = || {
             now(users.by_login("atlanta.example", "alice"))
                 .unwrap()
-                .map(|user| user.name.clone())
+                .map(|user| user.name.to_string())
         };
         let asked = || fake.asked.load(Ordering::SeqCst);
         assert_eq!((ask(), ask(), asked()), (None, None, 1), "nobody is an answer as well");
@@ -346,7 +360,7 @@ mod tests {
         fake.gate.as_ref().unwrap().add_permits(2);
         assert_eq!(now(early).unwrap(), None, "it saw the store before the write");
         assert_eq!(
-            now(users.by_jid(&jid)).unwrap().map(|user| user.name.clone()),
+            now(users.by_jid(&jid)).unwrap().map(|user| user.name.to_string()),
             Some("Alice".into())
         );
     }

@@ -32,7 +32,7 @@ pub fn user(name: &str, number: &str) -> User {
     };
     User {
         jid: format!("{name}@example.com").parse().expect("a constant of the scene"),
-        name: format!("{name} Example"),
+        name: format!("{name} Example").into(),
         aors: vec![
             format!("sip:{name}.phone@{DOMAIN}")
                 .parse()

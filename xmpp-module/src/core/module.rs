@@ -517,7 +517,7 @@ impl<N: ReadNumber> Module<N> {
             tracing::info!(session = %charge.session, "charge notice not wanted");
             return;
         }
-        let language = user.map_or("", |user| user.language.as_str());
+        let language = user.map_or("", |user| &*user.language);
         let message = notice::charge(charge, &self.settings.component, &self.settings.domain, language);
         self.outputs.push_back(Output::Send(message));
         self.counters.charges += 1;

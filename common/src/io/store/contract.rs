@@ -335,7 +335,7 @@ fn romeo() -> User {
 fn plain(jid_text: &str) -> User {
     User {
         jid: jid(jid_text),
-        name: String::new(),
+        name: "".into(),
         aors: Vec::new(),
         numbers: Vec::new(),
         credentials: Vec::new(),

@@ -210,7 +210,7 @@ fn begin(piece: &Piece) -> Result<User, StoreError> {
     }
     Ok(User {
         jid: jid(&piece.jid)?,
-        name: piece.text_1.clone(),
+        name: piece.text_1.as_str().into(),
         aors: Vec::new(),
         numbers: Vec::new(),
         credentials: Vec::new(),
@@ -219,7 +219,7 @@ fn begin(piece: &Piece) -> Result<User, StoreError> {
             notices: piece.flags & 2 != 0,
             impp: piece.flags & 4 != 0,
         },
-        language: piece.text_2.clone(),
+        language: piece.text_2.as_str().into(),
     })
 }
 

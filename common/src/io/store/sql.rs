@@ -172,8 +172,8 @@ macro_rules! user_store {
                         }
                         sqlx::query(sql::PUT_USER)
                             .bind(jid)
-                            .bind(&user.name)
-                            .bind(&user.language)
+                            .bind(&*user.name)
+                            .bind(&*user.language)
                             .bind(user.flags.video)
                             .bind(user.flags.notices)
                             .bind(user.flags.impp)
