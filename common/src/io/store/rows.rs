@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jid::BareJid;
 use serde::Serialize;
@@ -234,14 +234,13 @@ fn add(user: &mut User, piece: Piece) -> Result<(), StoreError> {
             let ha1 = Ha1::from_hex(&piece.text_4);
             let ha1 = ha1.ok_or_else(|| corrupt("hash", "not bytes in lower-case hexadecimal"))?;
             // A login's credentials stand one behind the other, nearly always.
-            let known = user.credentials.last();
-            let shared = |text: String, known: Option<&Arc<str>>| match known {
-                Some(known) if **known == *text => Arc::clone(known),
-                _ => Arc::from(text),
+            let username = match user.credentials.last() {
+                Some(known) if *known.username == *piece.text_1 => Arc::clone(&known.username),
+                _ => Arc::from(piece.text_1),
             };
             user.credentials.push(Credential {
-                username: shared(piece.text_1, known.map(|known| &known.username)),
-                realm: shared(piece.text_2, known.map(|known| &known.realm)),
+                username,
+                realm: realm(&piece.text_2),
                 algorithm: algorithm(&piece.text_3)?,
                 ha1: Secret::new(ha1),
             });
@@ -249,6 +248,20 @@ fn add(user: &mut User, piece: Piece) -> Result<(), StoreError> {
         other => return Err(corrupt("user", format_args!("a piece of kind {other}"))),
     }
     Ok(())
+}
+
+/// A realm, kept once for the very many users who have it.
+fn realm(text: &str) -> Arc<str> {
+    static KNOWN: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(realm) = known.iter().find(|realm| ***realm == *text) {
+        return Arc::clone(realm);
+    }
+    let realm: Arc<str> = text.into();
+    if known.len() < MAX_REALMS {
+        known.push(Arc::clone(&realm));
+    }
+    realm
 }
 
 fn algorithm(text: &str) -> Result<Algorithm, StoreError> {
@@ -291,5 +304,7 @@ fn corrupt(what: &str, why: impl Display) -> StoreError {
 const MAX_TEXT: usize = 255;
 /// The longest address in a call record, in bytes.
 const MAX_ADDRESS: usize = 2048;
+/// More realms than one deployment has; users of further ones have theirs for themselves.
+const MAX_REALMS: usize = 64;
 /// Each phone login takes one credential for each algorithm.
 const MAX_CREDENTIALS: usize = 24;
