@@ -571,12 +571,7 @@ fn parts_do_not_cross_a_call() {
         assert_eq!(codes(&hand.say(&mut scene.world, &bye)), [200], "{name}");
         scene.nothing_is_left();
 
-        let mut callee = Hand::new(&mut scene.world, address(67, 5060), "bob");
-        let text = callee.register();
-        assert_eq!(codes(&callee.prove(&mut scene.world, &text)), [200]);
-        scene.alice_calls(CALL_BOB);
-        let rung = callee.hear(&mut scene.world, SECOND / 2);
-        let invite = rung.iter().find_map(Heard::request).expect("an INVITE");
+        let (callee, invite) = rung(&mut scene);
         let answer = accepts(&invite, &kind, &body);
         scene.world.inject(callee.address, answer.to_bytes());
         scene.world.run(SECOND / 2);
@@ -615,12 +610,7 @@ fn a_route_set_is_kept_whole_or_not_at_all() {
         }
         scene.nothing_is_left();
 
-        let mut callee = Hand::new(&mut scene.world, address(67, 5060), "bob");
-        let text = callee.register();
-        assert_eq!(codes(&callee.prove(&mut scene.world, &text)), [200]);
-        scene.alice_calls(CALL_BOB);
-        let rung = callee.hear(&mut scene.world, SECOND / 2);
-        let invite = rung.iter().find_map(Heard::request).expect("an INVITE");
+        let (mut callee, invite) = rung(&mut scene);
         let mut answer = accepts(&invite, "application/sdp", OFFER);
         answer
             .headers
@@ -650,4 +640,15 @@ fn accepts(invite: &Request, kind: &str, body: &str) -> Response {
         .put(&Contact::new("sip:bob@192.0.2.67".parse().expect("a URI")));
     answer.body = body.to_owned().into();
     answer
+}
+
+/// Alice calls Bob, who is registered by hand: the INVITE that reaches him.
+fn rung(scene: &mut Scene) -> (Hand, Request) {
+    let mut callee = Hand::new(&mut scene.world, address(67, 5060), "bob");
+    let text = callee.register();
+    assert_eq!(codes(&callee.prove(&mut scene.world, &text)), [200]);
+    scene.alice_calls(CALL_BOB);
+    let heard = callee.hear(&mut scene.world, SECOND / 2);
+    let invite = heard.iter().find_map(Heard::request).expect("an INVITE");
+    (callee, invite.clone())
 }

@@ -226,7 +226,8 @@ const fn part(name: &'static str, right: &'static str, special: &'static [&'stat
 
 /// No datagram is longer.
 const LONGEST: usize = 60_000;
-const METHODS: [&str; 14] = [
+/// Every method that SIP has.
+pub const METHODS: [&str; 14] = [
     "INVITE",
     "ACK",
     "BYE",
