@@ -13,9 +13,12 @@
 //! | INVITE server | [`invite_server`] | §17.2.1 |
 //! | other server | [`server`] | §17.2.2 |
 //! | 2xx until its ACK | [`answer`] | §13.3.1.4 |
+//! | answer until no copy of the request comes | `remembered` | §17.2.2 |
 //!
 //! # Left out
 //! - Choice and change of transport by size (§18.1.1): the layer that sends picks the flow.
+
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -25,9 +28,11 @@ pub mod invite_client;
 pub mod invite_server;
 pub mod key;
 mod output;
+mod remembered;
 #[cfg(test)]
 mod script;
 pub mod server;
+mod servers;
 pub mod table;
 pub mod timer;
 
@@ -83,6 +88,11 @@ pub enum ServerOutput {
     Transmit,
     /// Hand the ACK that was just taken to the layer above.
     Acknowledged,
+    /// Forget the machine, but send the last response again for each copy of the request until then (timer J).
+    Remember {
+        /// When copies come no more.
+        until: Instant,
+    },
     /// Forget the machine.
     Ended(Outcome),
 }
@@ -102,6 +112,15 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a final response was sent before")]
 pub struct Late;
+
+/// Who wants to hear of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The layer above.
+    Above,
+    /// Nobody else: it is a CANCEL, whose effect shows on its INVITE.
+    Table,
+}
 
 /// The few outputs that one input can cause, oldest first.
 #[derive(Debug)]

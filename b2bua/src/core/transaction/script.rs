@@ -238,6 +238,9 @@ pub fn run_server<M: ServerMachine>(case: &ServerCase, new: impl Fn(Instant, boo
             match output {
                 ServerOutput::Transmit => sends.push(ms),
                 ServerOutput::Acknowledged => acknowledged.push(ms),
+                ServerOutput::Remember { until } => {
+                    ended = Some(((until - epoch).as_millis() as u64, Outcome::Answered));
+                }
                 ServerOutput::Ended(outcome) => ended = Some((ms, outcome)),
             }
         }

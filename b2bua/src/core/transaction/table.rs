@@ -29,10 +29,11 @@ use super::answer::{Answer, AnswerOutput};
 use super::client::NonInviteClient;
 use super::invite_client::InviteClient;
 use super::invite_server::InviteServer;
-use super::key::{AnswerKey, ClientKey, Incoming, Keys, RequestKey, ServerKey};
+use super::key::{AnswerKey, ClientKey, Incoming, Keys};
 use super::output::{ClientId, Counters, Failure, Limits, Output, Refusal, ServerId, TransactionId};
 use super::server::NonInviteServer;
-use super::{Class, ClientOutput, Late, Outcome, ServerOutput};
+use super::servers::{Found, Server, ServerMachine, Servers};
+use super::{Class, ClientOutput, Late, Outcome, Owner, ServerOutput};
 use crate::core::deadline::Deadlines;
 use crate::core::flow::Flow;
 use crate::core::ids::IdMap;
@@ -47,10 +48,7 @@ pub struct Transactions {
     clients: IdMap<ClientId, Box<Client>>,
     client_keys: IdMap<ClientKey, ClientId>,
     client_flows: BTreeSet<(Flow, ClientId)>,
-    servers: IdMap<ServerId, Box<Server>>,
-    server_keys: IdMap<ServerKey, ServerId>,
-    /// Requests outside dialogs, by content, to tell merged ones (§8.2.2.2).
-    ongoing: IdMap<RequestKey, ServerId>,
+    servers: Servers,
     /// INVITEs that were answered with 2xx, by what their ACK repeats.
     answered: IdMap<AnswerKey, ServerId>,
     deadlines: Deadlines<TransactionId>,
@@ -73,9 +71,7 @@ impl Transactions {
             clients: IdMap::default(),
             client_keys: IdMap::default(),
             client_flows: BTreeSet::new(),
-            servers: IdMap::default(),
-            server_keys: IdMap::default(),
-            ongoing: IdMap::default(),
+            servers: Servers::default(),
             answered: IdMap::default(),
             deadlines: Deadlines::default(),
             outputs: VecDeque::new(),
@@ -85,6 +81,7 @@ impl Transactions {
 
     /// Takes a message from the network.
     pub fn handle_message(&mut self, now: Instant, flow: Flow, message: Message) {
+        self.settle_latest();
         match message {
             Message::Request(request) => self.handle_request(now, flow, request),
             Message::Response(response) => self.handle_response(now, flow, response),
@@ -133,7 +130,7 @@ impl Transactions {
     /// # Errors
     /// [`Late`] if a final response was sent before, or the transaction is forgotten; nothing is sent.
     pub fn respond(&mut self, now: Instant, server: ServerId, response: &Response) -> Result<(), Late> {
-        let entry = self.servers.get_mut(&server).ok_or(Late)?;
+        let entry = self.servers.get_mut(server).ok_or(Late)?;
         let class = Class::of(response.status.code());
         match &mut entry.machine {
             ServerMachine::Invite(machine) => machine.respond(now, class)?,
@@ -159,7 +156,7 @@ impl Transactions {
     /// # Errors
     /// [`Late`] as for [`respond`](Self::respond).
     pub fn respond_once(&mut self, server: ServerId, response: &Response) -> Result<(), Late> {
-        let entry = self.servers.get(&server).filter(|entry| entry.is_open()).ok_or(Late)?;
+        let entry = self.servers.get(server).filter(|entry| entry.is_open()).ok_or(Late)?;
         self.outputs.push_back(Output::Reply {
             flow: entry.flow,
             bytes: response.to_bytes(),
@@ -183,7 +180,7 @@ impl Transactions {
 
     /// Stops the copies of a 2xx.
     fn settle(&mut self, server: ServerId) {
-        if let Some(answer) = self.servers.get_mut(&server).and_then(|entry| entry.answer.as_mut()) {
+        if let Some(answer) = self.servers.get_mut(server).and_then(|entry| entry.answer.as_mut()) {
             answer.0.settle();
             self.arm_server(server);
         }
@@ -207,6 +204,12 @@ impl Transactions {
 
     /// Tells that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.settle_latest();
+        while let Some(answered) = self.servers.pop_due(now) {
+            self.outputs.extend(answered.owner.map(|id| Output::Ended {
+                id: TransactionId::Server(id),
+            }));
+        }
         // Whatever is armed anew is armed after `now`, so this ends.
         while let Some(id) = self.deadlines.pop_due(now) {
             let (before, drawn) = (self.outputs.len(), self.next_id);
@@ -220,7 +223,7 @@ impl Transactions {
                     self.run_client(now, id, None);
                 }
                 TransactionId::Server(id) => {
-                    if let Some(entry) = self.servers.get_mut(&id) {
+                    if let Some(entry) = self.servers.get_mut(id) {
                         // The copies first: their end and that of the transaction fall on the same instant.
                         if let Some(answer) = &mut entry.answer {
                             answer.0.handle_timeout(now);
@@ -248,7 +251,7 @@ impl Transactions {
     /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.next()
+        [self.deadlines.next(), self.servers.next()].into_iter().flatten().min()
     }
 
     /// A To tag for answers to this request: the same for every copy, not to be guessed by others (§8.2.7, §19.3).
@@ -279,19 +282,14 @@ impl Transactions {
     pub fn is_sound(&self) -> bool {
         self.client_keys.len() == self.clients.len()
             && self.client_flows.len() == self.clients.len()
-            && self.server_keys.len() == self.servers.len()
+            && self.servers.is_sound()
             && self.clients.iter().all(|(id, one)| {
                 self.client_keys.get(&one.key) == Some(id) && self.client_flows.contains(&(one.flow, *id))
             })
-            && self
-                .servers
-                .iter()
-                .all(|(id, one)| self.server_keys.get(&one.key) == Some(id))
-            && self.ongoing.values().all(|id| self.servers.contains_key(id))
-            && self.answered.values().all(|id| self.servers.contains_key(id))
+            && self.answered.values().all(|id| self.servers.get(*id).is_some())
             && self.deadlines.iter().all(|(id, _)| match id {
                 TransactionId::Client(id) => self.clients.contains_key(id),
-                TransactionId::Server(id) => self.servers.contains_key(id),
+                TransactionId::Server(id) => self.servers.get(*id).is_some(),
             })
     }
 
@@ -316,24 +314,26 @@ impl Transactions {
         if request.method == Method::Ack {
             return self.handle_ack(now, flow, request, incoming);
         }
-        if let Some(&id) = self.server_keys.get(&incoming.server) {
+        if let Some(found) = self.servers.find(&incoming.server) {
             // Whoever says the same from elsewhere must not have answers sent to the one who said it first.
-            if !self.servers.get(&id).is_some_and(|entry| same_peer(entry.flow, flow)) {
+            if !same_peer(found.flow(), flow) {
                 self.counters.stray_copies += 1;
                 return;
             }
             self.counters.copies += 1;
-            match self.servers.get_mut(&id).map(|entry| &mut entry.machine) {
-                Some(ServerMachine::Invite(machine)) => machine.handle_copy(),
-                Some(ServerMachine::Other(machine)) => machine.handle_copy(),
-                None => {}
+            match found {
+                Found::Live(id, _) => self.handle_copy(id),
+                Found::Answered(answered) => self.outputs.push_back(Output::Transmit {
+                    flow: answered.flow,
+                    bytes: answered.bytes.clone(),
+                }),
             }
-            return self.run_server(id, None);
+            return;
         }
         if request.method == Method::Cancel {
             return self.handle_cancel(now, flow, request, incoming);
         }
-        if !incoming.in_dialog && self.ongoing.contains_key(&incoming.request) {
+        if !incoming.in_dialog && self.servers.knows(&incoming.request) {
             self.counters.merged += 1;
             let response = self.tagged(&request, Status::LOOP_DETECTED, None);
             return self.reply(flow, &response);
@@ -349,11 +349,20 @@ impl Transactions {
         });
     }
 
+    fn handle_copy(&mut self, id: ServerId) {
+        match self.servers.get_mut(id).map(|entry| &mut entry.machine) {
+            Some(ServerMachine::Invite(machine)) => machine.handle_copy(),
+            Some(ServerMachine::Other(machine)) => machine.handle_copy(),
+            None => {}
+        }
+        self.run_server(id, None);
+    }
+
     fn handle_ack(&mut self, now: Instant, flow: Flow, request: Request, incoming: Incoming) {
         // By branch: the ACK to a non-2xx, or that of a client that keeps its branch for a 2xx as well.
         let invite = self.keys.server(incoming.place, &Method::Invite);
-        if let Some(&id) = self.server_keys.get(&invite)
-            && let Some(entry) = self.servers.get_mut(&id)
+        if let Some(Found::Live(id, _)) = self.servers.find(&invite)
+            && let Some(entry) = self.servers.get_mut(id)
             && let ServerMachine::Invite(machine) = &mut entry.machine
         {
             // The ACK to a 2xx is one of its dialog, from its peer, or it is nothing: whoever else says it must not stop
@@ -377,7 +386,7 @@ impl Transactions {
         let invite = incoming
             .answer
             .and_then(|key| self.answered.get(&key).copied())
-            .filter(|id| self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow)));
+            .filter(|id| self.servers.get(*id).is_some_and(|entry| same_peer(entry.flow, flow)));
         match invite {
             Some(id) => self.settle(id),
             None => self.counters.stray_acks += 1,
@@ -392,10 +401,12 @@ impl Transactions {
         // Whatever it is that is to be cancelled, it is found and the CANCEL answered alike (§9.2).
         let cancelled = CANCELLABLE
             .iter()
-            .find_map(|method| self.server_keys.get(&self.keys.server(incoming.place, method)).copied())
-            .filter(|id| {
-                // A branch alone must not let a stranger end somebody else's call.
-                self.servers.get(id).is_some_and(|entry| same_peer(entry.flow, flow))
+            .find_map(|method| self.servers.find(&self.keys.server(incoming.place, method)))
+            // A branch alone must not let a stranger end somebody else's call.
+            .filter(|found| same_peer(found.flow(), flow))
+            .map(|found| match found {
+                Found::Live(id, _) => Some(id),
+                Found::Answered(_) => None,
             });
         let Some(cancelled) = cancelled else {
             self.counters.stray_cancels += 1;
@@ -404,12 +415,13 @@ impl Transactions {
         };
         let id = self.start_server(now, flow, &request, &incoming);
         // The answers to both have the same tag where that is still possible (§9.2).
-        let tag = self.servers.get(&cancelled).and_then(|entry| entry.to_tag.clone());
+        let tag = cancelled.and_then(|id| self.servers.get(id)?.to_tag.clone());
         let response = self.tagged(&request, Status::OK, tag.as_deref());
         self.respond(now, id, &response)
             .unwrap_or_else(|Late| debug_assert!(false, "a new transaction is open"));
         // It has an effect on an INVITE only.
-        if let Some(entry) = self.servers.get_mut(&cancelled)
+        if let Some(cancelled) = cancelled
+            && let Some(entry) = self.servers.get_mut(cancelled)
             && matches!(entry.machine, ServerMachine::Invite(_))
             && entry.is_open()
             && !std::mem::replace(&mut entry.cancelled, true)
@@ -488,23 +500,19 @@ impl Transactions {
         } else {
             Owner::Above
         };
-        self.server_keys.insert(incoming.server, id);
-        if owner == Owner::Above && !incoming.in_dialog {
-            self.ongoing.insert(incoming.request, id);
-        }
-        let entry = Server {
+        let server = Server {
             machine,
             flow,
             owner,
             key: incoming.server,
             content: incoming.request,
+            in_dialog: incoming.in_dialog,
             to_tag: None,
             last: Bytes::new(),
             cancelled: false,
             answer: None,
         };
-        self.servers.insert(id, Box::new(entry));
-        self.arm_server(id);
+        self.servers.insert(id, server);
         id
     }
 
@@ -584,7 +592,7 @@ impl Transactions {
 
     /// Carries out what a server machine wants. `ack` is the one that it was just given.
     fn run_server(&mut self, id: ServerId, mut ack: Option<(Flow, Request)>) {
-        while let Some(entry) = self.servers.get_mut(&id) {
+        while let Some(entry) = self.servers.get_mut(id) {
             let flow = entry.flow;
             if let Some(output) = entry.answer.as_mut().and_then(|answer| answer.0.poll_output()) {
                 self.outputs.push_back(match output {
@@ -615,6 +623,10 @@ impl Transactions {
                         });
                     }
                 }
+                Some(ServerOutput::Remember { until }) => {
+                    self.disarm_server(id);
+                    return self.servers.remember(id, until);
+                }
                 // That nobody acknowledged a failure changes nothing: whoever asked may be a stranger.
                 Some(ServerOutput::Ended(_)) => self.forget_server(id),
                 None => return self.arm_server(id),
@@ -623,13 +635,21 @@ impl Transactions {
     }
 
     fn arm_server(&mut self, id: ServerId) {
-        if let Some(entry) = self.servers.get(&id) {
-            let answer = entry.answer.as_ref().and_then(|answer| answer.0.poll_timeout());
-            let at = [answer.map(|(at, _)| at), entry.machine.poll_timeout()]
-                .into_iter()
-                .flatten()
-                .min();
-            self.deadlines.set(TransactionId::Server(id), at);
+        if let Some(entry) = self.servers.get(id).filter(|_| !self.servers.is_latest(id)) {
+            self.deadlines.set(TransactionId::Server(id), entry.deadline());
+        }
+    }
+
+    fn disarm_server(&mut self, id: ServerId) {
+        if !self.servers.is_latest(id) {
+            self.deadlines.set(TransactionId::Server(id), None);
+        }
+    }
+
+    /// Puts the latest request into the tables, if it was not answered at once.
+    fn settle_latest(&mut self) {
+        if let Some((id, deadline)) = self.servers.settle() {
+            self.deadlines.set(TransactionId::Server(id), deadline);
         }
     }
 
@@ -642,12 +662,8 @@ impl Transactions {
     }
 
     fn forget_server(&mut self, id: ServerId) {
-        self.deadlines.set(TransactionId::Server(id), None);
-        let Some(entry) = self.servers.remove(&id) else { return };
-        self.server_keys.remove(&entry.key);
-        if self.ongoing.get(&entry.content) == Some(&id) {
-            self.ongoing.remove(&entry.content);
-        }
+        self.disarm_server(id);
+        let Some(entry) = self.servers.remove(id) else { return };
         if let Some(answer) = &entry.answer
             && self.answered.get(&answer.1) == Some(&id)
         {
@@ -697,14 +713,6 @@ struct Client {
     reason: Option<Value>,
 }
 
-/// Who wants to hear of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    Above,
-    /// Nobody else: it is a CANCEL, whose effect shows on its INVITE.
-    Table,
-}
-
 #[derive(Debug)]
 enum ClientMachine {
     Invite(InviteClient),
@@ -713,54 +721,6 @@ enum ClientMachine {
 
 impl ClientMachine {
     fn poll_output(&mut self) -> Option<ClientOutput> {
-        match self {
-            Self::Invite(machine) => machine.poll_output(),
-            Self::Other(machine) => machine.poll_output(),
-        }
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        match self {
-            Self::Invite(machine) => machine.poll_timeout(),
-            Self::Other(machine) => machine.poll_timeout(),
-        }
-        .map(|(at, _)| at)
-    }
-}
-
-#[derive(Debug)]
-struct Server {
-    machine: ServerMachine,
-    flow: Flow,
-    owner: Owner,
-    key: ServerKey,
-    content: RequestKey,
-    /// The tag of our last response to an INVITE.
-    to_tag: Option<Box<str>>,
-    /// Our last response.
-    last: Bytes,
-    /// Whether the layer above was told of a CANCEL.
-    cancelled: bool,
-    answer: Option<Box<(Answer, AnswerKey)>>,
-}
-
-impl Server {
-    fn is_open(&self) -> bool {
-        match &self.machine {
-            ServerMachine::Invite(machine) => machine.is_open(),
-            ServerMachine::Other(machine) => machine.is_open(),
-        }
-    }
-}
-
-#[derive(Debug)]
-enum ServerMachine {
-    Invite(InviteServer),
-    Other(NonInviteServer),
-}
-
-impl ServerMachine {
-    fn poll_output(&mut self) -> Option<ServerOutput> {
         match self {
             Self::Invite(machine) => machine.poll_output(),
             Self::Other(machine) => machine.poll_output(),

@@ -489,10 +489,11 @@ impl Stage {
                 ClientMachine::Invite(machine) => machine.inside().0,
                 ClientMachine::Other(machine) => machine.inside().0,
             }),
-            TransactionId::Server(id) => table.servers.get(&id).map(|entry| match &entry.machine {
-                ServerMachine::Invite(machine) => machine.inside().0,
-                ServerMachine::Other(machine) => machine.inside().0,
-            }),
+            TransactionId::Server(id) => match table.servers.get(id).map(|entry| &entry.machine) {
+                Some(ServerMachine::Invite(machine)) => Some(machine.inside().0),
+                Some(ServerMachine::Other(machine)) => Some(machine.inside().0),
+                None => table.servers.remembered_until(id).map(|_| "Completed".to_owned()),
+            },
         };
         let state = state.unwrap_or_else(|| "Terminated".into()).to_lowercase();
         state.split(' ').next().expect("a name").to_owned()
@@ -506,14 +507,17 @@ impl Stage {
                 ClientMachine::Invite(machine) => machine.inside().1,
                 ClientMachine::Other(machine) => machine.inside().1,
             }),
-            TransactionId::Server(id) => table.servers.get(&id).map(|entry| match &entry.machine {
+            TransactionId::Server(id) => table.servers.get(id).map(|entry| match &entry.machine {
                 ServerMachine::Invite(machine) => machine.inside().1,
                 ServerMachine::Other(machine) => machine.inside().1,
             }),
         };
         let mut armed = armed.map(|timers| timers.armed()).unwrap_or_default();
+        if let TransactionId::Server(id) = self.id {
+            armed.extend(table.servers.remembered_until(id).map(|_| Timer::J));
+        }
         if let TransactionId::Server(id) = self.id
-            && let Some(answer) = table.servers.get(&id).and_then(|entry| entry.answer.as_ref())
+            && let Some(answer) = table.servers.get(id).and_then(|entry| entry.answer.as_ref())
             && answer.0.poll_timeout().is_some()
         {
             armed.extend([Timer::Again, Timer::Unacknowledged]);
@@ -531,7 +535,8 @@ impl Stage {
                 ClientMachine::Other(machine) => machine.poll_timeout(),
             })),
             TransactionId::Server(id) => {
-                let Some(entry) = table.servers.get(&id) else {
+                due.extend(table.servers.remembered_until(id).map(|at| (at, Timer::J)));
+                let Some(entry) = table.servers.get(id) else {
                     return due;
                 };
                 due.extend(match &entry.machine {

@@ -1,0 +1,102 @@
+//! Final answers to requests other than INVITE, kept for the copies of what they answer (timer J of RFC 3261 §17.2.2).
+//!
+//! All of them stay equally long, so they stand in a row, and the first one is the first to go. A phone that registers
+//! leaves two traces here for half a minute: what one takes decides how much memory a busy registrar needs.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::key::{RequestKey, ServerKey};
+use super::output::ServerId;
+use crate::core::flow::Flow;
+use crate::core::ids::{IdMap, IdSet};
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// What was answered.
+    pub key: ServerKey,
+    /// The same by its content, if copies by other ways are to be told.
+    pub content: Option<RequestKey>,
+    /// Who is to be told that it is forgotten.
+    pub owner: Option<ServerId>,
+    /// How the request came.
+    pub flow: Flow,
+    /// The answer.
+    pub bytes: Bytes,
+}
+
+/// All of them, oldest first.
+///
+/// # Invariant
+/// Both tables name the answers of the row, and no others.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    row: VecDeque<(Instant, Answered)>,
+    /// How many have left the row.
+    gone: u64,
+    /// The place of each, counted from the first that ever was.
+    places: IdMap<ServerKey, u64>,
+    contents: IdSet<RequestKey>,
+}
+
+impl Remembered {
+    /// Keeps an answer until then, which is no earlier than for those before.
+    pub(super) fn keep(&mut self, until: Instant, answered: Answered) {
+        debug_assert!(self.row.back().is_none_or(|(before, _)| *before <= until));
+        self.places.insert(answered.key, self.gone + self.row.len() as u64);
+        self.contents.extend(answered.content);
+        self.row.push_back((until, answered));
+    }
+
+    /// The answer to that request.
+    pub(super) fn find(&self, key: &ServerKey) -> Option<&Answered> {
+        let place = self.places.get(key)? - self.gone;
+        self.row.get(usize::try_from(place).ok()?).map(|(_, answered)| answered)
+    }
+
+    /// Whether a request of that content was answered.
+    pub(super) fn knows(&self, content: &RequestKey) -> bool {
+        self.contents.contains(content)
+    }
+
+    /// Forgets the first one whose time is over.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Answered> {
+        let (_, answered) = self.row.pop_front_if(|(until, _)| *until <= now)?;
+        self.gone += 1;
+        self.places.remove(&answered.key);
+        if let Some(content) = &answered.content {
+            self.contents.remove(content);
+        }
+        Some(answered)
+    }
+
+    /// When the first one is forgotten.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.row.front().map(|(until, _)| *until)
+    }
+
+    #[cfg(test)]
+    pub(super) fn until(&self, id: ServerId) -> Option<Instant> {
+        let found = self.row.iter().find(|(_, answered)| answered.owner == Some(id));
+        found.map(|(until, _)| *until)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.row.len()
+    }
+
+    /// Whether the tables name what is there; for tests.
+    pub(super) fn is_sound(&self) -> bool {
+        let contents = self.row.iter().filter(|(_, answered)| answered.content.is_some());
+        self.places.len() == self.row.len()
+            && self.contents.len() == contents.count()
+            && self.row.iter().zip(self.gone..).all(|((_, answered), place)| {
+                self.places.get(&answered.key) == Some(&place)
+                    && answered.content.is_none_or(|content| self.contents.contains(&content))
+            })
+    }
+}
