@@ -22,6 +22,7 @@ use cusax_common::core::config::{self, Config};
 use cusax_common::core::dialplan;
 use cusax_common::core::entropy::Entropy as _;
 use cusax_common::io::clock::SystemEntropy;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -123,10 +124,7 @@ pub fn start(
         metrics: parts.metrics.clone(),
     };
     let health = parts.health.part("sip", "starting");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Software, format!("no runtime: {error}")))?;
+    let runtime = Handle::current();
     let (ended, end) = oneshot::channel();
     // A thread of its own: from the socket through the loop and back a message waits for no other thread, and no other
     // thread is woken for it, which would cost more than the message.
@@ -134,14 +132,14 @@ pub fn start(
         .name("cusax-sip".to_owned())
         .spawn(move || {
             health.ready();
-            runtime.block_on(drive(shell));
             // Nobody waits any more when the service is being torn down.
-            let _ = ended.send(());
+            let _ = ended.send(drive(shell, &runtime));
         })
         .map_err(|error| Failure::new(Exit::Software, format!("no thread for SIP: {error}")))?;
     roles.spawn(async move {
         match end.await {
-            Ok(()) => Ok("b2bua"),
+            Ok(Ok(())) => Ok("b2bua"),
+            Ok(Err(error)) => Err(("b2bua", error.to_string())),
             Err(_) => Err(("b2bua", "its thread has failed".to_owned())),
         }
     });

@@ -119,34 +119,39 @@ impl World {
             ..RelayConfig::new(vec![address.ip()])
         };
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async move {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build();
+            let runtime = runtime.expect("a runtime");
+            let store = runtime.block_on(async {
                 let store = Store::open(&url, None).await.expect("a store");
                 for (name, number) in [("alice", "+4930901820"), ("bob", "+4930901821")] {
                     store.put(&user(name, number)).await.expect("a user");
                 }
-                let mut entropy = SystemEntropy::new();
-                let secret = entropy.bytes::<32>();
-                let registrar = Registrar::new(registrar::Settings::default(), &secret);
-                let authenticator = Authenticator::new(&secret, NONCE_LIFE);
-                let listener = UdpListener::bind(ListenerId(0), address).expect("a socket");
-                let relay = Relay::start(relay, move |event| drop(media_events.try_send(event)));
-                drive(Shell {
-                    endpoint: Endpoint::new(Arc::new(settings), registrar, authenticator, &secret, entropy),
-                    listeners: vec![Listener::Udp(listener)],
-                    carriers: Vec::new().into(),
-                    resolver: None,
-                    relay: relay.expect("a relay"),
-                    media,
-                    users: Arc::new(store),
-                    state: Arc::new(MemoryState::new(1 << 20)),
-                    to_xmpp,
-                    from_xmpp,
-                    control: asked,
-                    metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
-                })
-                .await;
+                store
             });
+            let mut entropy = SystemEntropy::new();
+            let secret = entropy.bytes::<32>();
+            let registrar = Registrar::new(registrar::Settings::default(), &secret);
+            let authenticator = Authenticator::new(&secret, NONCE_LIFE);
+            let listener = UdpListener::bind(ListenerId(0), address).expect("a socket");
+            let relay = Relay::start(relay, move |event| drop(media_events.try_send(event)));
+            let shell = Shell {
+                endpoint: Endpoint::new(Arc::new(settings), registrar, authenticator, &secret, entropy),
+                listeners: vec![Listener::Udp(listener)],
+                carriers: Vec::new().into(),
+                resolver: None,
+                relay: relay.expect("a relay"),
+                media,
+                users: Arc::new(store),
+                state: Arc::new(MemoryState::new(1 << 20)),
+                to_xmpp,
+                from_xmpp,
+                control: asked,
+                metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
+            };
+            drive(shell, runtime.handle()).expect("a loop");
         });
         let phone = |name: &str, host: u8| {
             let account = Account {

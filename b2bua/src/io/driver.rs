@@ -1,27 +1,33 @@
 //! The loop: sockets, stores, media engine and bridge on one side, the endpoint on the other. It decides nothing.
+//!
+//! It has a thread of its own, which waits for datagrams itself: from the socket through the endpoint and back a message
+//! meets no other thread, no task and no queue. Everything else reaches it by [queues](super::others) and a
+//! [bell](super::bell).
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the shell starts the tasks that wait for stores and sockets"
+    reason = "the shell reads the clock, and starts the tasks that wait for stores"
 )]
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::pin;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::CallRecord;
-use cusax_common::core::store::{SharedState, StoreError, UserStore};
+use cusax_common::core::store::{SharedState, UserStore};
 use cusax_common::core::user::User;
 use cusax_common::io::clock;
 use cusax_common::io::telemetry::Metrics;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::core::endpoint::{Endpoint, Output, Query};
@@ -30,11 +36,15 @@ use crate::core::media::MediaEvent;
 use crate::core::registrar;
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
+use crate::io::bell::Bell;
 use crate::io::meter::Meter;
+use crate::io::others::{Event, Fetched, Located, Others};
 use crate::io::relay::Relay;
 use crate::io::resolver::Resolver;
 use crate::io::transport::tls::Carrier;
+use crate::io::transport::udp::{self, SharedUdp};
 use crate::io::transport::{Listener, Network, Received};
+use crate::io::writer::{Kept, Writer, spawn_keeper, spawn_recorder};
 
 /// What the loop joins together.
 pub struct Shell<E, U, S> {
@@ -75,8 +85,12 @@ pub enum Control {
     Stop(Duration),
 }
 
-/// Runs until [`Control::Stop`] and until what was up has ended, or the time for that is over.
-pub async fn drive<E, U, S>(shell: Shell<E, U, S>)
+/// Runs until [`Control::Stop`] and until what was up has ended, or the time for that is over. Stores, resolver and
+/// connections have their tasks in `runtime`; this thread must not be one of its own.
+///
+/// # Errors
+/// What the system says when it gives no descriptor to wait with.
+pub fn drive<E, U, S>(shell: Shell<E, U, S>, runtime: &Handle) -> io::Result<()>
 where
     E: Entropy,
     U: UserStore + 'static,
@@ -88,182 +102,305 @@ where
         carriers,
         resolver,
         relay,
-        mut media,
+        media,
         users,
         state,
         to_xmpp,
-        mut from_xmpp,
-        mut control,
+        from_xmpp,
+        control,
         metrics,
     } = shell;
-    let (mut network, mut received) = Network::start(listeners, carriers);
-    let (resolved, mut located) = mpsc::channel(LOCATED);
-    let (answers, mut answered) = mpsc::channel(ANSWERS);
+    let _entered = runtime.enter();
+    let (network, received) = Network::start(listeners, carriers);
+    let (resolved, located) = mpsc::channel(LOCATED);
+    let (answers, fetched) = mpsc::channel(ANSWERS);
     let records = spawn_recorder(Arc::clone(&users), metrics.clone());
     let keeper = spawn_keeper(Arc::clone(&state), metrics.clone());
-    let mut meter = Meter::new(metrics);
-    let mut round = interval(ROUND);
-    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    restore(&mut endpoint, &*state).await;
+    runtime.block_on(restore(&mut endpoint, &*state));
     endpoint.handle_start(clock::now());
     endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
 
-    let mut unsaid = false;
-    let mut stop_by = None;
-    let mut near = VecDeque::new();
-    let mut in_a_row = 0;
-    // One timer, told anew only when the time has changed: to make one for each message costs more than many messages.
-    let mut sleep = pin!(sleep_until(Instant::now()));
-    let mut armed = None;
-    loop {
-        // A resync says everything that found no room, once for each time that the loop wakes.
-        if unsaid && to_xmpp.capacity() > to_xmpp.max_capacity() / 2 {
-            unsaid = false;
-            endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
-        }
-        while let Some(output) = endpoint.poll_output() {
-            match output {
-                Output::Transmit { flow, bytes } => {
-                    meter.sent(&bytes);
-                    let opening = endpoint.opening(&flow);
-                    if !network.send(flow, bytes, opening) {
-                        endpoint.handle_closed(clock::now(), flow);
-                    }
-                }
-                Output::Media(command) => relay.submit(command),
-                Output::Fetch { id, query } => {
-                    let mut asked = Box::pin(fetch(Arc::clone(&users), query));
-                    // What is near at hand needs no task.
-                    match poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await {
-                        Poll::Ready(answer) => near.push_back((id, answer)),
-                        Poll::Pending => {
-                            let answers = answers.clone();
-                            // The loop is gone only when the service stops.
-                            tokio::spawn(async move { drop(answers.send((id, asked.await)).await) });
-                        }
-                    }
-                }
-                Output::Resolve { id, query } => {
-                    tokio::spawn(ask(resolver.clone(), id, query, resolved.clone()));
-                }
-                Output::Bridge(message) => match to_xmpp.try_send(message) {
-                    Err(mpsc::error::TrySendError::Full(ToXmpp::Charge(notice))) => {
-                        error!(session = %notice.session, "charge notice lost: the XMPP side is behind");
-                        meter.notice_lost();
-                    }
-                    Err(mpsc::error::TrySendError::Full(_)) => unsaid = true,
-                    // The service stops: nobody is left to hear it.
-                    Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-                },
-                Output::Record(record) => {
-                    meter.record(&record);
-                    records.keep(record);
-                }
-                Output::Keep { key, value, ttl } => keeper.send(Kept::Put { key, value, ttl }),
-                Output::Forget { key } => keeper.send(Kept::Remove { key }),
-            }
-        }
-        if let Some((id, answer)) = near.pop_front() {
-            endpoint.handle_fetched(clock::now(), id, answer);
-            continue;
-        }
-        if endpoint.is_drained() {
-            break;
-        }
-        // Messages that are here already need no waiting; everybody else has a turn after so many.
-        if in_a_row < IN_A_ROW
-            && let Ok(event) = received.try_recv()
-        {
-            in_a_row += 1;
-            hear(&mut endpoint, &mut network, event);
-            continue;
-        }
-        in_a_row = 0;
-        let wake = [endpoint.poll_timeout().map(Instant::from_std), stop_by]
-            .into_iter()
-            .flatten()
-            .min();
-        if armed != wake {
-            armed = wake;
-            if let Some(at) = wake {
-                sleep.as_mut().reset(at);
-            }
-        }
-        tokio::select! {
-            Some(event) = received.recv() => hear(&mut endpoint, &mut network, event),
-            Some((id, answer)) = located.recv() => endpoint.handle_dns(clock::now(), id, answer),
-            Some((id, answer)) = answered.recv() => endpoint.handle_fetched(clock::now(), id, answer),
-            Some(event) = media.recv() => {
-                meter.media(&event);
-                endpoint.handle_media(clock::now(), &event);
-            }
-            Some(message) = from_xmpp.recv() => endpoint.handle_bridge(clock::now(), message),
-            asked = control.recv(), if stop_by.is_none() => match asked {
-                Some(Control::Settings(settings)) => endpoint.handle_settings(settings),
-                Some(Control::UsersChanged) => endpoint.handle_users_changed(clock::now()),
-                Some(Control::Stop(grace)) => {
-                    info!(calls = endpoint.calls(), "ending calls");
-                    stop_by = Some(Instant::now() + grace);
-                    endpoint.drain(clock::now());
-                }
-                // Nobody is left who could say how long to wait.
-                None => {
-                    stop_by = Some(Instant::now());
-                    endpoint.drain(clock::now());
-                }
-            },
-            _ = round.tick() => meter.show(&endpoint, &relay, &network),
-            () = &mut sleep, if armed.is_some() => {
-                armed = None;
-                if stop_by.is_some_and(|at| at <= Instant::now()) {
-                    warn!(calls = endpoint.calls(), "calls did not end in time");
-                    break;
-                }
-                endpoint.handle_timeout(clock::now());
-            }
-        }
-    }
-    meter.show(&endpoint, &relay, &network);
-    relay.shutdown();
-    records.finish().await;
-    keeper.finish().await;
+    let others = Others {
+        network: received,
+        located,
+        fetched,
+        media,
+        bridge: from_xmpp,
+        control: Some(control),
+        turn: 0,
+    };
+    let sockets = network.datagrams();
+    let mut driver = Driver {
+        endpoint,
+        network,
+        relay,
+        users,
+        resolver,
+        meter: Meter::new(metrics),
+        to_xmpp,
+        unsaid: false,
+        near: VecDeque::new(),
+        answers,
+        resolved,
+        records,
+        keeper,
+        stop_by: None,
+    };
+    driver.run(&sockets, others)?;
+    driver.meter.show(&driver.endpoint, &driver.relay, &driver.network);
+    driver.relay.shutdown();
+    runtime.block_on(driver.records.finish());
+    runtime.block_on(driver.keeper.finish());
+    Ok(())
 }
 
-/// Tells the endpoint what the network brought.
-fn hear<E: Entropy>(endpoint: &mut Endpoint<E>, network: &mut Network, event: Received) {
-    match event {
-        Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
-        Received::Broken { flow, head } => endpoint.handle_broken(clock::now(), flow, head),
-        Received::Opened {
-            flow,
-            connection,
-            proved,
-        } => {
-            if network.opened(flow, connection) {
-                endpoint.handle_closed(clock::now(), flow);
+/// The endpoint and all that carries out what it wants.
+struct Driver<E, U> {
+    endpoint: Endpoint<E>,
+    network: Network,
+    relay: Relay,
+    users: Arc<U>,
+    resolver: Option<Resolver>,
+    meter: Meter,
+    to_xmpp: mpsc::Sender<ToXmpp>,
+    /// Whether something for the xmpp-module found no room.
+    unsaid: bool,
+    /// What the store said at once.
+    near: VecDeque<Fetched>,
+    answers: mpsc::Sender<Fetched>,
+    resolved: mpsc::Sender<Located>,
+    records: Writer<CallRecord>,
+    keeper: Writer<Kept>,
+    /// When to stop, whatever is up then.
+    stop_by: Option<Instant>,
+}
+
+impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
+    fn run(&mut self, sockets: &[SharedUdp], mut others: Others) -> io::Result<()> {
+        let bell = Arc::new(Bell::new()?);
+        let waker = Waker::from(Arc::clone(&bell));
+        let mut waiting = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+        waiting.extend(sockets.iter().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)));
+        let mut buffer = udp::buffer();
+        // Those who came before the bell was there.
+        let mut others_wait = true;
+        let mut now = Instant::now();
+        let mut round = now + ROUND;
+        // After an error of a socket, so that a persistent one does not spin.
+        let mut rested = now;
+        loop {
+            // A resync says everything that found no room, once there is much of it again.
+            if self.unsaid && self.to_xmpp.capacity() > self.to_xmpp.max_capacity() / 2 {
+                self.unsaid = false;
+                self.endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
             }
-            endpoint.handle_proved(flow, proved);
-        }
-        Received::Reached { flow, serial, proved } => {
-            if network.is_current(&flow, serial) {
-                endpoint.handle_proved(flow, proved);
+            self.carry_out();
+            if self.endpoint.is_drained() {
+                return Ok(());
             }
-        }
-        Received::Silent { flow, serial } => {
-            if !endpoint.wants(&flow) {
-                network.drop_silent(&flow, serial);
+            let due = [self.endpoint.poll_timeout(), self.stop_by].into_iter().flatten().min();
+            let resting = rested > now;
+            let wake = due
+                .map_or(round, |due| due.min(round))
+                .min(if resting { rested } else { round });
+            let patience = if others_wait {
+                PollTimeout::ZERO
+            } else {
+                timeout_until(now, wake)
+            };
+            let looked_at = if resting { &mut waiting[..1] } else { &mut waiting[..] };
+            match poll(looked_at, patience) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
             }
-        }
-        Received::Closed { flow, serial } => {
-            if network.closed(&flow, serial) {
-                endpoint.handle_closed(clock::now(), flow);
+            let before = std::mem::replace(&mut now, Instant::now());
+            // Who did not sleep is behind, and more than one datagram is likely to wait; else it is not worth a look.
+            let in_a_row = if now.duration_since(before) < ASLEEP {
+                IN_A_ROW
+            } else {
+                1
+            };
+            for (socket, seen) in sockets.iter().zip(&waiting[1..]).filter(|_| !resting) {
+                if seen.any().unwrap_or_default() && !self.hear(socket, &mut buffer, in_a_row) {
+                    rested = now + PAUSE;
+                }
+            }
+            if waiting[0].any().unwrap_or_default() {
+                bell.silence();
+                others_wait = true;
+            }
+            for _ in 0..if others_wait { IN_A_ROW } else { 0 } {
+                match others.next(&waker) {
+                    Some(event) => self.take(event, &mut others),
+                    None => {
+                        others_wait = false;
+                        break;
+                    }
+                }
+            }
+            now = Instant::now();
+            if due.is_some_and(|due| due <= now) {
+                if self.stop_by.is_some_and(|at| at <= now) {
+                    warn!(calls = self.endpoint.calls(), "calls did not end in time");
+                    return Ok(());
+                }
+                self.endpoint.handle_timeout(clock::now());
+            }
+            if round <= now {
+                round = now + ROUND;
+                self.meter.show(&self.endpoint, &self.relay, &self.network);
             }
         }
     }
+
+    /// Takes so many datagrams at most; false when the socket is not well.
+    fn hear(&mut self, socket: &SharedUdp, buffer: &mut [u8], most: u32) -> bool {
+        for _ in 0..most {
+            match socket.receive(buffer) {
+                Ok(Some((flow, bytes))) => {
+                    self.endpoint.handle_datagram(clock::now(), flow, bytes);
+                    self.carry_out();
+                }
+                Ok(None) => break,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Takes what comes from elsewhere.
+    fn take(&mut self, event: Event, others: &mut Others) {
+        match event {
+            Event::Network(received) => self.take_received(received),
+            Event::Located((id, answer)) => self.endpoint.handle_dns(clock::now(), id, answer),
+            Event::Fetched((id, answer)) => self.endpoint.handle_fetched(clock::now(), id, answer),
+            Event::Media(event) => {
+                self.meter.media(&event);
+                self.endpoint.handle_media(clock::now(), &event);
+            }
+            Event::Bridge(message) => self.endpoint.handle_bridge(clock::now(), message),
+            Event::Control(Some(Control::Settings(settings))) => self.endpoint.handle_settings(settings),
+            Event::Control(Some(Control::UsersChanged)) => self.endpoint.handle_users_changed(clock::now()),
+            Event::Control(Some(Control::Stop(grace))) => {
+                info!(calls = self.endpoint.calls(), "ending calls");
+                self.stop(grace, others);
+            }
+            // Nobody is left who could say how long to wait.
+            Event::Control(None) => self.stop(Duration::ZERO, others),
+        }
+        self.carry_out();
+    }
+
+    fn stop(&mut self, grace: Duration, others: &mut Others) {
+        let now = clock::now();
+        self.stop_by = Some(now.instant + grace);
+        others.control = None;
+        self.endpoint.drain(now);
+    }
+
+    /// Tells the endpoint what happened on a connection.
+    fn take_received(&mut self, event: Received) {
+        let Self { endpoint, network, .. } = self;
+        match event {
+            Received::Message { flow, bytes } => endpoint.handle_datagram(clock::now(), flow, bytes),
+            Received::Broken { flow, head } => endpoint.handle_broken(clock::now(), flow, head),
+            Received::Opened {
+                flow,
+                connection,
+                proved,
+            } => {
+                if network.opened(flow, connection) {
+                    endpoint.handle_closed(clock::now(), flow);
+                }
+                endpoint.handle_proved(flow, proved);
+            }
+            Received::Reached { flow, serial, proved } => {
+                if network.is_current(&flow, serial) {
+                    endpoint.handle_proved(flow, proved);
+                }
+            }
+            Received::Silent { flow, serial } => {
+                if !endpoint.wants(&flow) {
+                    network.drop_silent(&flow, serial);
+                }
+            }
+            Received::Closed { flow, serial } => {
+                if network.closed(&flow, serial) {
+                    endpoint.handle_closed(clock::now(), flow);
+                }
+            }
+        }
+    }
+
+    /// Does all that the endpoint wants, and what comes of it.
+    fn carry_out(&mut self) {
+        loop {
+            while let Some(output) = self.endpoint.poll_output() {
+                self.carry(output);
+            }
+            let Some((id, answer)) = self.near.pop_front() else {
+                return;
+            };
+            self.endpoint.handle_fetched(clock::now(), id, answer);
+        }
+    }
+
+    fn carry(&mut self, output: Output) {
+        match output {
+            Output::Transmit { flow, bytes } => {
+                self.meter.sent(&bytes);
+                let opening = self.endpoint.opening(&flow);
+                if !self.network.send(flow, bytes, opening) {
+                    self.endpoint.handle_closed(clock::now(), flow);
+                }
+            }
+            Output::Media(command) => self.relay.submit(command),
+            Output::Fetch { id, query } => {
+                let mut asked = Box::pin(fetch(Arc::clone(&self.users), query));
+                // What is near at hand needs no task.
+                match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(answer) => self.near.push_back((id, answer)),
+                    Poll::Pending => {
+                        let answers = self.answers.clone();
+                        // The loop is gone only when the service stops.
+                        tokio::spawn(async move { drop(answers.send((id, asked.await)).await) });
+                    }
+                }
+            }
+            Output::Resolve { id, query } => {
+                tokio::spawn(ask(self.resolver.clone(), id, query, self.resolved.clone()));
+            }
+            Output::Bridge(message) => match self.to_xmpp.try_send(message) {
+                Err(mpsc::error::TrySendError::Full(ToXmpp::Charge(notice))) => {
+                    error!(session = %notice.session, "charge notice lost: the XMPP side is behind");
+                    self.meter.notice_lost();
+                }
+                Err(mpsc::error::TrySendError::Full(_)) => self.unsaid = true,
+                // The service stops: nobody is left to hear it.
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            },
+            Output::Record(record) => {
+                self.meter.record(&record);
+                self.records.keep(record);
+            }
+            Output::Keep { key, value, ttl } => self.keeper.send(Kept::Put { key, value, ttl }),
+            Output::Forget { key } => self.keeper.send(Kept::Remove { key }),
+        }
+    }
+}
+
+/// In whole milliseconds, of which a wait has some more rather than fewer, so that what is due is due then.
+fn timeout_until(now: Instant, wake: Instant) -> PollTimeout {
+    let left = wake.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
 /// How many messages are taken before anything else has a turn.
 const IN_A_ROW: u32 = 64;
+/// A wait that was shorter was none.
+const ASLEEP: Duration = Duration::from_micros(5);
+/// How long datagrams are left alone after an error of their socket.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How often counters are shown.
 const ROUND: Duration = Duration::from_secs(1);
 /// Answers that may wait for the loop: as many as questions the endpoint asks at most, so no sender ever waits.
@@ -272,16 +409,6 @@ const ANSWERS: usize = 4096;
 const LOCATED: usize = 64;
 /// How long the store may take for one user before the caller is told 503.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-/// Records and bindings that may wait for their store.
-const BACKLOG: usize = 16_384;
-/// How often a write is tried again, and how long it waits before.
-const RETRIES: u32 = 10;
-/// First pause between tries; it doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How long the last writes may take when the service stops.
-const FINISH: Duration = Duration::from_secs(3);
-
-type DnsAnswer = (QueryId, Option<locate::Answer>);
 
 async fn fetch<U: UserStore>(users: Arc<U>, query: Query) -> Result<Option<Arc<User>>, ()> {
     let ask = async {
@@ -305,7 +432,7 @@ async fn fetch<U: UserStore>(users: Arc<U>, query: Query) -> Result<Option<Arc<U
     }
 }
 
-async fn ask(resolver: Option<Resolver>, id: QueryId, query: locate::Query, answers: mpsc::Sender<DnsAnswer>) {
+async fn ask(resolver: Option<Resolver>, id: QueryId, query: locate::Query, answers: mpsc::Sender<Located>) {
     let answer = match &resolver {
         Some(resolver) => resolver.ask(&query).await,
         None => None,
@@ -325,87 +452,4 @@ async fn restore<E: Entropy, S: SharedState>(endpoint: &mut Endpoint<E>, state: 
         Err(error) => warn!(dependency = "state", %error, "bindings of an earlier run could not be read"),
     }
     endpoint.handle_users_changed(clock::now());
-}
-
-/// Writes in the background, in order, and tries again.
-struct Writer<T> {
-    queue: mpsc::Sender<T>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl<T> Writer<T> {
-    async fn finish(self) {
-        drop(self.queue);
-        if timeout(FINISH, self.task).await.is_err() {
-            error!("the last writes did not end in time");
-        }
-    }
-}
-
-impl Writer<CallRecord> {
-    /// A record for which there is no room goes into the log whole: it is the bill.
-    fn keep(&self, record: CallRecord) {
-        if let Err(mpsc::error::TrySendError::Full(record) | mpsc::error::TrySendError::Closed(record)) =
-            self.queue.try_send(record)
-        {
-            error!(session = %record.session, cause = ?record.cause, started = record.started.0, "record not stored");
-        }
-    }
-}
-
-impl Writer<Kept> {
-    fn send(&self, kept: Kept) {
-        if self.queue.try_send(kept).is_err() {
-            warn!(dependency = "state", "a binding was not kept");
-        }
-    }
-}
-
-enum Kept {
-    Put { key: String, value: Bytes, ttl: Duration },
-    Remove { key: String },
-}
-
-fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>, metrics: Metrics) -> Writer<CallRecord> {
-    let (queue, mut records) = mpsc::channel::<CallRecord>(BACKLOG);
-    let task = tokio::spawn(async move {
-        while let Some(record) = records.recv().await {
-            let written = retry(|| users.record(&record)).await;
-            if let Err(error) = written {
-                metrics.store_errors.count("records");
-                error!(session = %record.session, cause = ?record.cause, %error, "record not stored");
-            }
-        }
-    });
-    Writer { queue, task }
-}
-
-fn spawn_keeper<S: SharedState + 'static>(state: Arc<S>, metrics: Metrics) -> Writer<Kept> {
-    let (queue, mut kept) = mpsc::channel::<Kept>(BACKLOG);
-    let task = tokio::spawn(async move {
-        while let Some(kept) = kept.recv().await {
-            // The next refresh writes it again, so one try is enough.
-            let written = match &kept {
-                Kept::Put { key, value, ttl } => state.put(key, value.clone(), *ttl).await,
-                Kept::Remove { key } => state.remove(key).await.map(|_| ()),
-            };
-            if let Err(error) = written {
-                metrics.store_errors.count("state");
-                warn!(dependency = "state", %error, "a binding was not kept");
-            }
-        }
-    });
-    Writer { queue, task }
-}
-
-async fn retry<F: Future<Output = Result<(), StoreError>>>(mut write: impl FnMut() -> F) -> Result<(), StoreError> {
-    let mut pause = RETRY_PAUSE;
-    for _ in 1..RETRIES {
-        match write().await {
-            Err(StoreError::Unavailable(_)) => tokio::time::sleep(pause).await,
-            done => return done,
-        }
-        pause *= 2;
-    }
-    write().await
 }

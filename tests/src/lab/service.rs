@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use cusax_b2bua::core::flow::Transport;
+use nix::sys::signal::Signal;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::authority::Authority;
@@ -164,14 +165,29 @@ impl Service {
     /// # Errors
     /// When the system does not tell.
     pub fn kernel_drops(&self) -> Result<u64> {
-        let port = format!(":{:04X} ", self.address(Transport::Udp).port());
+        let port = format!(":{:04X}", self.address(Transport::Udp).port());
         let table = fs::read_to_string("/proc/net/udp")?;
-        let line = table.lines().find(|line| line.contains(&port)).context("no socket")?;
-        Ok(line
-            .split_whitespace()
-            .last()
-            .and_then(|drops| drops.parse().ok())
-            .unwrap_or_default())
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // The second column is the local address; a peer of ours has the same port in the third.
+        let row = rows.find(|row| row.get(1).is_some_and(|local| local.ends_with(&port)));
+        let drops = row.context("no socket")?.last().and_then(|drops| drops.parse().ok());
+        Ok(drops.unwrap_or_default())
+    }
+
+    /// Stops the process where it is.
+    ///
+    /// # Errors
+    /// When it is no more.
+    pub fn freeze(&self) -> Result<()> {
+        self.child.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it is no more.
+    pub fn thaw(&self) -> Result<()> {
+        self.child.signal(Signal::SIGCONT)
     }
 
     /// One figure of the metrics; zero for one that was never counted.

@@ -1,6 +1,6 @@
 //! Bytes in, bytes out. What they mean is decided in `core`.
 //!
-//! UDP is one socket for each listener. A stream is one task for each connection, which cuts the stream into messages
+//! UDP is one socket for each listener, which the loop reads itself. A stream is one task for each connection, which cuts the stream into messages
 //! ([`Framer`](cusax_common::core::sip::frame::Framer)) and writes what the loop gives it; all queues are bounded, so that a
 //! peer that does not read, or says nothing, costs only its own connection.
 
@@ -21,7 +21,7 @@ use crate::core::carriers::Opening;
 use crate::core::flow::Flow;
 use stream::StreamListener;
 use tls::Carrier;
-use udp::UdpListener;
+use udp::{SharedUdp, UdpListener};
 
 /// What the network brought.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub enum Received {
 }
 
 /// One bound socket.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Listener {
     /// Datagrams.
     Udp(UdpListener),
@@ -111,10 +111,16 @@ pub struct Lost {
     pub dropped: u64,
 }
 
+#[derive(Debug)]
+enum Socket {
+    Udp(SharedUdp),
+    Stream(StreamListener),
+}
+
 /// Every socket, as the loop sees them.
 #[derive(Debug)]
 pub struct Network {
-    listeners: Vec<Listener>,
+    sockets: Vec<Socket>,
     connections: HashMap<Flow, Connection>,
     carriers: Arc<[Carrier]>,
     inbox: mpsc::Sender<Received>,
@@ -122,19 +128,20 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts receiving. The listeners are in the order of their identifiers; `carriers` are those that speak TLS.
-    #[expect(clippy::disallowed_methods, reason = "one task for each socket of datagrams")]
+    /// Takes connections from now on; datagrams are left to whoever reads [`datagrams`](Self::datagrams). The listeners are
+    /// in the order of their identifiers; `carriers` are those that speak TLS.
     #[must_use]
     pub fn start(listeners: Vec<Listener>, carriers: Arc<[Carrier]>) -> (Self, mpsc::Receiver<Received>) {
         let (inbox, received) = mpsc::channel(INBOX);
-        for listener in &listeners {
-            match listener.clone() {
-                Listener::Udp(udp) => drop(tokio::spawn(udp.receive(inbox.clone()))),
-                Listener::Stream(stream) => stream.start(inbox.clone()),
+        let sockets = listeners.into_iter().map(|listener| match listener {
+            Listener::Udp(udp) => Socket::Udp(udp.share()),
+            Listener::Stream(stream) => {
+                stream.clone().start(inbox.clone());
+                Socket::Stream(stream)
             }
-        }
+        });
         let network = Self {
-            listeners,
+            sockets: sockets.collect(),
             connections: HashMap::new(),
             carriers,
             inbox,
@@ -143,18 +150,27 @@ impl Network {
         (network, received)
     }
 
+    /// The sockets of datagrams.
+    pub(in crate::io) fn datagrams(&self) -> Vec<SharedUdp> {
+        let sockets = self.sockets.iter().filter_map(|socket| match socket {
+            Socket::Udp(udp) => Some(udp.clone()),
+            Socket::Stream(_) => None,
+        });
+        sockets.collect()
+    }
+
     /// Sends a message; tells whether its flow can still be used. A connection is opened only as `opening` says.
     pub fn send(&mut self, flow: Flow, bytes: Bytes, opening: Option<Opening>) -> bool {
-        let Some(listener) = self.listeners.get(usize::from(flow.listener.0)) else {
+        let Some(socket) = self.sockets.get(usize::from(flow.listener.0)) else {
             self.lost.unsent += 1;
             return false;
         };
-        let stream = match listener {
-            Listener::Udp(udp) => {
+        let stream = match socket {
+            Socket::Udp(udp) => {
                 udp.send(flow.remote, &bytes);
                 return true;
             }
-            Listener::Stream(stream) => stream,
+            Socket::Stream(stream) => stream,
         };
         if let Some(opening) = opening.filter(|_| !self.connections.contains_key(&flow)) {
             let (connection, queue) = Connection::new();
@@ -225,13 +241,13 @@ impl Network {
     #[must_use]
     pub fn lost(&self) -> Lost {
         let mut lost = self.lost;
-        for listener in &self.listeners {
-            match listener {
-                Listener::Udp(udp) => {
-                    lost.inbox_full += udp.counters().inbox_full.load(Ordering::Relaxed);
-                    lost.unsent += udp.counters().unsent.load(Ordering::Relaxed);
+        for socket in &self.sockets {
+            match socket {
+                Socket::Udp(udp) => {
+                    lost.inbox_full += udp.overflowed();
+                    lost.unsent += udp.unsent();
                 }
-                Listener::Stream(stream) => lost.refused += stream.refused(),
+                Socket::Stream(stream) => lost.refused += stream.refused(),
             }
         }
         lost
@@ -269,8 +285,7 @@ impl Queue {
     }
 }
 
-/// How many received messages may wait for the loop. Over UDP a full queue drops, and the peer sends again; a stream is
-/// read no further.
+/// How many messages of connections may wait for the loop; when they are that many, no connection is read further.
 pub const INBOX: usize = 4096;
 /// A connection that has said no whole message for so long is closed, unless phones registered by it or calls use it.
 pub const IDLE: Duration = Duration::from_secs(32);

@@ -1,33 +1,22 @@
 //! SIP over UDP (RFC 3261 §18).
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 
 use bytes::Bytes;
+use nix::sys::socket::getsockopt;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::mpsc;
-use tracing::error;
 
-use super::{PAUSE, Received};
 use crate::core::flow::{Flow, ListenerId, Transport};
 
 /// One bound socket.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct UdpListener {
     id: ListenerId,
-    socket: Arc<UdpSocket>,
-    counters: Arc<Counters>,
-}
-
-/// What one socket lost.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Datagrams dropped because the loop was behind.
-    pub inbox_full: AtomicU64,
-    /// Datagrams that the kernel did not take.
-    pub unsent: AtomicU64,
+    socket: UdpSocket,
 }
 
 impl UdpListener {
@@ -47,8 +36,7 @@ impl UdpListener {
         socket.bind(&address.into())?;
         Ok(Self {
             id,
-            socket: Arc::new(socket.into()),
-            counters: Arc::default(),
+            socket: socket.into(),
         })
     }
 
@@ -60,57 +48,96 @@ impl UdpListener {
         self.socket.local_addr()
     }
 
-    /// What this socket lost.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    /// Shares the socket between the one who reads and the one who writes, both in one thread.
+    pub(in crate::io) fn share(self) -> SharedUdp {
+        SharedUdp(Rc::new(Shared {
+            listener: self,
+            unsent: Cell::new(0),
+        }))
     }
+}
 
-    /// Reads datagrams into `inbox` until the other end of it is gone.
-    pub async fn receive(self, inbox: mpsc::Sender<Received>) {
-        // Waited for by whichever runtime reads, so that a message meets no other thread on its way.
-        let socket = match self.socket.try_clone().and_then(tokio::net::UdpSocket::from_std) {
-            Ok(socket) => socket,
-            Err(error) => return error!(%error, "a listener cannot be read"),
-        };
-        let mut buffer = vec![0; MAX_DATAGRAM];
-        loop {
-            match socket.recv_from(&mut buffer).await {
-                Ok((length, remote)) => {
-                    let flow = Flow {
-                        listener: self.id,
-                        transport: Transport::Udp,
-                        remote: canonical(remote),
-                    };
-                    let bytes = Bytes::copy_from_slice(&buffer[..length]);
-                    match inbox.try_send(Received::Message { flow, bytes }) {
-                        Ok(()) => {}
-                        Err(mpsc::error::TrySendError::Full(_)) => {
-                            self.counters.inbox_full.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(mpsc::error::TrySendError::Closed(_)) => return,
-                    }
-                }
-                // An ICMP error of an earlier send shows up here; it concerns no datagram of ours to read.
-                Err(_) => tokio::time::sleep(PAUSE).await,
+/// One socket of the loop.
+#[derive(Clone, Debug)]
+pub(in crate::io) struct SharedUdp(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    listener: UdpListener,
+    /// Datagrams that the kernel did not take.
+    unsent: Cell<u64>,
+}
+
+impl SharedUdp {
+    /// Reads a datagram, if there is one. `buffer` has room for the largest, see [`buffer`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::io) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(Flow, Bytes)>> {
+        match self.0.listener.socket.recv_from(buffer) {
+            Ok((length, remote)) => {
+                let flow = Flow {
+                    listener: self.0.listener.id,
+                    transport: Transport::Udp,
+                    remote: canonical(remote),
+                };
+                Ok(Some((flow, Bytes::copy_from_slice(&buffer[..length]))))
             }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// Hands a datagram to the kernel, or counts it as lost. Never waits: SIP sends again what gets no answer.
-    pub fn send(&self, remote: SocketAddr, bytes: &[u8]) {
-        if self.socket.send_to(bytes, remote).is_err() {
-            self.counters.unsent.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn send(&self, remote: SocketAddr, bytes: &[u8]) {
+        if self.0.listener.socket.send_to(bytes, remote).is_err() {
+            self.0.unsent.set(self.0.unsent.get() + 1);
         }
+    }
+
+    /// Datagrams that the kernel did not take.
+    pub(super) fn unsent(&self) -> u64 {
+        self.0.unsent.get()
+    }
+
+    /// Datagrams that the kernel dropped because the loop was behind.
+    pub(super) fn overflowed(&self) -> u64 {
+        let memory = getsockopt(&self.0.listener.socket, meminfo::MemoryInfo).unwrap_or_default();
+        memory[meminfo::DROPS].into()
     }
 }
 
-/// The largest datagram; a longer one does not exist in UDP, so nothing is ever cut.
-const MAX_DATAGRAM: usize = 65_536;
+impl AsFd for SharedUdp {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.listener.socket.as_fd()
+    }
+}
+
+/// Room for the largest datagram; a longer one does not exist in UDP, so nothing is ever cut.
+pub(in crate::io) fn buffer() -> Vec<u8> {
+    vec![0; 65_536]
+}
+
 /// What is asked of the kernel for each socket, in bytes.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 /// An IPv4 address in IPv6 clothes is the IPv4 address, in every list and comparison (RFC 5118 §4.9).
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The memory of a socket, of which only the count of drops is of interest (socket(7), `SO_MEMINFO`).
+mod meminfo {
+    use nix::{getsockopt_impl, libc, sockopt_impl};
+
+    sockopt_impl!(
+        /// The figures of `linux/sock_diag.h`.
+        MemoryInfo,
+        GetOnly,
+        libc::SOL_SOCKET,
+        libc::SO_MEMINFO,
+        [u32; 9]
+    );
+    /// `SK_MEMINFO_DROPS`.
+    pub(super) const DROPS: usize = 8;
 }
