@@ -13,13 +13,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::CallRecord;
-use cusax_common::core::store::{SharedState, UserStore};
+use cusax_common::core::store::{Question, SharedState, UserStore};
 use cusax_common::core::user::User;
 use cusax_common::io::clock;
 use cusax_common::io::telemetry::Metrics;
@@ -34,7 +34,6 @@ use crate::core::endpoint::{Endpoint, Output, Query};
 use crate::core::locate::{self, QueryId};
 use crate::core::media::MediaEvent;
 use crate::core::registrar;
-use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
 use crate::io::bell::Bell;
 use crate::io::meter::Meter;
@@ -165,7 +164,7 @@ struct Driver<E, U> {
     to_xmpp: mpsc::Sender<ToXmpp>,
     /// Whether something for the xmpp-module found no room.
     unsaid: bool,
-    /// What the store said at once.
+    /// Users whom the store had near at hand.
     near: VecDeque<Fetched>,
     answers: mpsc::Sender<Fetched>,
     resolved: mpsc::Sender<Located>,
@@ -355,18 +354,14 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 }
             }
             Output::Media(command) => self.relay.submit(command),
-            Output::Fetch { id, query } => {
-                let mut asked = Box::pin(fetch(Arc::clone(&self.users), query));
-                // What is near at hand needs no task.
-                match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(answer) => self.near.push_back((id, answer)),
-                    Poll::Pending => {
-                        let answers = self.answers.clone();
-                        // The loop is gone only when the service stops.
-                        tokio::spawn(async move { drop(answers.send((id, asked.await)).await) });
-                    }
+            Output::Fetch { id, query } => match self.users.near(query.question()) {
+                Some(user) => self.near.push_back((id, Ok(user))),
+                None => {
+                    let (asked, answers) = (fetch(Arc::clone(&self.users), query), self.answers.clone());
+                    // The loop is gone only when the service stops.
+                    tokio::spawn(async move { drop(answers.send((id, asked.await)).await) });
                 }
-            }
+            },
             Output::Resolve { id, query } => {
                 tokio::spawn(ask(self.resolver.clone(), id, query, self.resolved.clone()));
             }
@@ -412,11 +407,11 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn fetch<U: UserStore>(users: Arc<U>, query: Query) -> Result<Option<Arc<User>>, ()> {
     let ask = async {
-        match &query {
-            Query::Login { realm, username } => users.by_login(realm, username).await,
-            Query::Owner(Lookup::ByAor(aor)) => users.by_aor(aor).await,
-            Query::Owner(Lookup::ByNumber(number)) => users.by_number(number).await,
-            Query::Holder(jid) => users.by_jid(jid).await,
+        match query.question() {
+            Question::Login { realm, username } => users.by_login(realm, username).await,
+            Question::Aor(aor) => users.by_aor(aor).await,
+            Question::Number(number) => users.by_number(number).await,
+            Question::Jid(jid) => users.by_jid(jid).await,
         }
     };
     match timeout(FETCH_TIMEOUT, ask).await {

@@ -24,9 +24,16 @@ use crate::core::user::{Aor, User};
 /// 4. [`changes`](Self::changes) grows with every write that changes a user, whichever handle wrote.
 /// 5. Every text round-trips unchanged: quotes, backslashes, `%`, `_`, any Unicode except NUL, which is refused.
 /// 6. A record is written once; writing the same session again replaces it.
+/// 7. What is [`near`](Self::near) is what the look-up would say at this moment.
 pub trait UserStore: Send + Sync {
     /// Creates or replaces a user.
     fn put(&self, user: &User) -> impl Future<Output = Result<Put, StoreError>> + Send;
+    /// The answer to a question if it is at hand, so that nobody has to be asked or waited for. None if the look-up must
+    /// be made; nothing is near where nothing is kept.
+    fn near(&self, question: Question<'_>) -> Option<Option<Arc<User>>> {
+        let _ = question;
+        None
+    }
     /// The user with this JID.
     fn by_jid(&self, jid: &BareJid) -> impl Future<Output = Result<Option<Arc<User>>, StoreError>> + Send;
     /// The user who holds this AOR.
@@ -49,6 +56,24 @@ pub trait UserStore: Send + Sync {
     fn record(&self, record: &CallRecord) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Up to `limit` records, the latest start first.
     fn calls(&self, query: &CallQuery) -> impl Future<Output = Result<Vec<CallRecord>, StoreError>> + Send;
+}
+
+/// Who is asked for: each look-up of a [`UserStore`] as a value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Question<'a> {
+    /// See [`UserStore::by_jid`].
+    Jid(&'a BareJid),
+    /// See [`UserStore::by_aor`].
+    Aor(&'a Aor),
+    /// See [`UserStore::by_number`].
+    Number(&'a Tel),
+    /// See [`UserStore::by_login`].
+    Login {
+        /// The protection domain.
+        realm: &'a str,
+        /// The name that the phone gave.
+        username: &'a str,
+    },
 }
 
 /// What came of [`UserStore::put`].

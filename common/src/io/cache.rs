@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use crate::core::record::CallRecord;
-use crate::core::store::{CallQuery, Put, StoreError, UserStore};
+use crate::core::store::{CallQuery, Put, Question, StoreError, UserStore};
 use crate::core::tel::Tel;
 use crate::core::user::{Aor, Credential, User};
 use crate::io::clock;
@@ -47,28 +47,6 @@ struct Known {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Tenths(u32);
 
-#[derive(Clone, Copy, Hash)]
-enum Question<'a> {
-    Jid(&'a BareJid),
-    Aor(&'a Aor),
-    Number(&'a Tel),
-    Login { realm: &'a str, username: &'a str },
-}
-
-impl Question<'_> {
-    fn is_answered_by(&self, user: &User) -> bool {
-        match *self {
-            Self::Jid(jid) => user.jid == *jid,
-            Self::Aor(aor) => user.aors.contains(aor),
-            Self::Number(number) => user.numbers.contains(number),
-            Self::Login { realm, username } => {
-                let fits = |credential: &Credential| *credential.realm == *realm && *credential.username == *username;
-                user.credentials.iter().any(fits)
-            }
-        }
-    }
-}
-
 impl<S: UserStore> CachedUsers<S> {
     /// A cache in front of `store`, empty.
     pub fn new(store: S) -> Self {
@@ -99,22 +77,29 @@ impl<S: UserStore> CachedUsers<S> {
         Tenths(passed.try_into().unwrap_or(u32::MAX))
     }
 
+    fn key(&self, question: Question<'_>) -> u128 {
+        let halves = self.keys.iter().map(|half| u128::from(half.hash_one(question)));
+        halves.fold(0, |key, half| key << 64 | half)
+    }
+
+    /// What is kept under this key, if it was said in this generation, is still believed, and fits.
+    fn known(&self, key: u128, generation: u32, question: Question<'_>) -> Option<Option<Arc<User>>> {
+        let known = self.cache.get(&key)?;
+        let good = known.generation == generation
+            && known.until > self.tenths(clock::now().instant)
+            && known.user.as_ref().is_none_or(|user| is_answered(question, user));
+        good.then_some(known.user)
+    }
+
     async fn ask(
         &self,
         question: Question<'_>,
         answer: impl Future<Output = Result<Option<Arc<User>>, StoreError>>,
     ) -> Result<Option<Arc<User>>, StoreError> {
         let generation = self.generation.load(Ordering::SeqCst);
-        let key = self
-            .keys
-            .iter()
-            .fold(0, |key, half| key << 64 | u128::from(half.hash_one(question)));
-        if let Some(known) = self.cache.get(&key)
-            && known.generation == generation
-            && known.until > self.tenths(clock::now().instant)
-            && known.user.as_ref().is_none_or(|user| question.is_answered_by(user))
-        {
-            return Ok(known.user);
+        let key = self.key(question);
+        if let Some(known) = self.known(key, generation, question) {
+            return Ok(known);
         }
         // A store that hangs must not gather a crowd: whoever comes too late hears so at once.
         let Ok(_place) = self.waiting.try_acquire() else {
@@ -149,6 +134,13 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
         done
     }
 
+    fn near(&self, question: Question<'_>) -> Option<Option<Arc<User>>> {
+        if is_absurd(question) {
+            return Some(None);
+        }
+        self.known(self.key(question), self.generation.load(Ordering::SeqCst), question)
+    }
+
     async fn by_jid(&self, jid: &BareJid) -> Result<Option<Arc<User>>, StoreError> {
         self.ask(Question::Jid(jid), self.store.by_jid(jid)).await
     }
@@ -162,10 +154,10 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
     }
 
     async fn by_login(&self, realm: &str, username: &str) -> Result<Option<Arc<User>>, StoreError> {
-        if realm.len() + username.len() > LOGIN {
+        let question = Question::Login { realm, username };
+        if is_absurd(question) {
             return Ok(None);
         }
-        let question = Question::Login { realm, username };
         self.ask(question, self.store.by_login(realm, username)).await
     }
 
@@ -190,6 +182,24 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
     async fn calls(&self, query: &CallQuery) -> Result<Vec<CallRecord>, StoreError> {
         self.store.calls(query).await
     }
+}
+
+/// Whether this is a user who could have been asked for so.
+fn is_answered(question: Question<'_>, user: &User) -> bool {
+    match question {
+        Question::Jid(jid) => user.jid == *jid,
+        Question::Aor(aor) => user.aors.contains(aor),
+        Question::Number(number) => user.numbers.contains(number),
+        Question::Login { realm, username } => {
+            let fits = |credential: &Credential| *credential.realm == *realm && *credential.username == *username;
+            user.credentials.iter().any(fits)
+        }
+    }
+}
+
+/// Whether nobody can be meant, so that the store need not be asked.
+fn is_absurd(question: Question<'_>) -> bool {
+    matches!(question, Question::Login { realm, username } if realm.len() + username.len() > LOGIN)
 }
 
 /// How many answers are kept: for as many users as one process may have phones of.
@@ -326,6 +336,56 @@ mod tests {
         );
         now(users.remove(&alice.jid)).unwrap();
         assert_eq!(ask(), None, "a removal forgets");
+    }
+
+    #[test]
+    fn near_is_what_the_look_up_would_say() {
+        let fake = Fake::default();
+        let users = CachedUsers::new(&fake);
+        let alice = user("Alice");
+        let question = Question::Login {
+            realm: "atlanta.example",
+            username: "alice",
+        };
+        let ask = || now(users.by_login("atlanta.example", "alice")).unwrap();
+        assert_eq!(users.near(question), None, "nothing was asked for yet");
+        assert_eq!(ask(), None);
+        assert_eq!(users.near(question), Some(None), "nobody is an answer as well");
+        now(users.put(&alice)).unwrap();
+        assert_eq!(users.near(question), None, "a write forgets");
+        assert_eq!(ask().as_deref(), Some(&alice));
+        assert_eq!(users.near(question).flatten().as_deref(), Some(&alice));
+        assert_eq!(
+            users.near(Question::Jid(&alice.jid)),
+            None,
+            "each way to ask for somebody is for itself"
+        );
+        let long = "x".repeat(LOGIN);
+        let absurd = Question::Login {
+            realm: "atlanta.example",
+            username: &long,
+        };
+        assert_eq!(users.near(absurd), Some(None));
+        users.forget_all();
+        assert_eq!(users.near(question), None, "a reload forgets");
+        assert_eq!(fake.asked.load(Ordering::SeqCst), 2, "what is near asks nobody");
+    }
+
+    #[test]
+    fn what_is_old_is_not_near() {
+        let fake = Fake::default();
+        let mut users = CachedUsers::new(&fake);
+        let alice = user("Alice");
+        let question = Question::Jid(&alice.jid);
+        // Time cannot be moved on, but what it is counted from can be moved back.
+        for (answer, life) in [(None, UNKNOWN), (Some(alice.clone()), KNOWN)] {
+            fake.user.lock().unwrap().clone_from(&answer);
+            assert_eq!(now(users.by_jid(&alice.jid)).unwrap().as_deref(), answer.as_ref());
+            users.start -= life - Duration::from_millis(500);
+            assert_eq!(users.near(question).map(|near| near.is_some()), Some(answer.is_some()));
+            users.start -= Duration::from_millis(500);
+            assert_eq!(users.near(question), None, "not longer than an answer is believed");
+        }
     }
 
     #[test]

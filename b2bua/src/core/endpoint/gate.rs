@@ -127,8 +127,7 @@ impl<E: Entropy> Endpoint<E> {
         let realm = realm(&self.settings, &request);
         match auth::credentials(&request, realm, scheme(&request.method)) {
             Ok(credentials) => {
-                let username = credentials.username().unwrap_or_default().to_owned();
-                let realm = realm.to_owned();
+                let (realm, username) = credentials.login();
                 let query = Query::Login { realm, username };
                 let waiting = Box::new(Unproved {
                     server,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cusax_common::core::bridge::ToXmpp;
 use cusax_common::core::record::CallRecord;
+use cusax_common::core::sip::Text;
+use cusax_common::core::store::Question;
 use jid::BareJid;
 
 use crate::core::flow::Flow;
@@ -68,14 +70,27 @@ pub enum Query {
     /// Who has a credential of this realm and username.
     Login {
         /// The protection domain.
-        realm: String,
+        realm: Text,
         /// The name that the phone gave.
-        username: String,
+        username: Text,
     },
     /// Who holds an address.
     Owner(Lookup),
     /// The user themselves, whose phones are registered.
     Holder(BareJid),
+}
+
+impl Query {
+    /// As the store is asked.
+    #[must_use]
+    pub fn question(&self) -> Question<'_> {
+        match self {
+            Self::Login { realm, username } => Question::Login { realm, username },
+            Self::Owner(Lookup::ByAor(aor)) => Question::Aor(aor),
+            Self::Owner(Lookup::ByNumber(number)) => Question::Number(number),
+            Self::Holder(jid) => Question::Jid(jid),
+        }
+    }
 }
 
 /// What the network did, counted.

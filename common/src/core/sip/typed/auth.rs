@@ -79,6 +79,13 @@ impl Pairs {
             .map(|(_, value)| value)
     }
 
+    fn shared(&self, name: &str) -> Option<Text> {
+        let named = |pair: &&Pair| self.text(&pair.name).eq_ignore_ascii_case(name);
+        let pair = self.pairs.iter().find(named)?;
+        let meant = pair.meant.clone();
+        Some(meant.unwrap_or_else(|| self.source.cut(self.text(&pair.value))))
+    }
+
     fn parse(text: &str) -> Result<Self, HeaderError> {
         let source = Text::from(text);
         let mut cursor = Cursor::new(source.as_bytes());
@@ -328,6 +335,13 @@ impl Credentials {
         self.param("username")
     }
 
+    /// The realm and the username, empty where there are none, to be kept: they share the text that they stand in.
+    #[must_use]
+    pub fn login(&self) -> (Text, Text) {
+        let shared = |name| self.0.shared(name).unwrap_or_default();
+        (shared("realm"), shared("username"))
+    }
+
     /// For whom it is.
     #[must_use]
     pub fn realm(&self) -> Option<&str> {
@@ -474,9 +488,12 @@ mod tests {
             (Some(Algorithm::Md5), Some("auth"), Some(10))
         );
         assert_eq!((proof.cnonce(), proof.opaque()), (Some(""), None));
+        let (realm, username) = proof.login();
+        assert_eq!((Some(&*realm), Some(&*username)), (proof.realm(), proof.username()));
         assert_eq!(format!("{proof:?}"), "Authorization(Digest ***)");
         let odd = Authorization::parse("Digest realm=\"a\u{1}b\"").unwrap();
         assert_eq!(odd.realm(), Some("a b"), "as it would be written");
+        assert_eq!(odd.login(), (Text::from("a b"), Text::EMPTY));
         let other = Authorization::parse("NoOneKnowsThisScheme opaque-data=here").unwrap();
         assert!(!other.is_digest());
         assert!(!Authorization::parse("Basic QWxhZGRpbg==").unwrap().is_digest());
