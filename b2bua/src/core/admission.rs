@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -48,14 +47,14 @@ pub enum Verdict {
 
 /// Who has asked how much.
 #[derive(Debug)]
-pub struct Admission<A> {
+pub struct Admission {
     limits: Limits,
-    sources: Table<IpAddr>,
-    accounts: Table<A>,
+    sources: Table,
+    accounts: Table,
     all: Bucket,
 }
 
-impl<A: Hash> Admission<A> {
+impl Admission {
     /// Nobody has asked for anything.
     #[must_use]
     pub fn new(limits: Limits, now: Instant) -> Self {
@@ -81,7 +80,7 @@ impl<A: Hash> Admission<A> {
     }
 
     /// A request that this account has proved to be its own.
-    pub fn judge_account(&mut self, now: Instant, account: &A) -> Verdict {
+    pub fn judge_account(&mut self, now: Instant, account: &impl Hash) -> Verdict {
         if self.accounts.take(now, account, self.limits.account) {
             Verdict::Pass
         } else {
@@ -94,27 +93,15 @@ impl<A: Hash> Admission<A> {
 ///
 /// Each is known by a hash under a secret key, which takes a fraction of what names take. Two names of one hash would
 /// share a bucket; nobody can find two.
-#[derive(Debug)]
-struct Table<K> {
+#[derive(Debug, Default)]
+struct Table {
     hasher: RandomState,
     buckets: IdMap<u64, Bucket>,
     order: VecDeque<u64>,
-    keys: PhantomData<fn(&K)>,
 }
 
-impl<K> Default for Table<K> {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            buckets: IdMap::default(),
-            order: VecDeque::new(),
-            keys: PhantomData,
-        }
-    }
-}
-
-impl<K: Hash> Table<K> {
-    fn take(&mut self, now: Instant, key: &K, rate: Rate) -> bool {
+impl Table {
+    fn take(&mut self, now: Instant, key: &impl Hash, rate: Rate) -> bool {
         let key = self.hasher.hash_one(key);
         if let Some(bucket) = self.buckets.get_mut(&key) {
             return bucket.take(rate, now);
@@ -208,7 +195,7 @@ mod tests {
     #[test]
     fn one_source_gets_its_share_and_leaves_the_others_theirs() {
         let start = Instant::now();
-        let mut admission = Admission::<u8>::new(LIMITS, start);
+        let mut admission = Admission::new(LIMITS, start);
         let (flood, other) = ("192.0.2.66".parse().unwrap(), "192.0.2.10".parse().unwrap());
         for second in 0..10 {
             let now = start + Duration::from_secs(second);
@@ -225,7 +212,7 @@ mod tests {
     #[test]
     fn a_network_of_ipv6_is_one_source() {
         let start = Instant::now();
-        let mut admission = Admission::<u8>::new(LIMITS, start);
+        let mut admission = Admission::new(LIMITS, start);
         let address = |last: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, last));
         let let_in = passed((0..1000).map(|last| admission.judge_source(start, address(last), false)));
         assert_eq!(let_in, 20);
@@ -236,7 +223,7 @@ mod tests {
     #[test]
     fn all_together_are_bounded_and_so_is_the_memory() {
         let start = Instant::now();
-        let mut admission = Admission::<u8>::new(LIMITS, start);
+        let mut admission = Admission::new(LIMITS, start);
         let verdicts =
             (0..200_000u32).map(|n| admission.judge_source(start, IpAddr::V4((0x0a00_0000 + n).into()), false));
         let verdicts: Vec<_> = verdicts.collect();

@@ -41,6 +41,7 @@ use crate::core::dialog::DialogId;
 use crate::core::endpoint::large::Large;
 use crate::core::flow::{Flow, Transport};
 use crate::core::flow_token::FlowTokens;
+use crate::core::ids::IdMap;
 use crate::core::locate::{Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
 use crate::core::registrar::{self, Registrar};
@@ -61,23 +62,23 @@ pub struct Endpoint<E> {
     authenticator: Authenticator,
     flow_tokens: FlowTokens,
     /// Made with the first request, which brings the time.
-    admission: Option<Admission<Account>>,
-    calls: HashMap<MediaId, Live>,
+    admission: Option<Admission>,
+    calls: IdMap<MediaId, Live>,
     next_call: u64,
     /// Deadlines of calls; an entry may be out of date, which the call notices.
     deadlines: BTreeSet<(Instant, MediaId)>,
     dialogs: HashMap<DialogId, (MediaId, Flow)>,
     /// How many dialogs there are on each flow.
     flows: HashMap<Flow, usize>,
-    servers: HashMap<ServerId, MediaId>,
-    clients: HashMap<ClientId, (MediaId, Token)>,
-    tokens: HashMap<(MediaId, Token), ClientId>,
+    servers: IdMap<ServerId, MediaId>,
+    clients: IdMap<ClientId, (MediaId, Token)>,
+    tokens: IdMap<(MediaId, Token), ClientId>,
     /// ACKs for 2xx, repeated for each copy of the 2xx until its transaction ends.
-    acks: HashMap<ClientId, Vec<Acked>>,
+    acks: IdMap<ClientId, Vec<Acked>>,
     /// The longest answer to a stranger whose request is being judged: an address that is not proved must not be sent
     /// much more than came from it.
     allowance: usize,
-    fetches: HashMap<FetchId, Fetching>,
+    fetches: IdMap<FetchId, Fetching>,
     /// Requests whose proof has failed, by the time of the answer.
     refused: BTreeMap<(Instant, ServerId), Box<Unproved>>,
     next_fetch: u64,
@@ -97,10 +98,10 @@ pub struct Endpoint<E> {
 }
 
 /// Whose requests are counted together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Account {
-    User(BareJid),
-    Trunk(String),
+#[derive(Clone, Copy, Hash)]
+enum Account<'a> {
+    User(&'a BareJid),
+    Trunk(&'a str),
     /// What is said within a call, by both sides.
     Call(MediaId),
 }
@@ -173,17 +174,17 @@ impl<E: Entropy> Endpoint<E> {
             authenticator,
             flow_tokens: FlowTokens::new(secret),
             admission: None,
-            calls: HashMap::new(),
+            calls: IdMap::default(),
             next_call: 0,
             deadlines: BTreeSet::new(),
             dialogs: HashMap::new(),
             flows: HashMap::new(),
-            servers: HashMap::new(),
-            clients: HashMap::new(),
-            tokens: HashMap::new(),
-            acks: HashMap::new(),
+            servers: IdMap::default(),
+            clients: IdMap::default(),
+            tokens: IdMap::default(),
+            acks: IdMap::default(),
             allowance: usize::MAX,
-            fetches: HashMap::new(),
+            fetches: IdMap::default(),
             refused: BTreeMap::new(),
             next_fetch: 0,
             doubtful: VecDeque::new(),
@@ -342,7 +343,7 @@ impl<E: Entropy> Endpoint<E> {
     /// The store's answer; `Err` when it did not answer.
     pub fn handle_fetched(&mut self, now: Now, id: FetchId, answer: Result<Option<Arc<User>>, ()>) {
         match self.fetches.remove(&id) {
-            Some(Fetching::Proof(unproved)) => self.judge(now, *unproved, answer),
+            Some(Fetching::Proof(unproved)) => self.judge(now, unproved, answer),
             Some(Fetching::Owner(call)) => {
                 self.with_call(now, call, |call, cx| call.handle_fetched(cx, answer.ok()));
             }
@@ -551,7 +552,7 @@ impl<E: Entropy> Endpoint<E> {
                 return;
             };
             // What ends a call always passes; there is no dialog behind it.
-            if request.method != Method::Bye && !self.admit_account(now, server, &request, &Account::Call(call)) {
+            if request.method != Method::Bye && !self.admit_account(now, server, &request, Account::Call(call)) {
                 return;
             }
             if request.method == Method::Invite {
@@ -575,7 +576,7 @@ impl<E: Entropy> Endpoint<E> {
             Method::Options => self.tell_capabilities(server, &request),
             Method::Invite => match trunk {
                 Some(name) => {
-                    if self.admit_account(now, server, &request, &Account::Trunk(name.clone())) {
+                    if self.admit_account(now, server, &request, Account::Trunk(&name)) {
                         self.invite(now, server, flow, request, Caller::Trunk { name });
                     }
                 }

@@ -37,12 +37,18 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     /// The same for what an account has proved to be its own.
-    pub(super) fn admit_account(&mut self, now: Now, server: ServerId, request: &Request, account: &Account) -> bool {
+    pub(super) fn admit_account(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        request: &Request,
+        account: Account<'_>,
+    ) -> bool {
         let limits = self.settings.limits;
         let admission = self
             .admission
             .get_or_insert_with(|| Admission::new(limits, now.instant));
-        if admission.judge_account(now.instant, account) == Verdict::Pass {
+        if admission.judge_account(now.instant, &account) == Verdict::Pass {
             return true;
         }
         self.counters.throttled += 1;
@@ -156,51 +162,43 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    pub(super) fn judge(&mut self, now: Now, unproved: Unproved, answer: Result<Option<Arc<User>>, ()>) {
-        let Unproved {
+    pub(super) fn judge(&mut self, now: Now, unproved: Box<Unproved>, answer: Result<Option<Arc<User>>, ()>) {
+        let &Unproved {
             server,
             flow,
-            request,
-            credentials,
+            ref request,
+            ref credentials,
             came,
             allowance,
-        } = unproved;
+        } = &*unproved;
         self.allowance = allowance;
         let Ok(user) = answer else {
-            return self.overloaded(server, &request);
+            return self.overloaded(server, request);
         };
-        let realm = realm(&self.settings, &request);
+        let realm = realm(&self.settings, request);
         match self
             .authenticator
-            .verify(now.wall, &request, flow.into(), realm, &credentials, user.as_ref())
+            .verify(now.wall, request, flow.into(), realm, credentials, user.as_ref())
         {
             Ok(proof) => {
                 self.counters.proved += 1;
-                if !self.admit_account(now, server, &request, &Account::User(proof.user().jid.clone())) {
+                if !self.admit_account(now, server, request, Account::User(&proof.user().jid)) {
                     return;
                 }
                 match request.method {
-                    Method::Register => self.register(now, server, flow, &request, proof),
-                    _ => self.call_by(now, server, flow, request, &proof),
+                    Method::Register => self.register(now, server, flow, request, proof),
+                    _ => self.call_by(now, server, flow, unproved.request, &proof),
                 }
             }
-            Err(why) if why.is_stale() => self.challenge(now, server, flow, &request, true),
+            Err(why) if why.is_stale() => self.challenge(now, server, flow, request, true),
             Err(why) => {
                 self.counters.unproved += 1;
                 debug!(?why, "proof refused");
                 let at = came + REFUSED_AFTER;
                 if at <= now.instant || self.refused.len() >= MAX_REFUSED {
-                    return self.challenge(now, server, flow, &request, false);
+                    return self.challenge(now, server, flow, request, false);
                 }
-                let unproved = Unproved {
-                    server,
-                    flow,
-                    request,
-                    credentials,
-                    came,
-                    allowance,
-                };
-                self.refused.insert((at, server), Box::new(unproved));
+                self.refused.insert((at, server), unproved);
             }
         }
     }
