@@ -220,6 +220,12 @@ impl Authenticator {
             .collect()
     }
 
+    /// How long each such challenge is at most, for whoever has room for some alone.
+    #[must_use]
+    pub fn challenge_len(realm: &str, algorithm: Algorithm, stale: bool) -> usize {
+        Challenge::digest_len(realm, NONCE_LENGTH, algorithm, stale)
+    }
+
     /// Judges credentials that [`credentials`] found in the request.
     ///
     /// `user` is the one with this login, if there is one. `realm` is that of the listener, and `peer` where the request came from.
@@ -246,7 +252,7 @@ impl Authenticator {
         let secret = user.and_then(|user| secret_of(user, &claim, realm));
         let dummy = Algorithm::ALL.iter().position(|&known| known == claim.algorithm);
         let key = secret.or_else(|| Some(&self.dummies[dummy?]));
-        let key = key.map(Ha1::to_hex).unwrap_or_default();
+        let key = key.map_or_else(|| digest::Digits::of(&[]), Ha1::digits);
         let expected = digest::response(
             claim.algorithm,
             &key,
@@ -291,21 +297,25 @@ impl Authenticator {
     }
 
     fn mac(&self, id: &NonceId, realm: &str, algorithm: Algorithm, peer: Peer) -> [u8; MAC_BYTES] {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(&id.made.0.to_be_bytes());
-        context.update(&id.random);
-        let address = match peer.address {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        context.update(&address.octets());
-        for text in [algorithm.as_str(), peer.transport.as_str(), realm] {
-            // The length keeps one field from running into the next.
-            context.update(&text.len().to_be_bytes());
-            context.update(text.as_bytes());
+        // Short, so that for an ordinary realm it is one block of the hash. All but the end is as long as what is before
+        // it says, so that no field runs into the next.
+        let mut context: SmallVec<[u8; USUAL_CONTEXT]> = SmallVec::new();
+        context.extend_from_slice(&id.time());
+        context.extend_from_slice(&id.random);
+        context.extend_from_slice(&[algorithm as u8, peer.transport as u8]);
+        match peer.address {
+            IpAddr::V4(ip) => {
+                context.push(4);
+                context.extend_from_slice(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                context.push(6);
+                context.extend_from_slice(&ip.octets());
+            }
         }
+        context.extend_from_slice(realm.as_bytes());
         let mut mac = [0; MAC_BYTES];
-        mac.copy_from_slice(&context.sign().as_ref()[..MAC_BYTES]);
+        mac.copy_from_slice(&hmac::sign(&self.key, &context).as_ref()[..MAC_BYTES]);
         mac
     }
 
@@ -351,29 +361,23 @@ impl fmt::Debug for Authenticator {
 /// # Errors
 /// There are none, or several.
 pub fn credentials(request: &Request, realm: &str, header: Header) -> Result<Credentials, Rejection> {
-    let all: Vec<Credentials> = match header {
-        Header::Authorization => {
-            let list = request
-                .headers
-                .list::<Authorization>()
-                .map_err(|_| Rejection::Malformed)?;
-            list.into_iter().map(|one| one.0).collect()
-        }
-        Header::ProxyAuthorization => {
-            let list = request
-                .headers
-                .list::<ProxyAuthorization>()
-                .map_err(|_| Rejection::Malformed)?;
-            list.into_iter().map(|one| one.0).collect()
+    let (mut found, mut several) = (None, false);
+    let mut keep = |one: Credentials| {
+        if one.is_digest() && one.realm() == Some(realm) {
+            several |= found.is_some();
+            found = Some(one);
         }
     };
-    let mut ours = all
-        .into_iter()
-        .filter(|one| one.is_digest() && one.realm() == Some(realm));
-    match (ours.next(), ours.next()) {
-        (None, _) => Err(Rejection::Missing),
-        (Some(one), None) => Ok(one),
-        (Some(_), Some(_)) => Err(Rejection::Ambiguous),
+    let headers = &request.headers;
+    let read = match header {
+        Header::Authorization => headers.each(|Authorization(one)| keep(one)),
+        Header::ProxyAuthorization => headers.each(|ProxyAuthorization(one)| keep(one)),
+    };
+    read.map_err(|_| Rejection::Malformed)?;
+    match found {
+        None => Err(Rejection::Missing),
+        Some(_) if several => Err(Rejection::Ambiguous),
+        Some(one) => Ok(one),
     }
 }
 
@@ -482,6 +486,8 @@ const MAC_BYTES: usize = 16;
 const TIME_BYTES: usize = 6;
 /// Bytes of a nonce: time, random and MAC.
 const NONCE_BYTES: usize = TIME_BYTES + RANDOM_BYTES + MAC_BYTES;
+/// Room for what a nonce's MAC is made of, with a long realm.
+const USUAL_CONTEXT: usize = 128;
 /// Characters of a nonce in base64.
 const NONCE_LENGTH: usize = NONCE_BYTES.div_ceil(3) * 4 - 1;
 

@@ -64,7 +64,7 @@ pub struct Ha1 {
 
 impl Ha1 {
     /// The most bytes that any of our algorithms gives.
-    const MOST: usize = 32;
+    const MOST: usize = digest::MOST_BYTES;
 
     /// That of a password.
     #[must_use]
@@ -93,10 +93,16 @@ impl Ha1 {
         Some(Self { bytes, length })
     }
 
-    /// As it is hashed again, and stored.
+    /// As it is stored.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex(self.bytes())
+    }
+
+    /// As it is hashed again.
+    #[must_use]
+    pub fn digits(&self) -> digest::Digits {
+        digest::Digits::of(self.bytes())
     }
 
     /// The hash itself.

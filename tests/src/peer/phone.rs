@@ -479,7 +479,7 @@ impl Phone {
             let method = request.method.as_str();
             let auth = Some((CNONCE, 1));
             let proof = digest::response(algorithm, &ha1, &nonce, "00000001", CNONCE, Some("auth"), method, &uri);
-            proofs.push(proof.clone());
+            proofs.push(proof.to_string());
             Some(Credentials::digest(&DigestProof {
                 username: &account.username,
                 realm: &realm,

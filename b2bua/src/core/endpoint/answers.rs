@@ -7,7 +7,7 @@ use cusax_common::core::sip::{HeaderName, Request, Response, Status};
 use cusax_common::core::time::Now;
 
 use super::{Endpoint, Output, RETRY_SECONDS, TAG_BYTES, realm, scheme};
-use crate::core::auth::Header;
+use crate::core::auth::{Authenticator, Header};
 use crate::core::call;
 use crate::core::flow::Flow;
 use crate::core::transaction::ServerId;
@@ -21,20 +21,14 @@ impl<E: Entropy> Endpoint<E> {
         };
         let mut response = request.response(status);
         self.tag(&mut response);
-        let mut challenges = self.authenticator.challenge(
-            now.wall,
-            &mut self.entropy,
-            realm(&self.settings, request),
-            flow.into(),
-            self.settings
-                .listener(flow.listener)
-                .map_or(&[], |listener| &listener.algorithms),
-            stale,
-        );
+        let realm = realm(&self.settings, request);
+        let listener = self.settings.listener(flow.listener);
+        let algorithms = listener.map_or(&[][..], |listener| &listener.algorithms);
         // Where there is room for some alone it is the last ones, which most phones know.
         let mut room = self.allowance.saturating_sub(response.written_len());
-        let fitting = challenges.iter().rev().take_while(|challenge| {
-            let length = name.as_str().len() + ": \r\n".len() + challenge.as_bytes().len();
+        let fitting = algorithms.iter().rev().take_while(|algorithm| {
+            let challenge = Authenticator::challenge_len(realm, **algorithm, stale);
+            let length = name.as_str().len() + ": \r\n".len() + challenge;
             let fits = length <= room;
             room = room.saturating_sub(length);
             fits
@@ -44,7 +38,12 @@ impl<E: Entropy> Endpoint<E> {
             self.counters.withheld += 1;
             return self.transactions.forget(server);
         }
-        for challenge in challenges.drain(challenges.len() - fitting..) {
+        let fitting = &algorithms[algorithms.len() - fitting..];
+        let entropy = &mut self.entropy;
+        let challenges = self
+            .authenticator
+            .challenge(now.wall, entropy, realm, flow.into(), fitting, stale);
+        for challenge in challenges {
             response.headers.push(name.clone(), challenge);
         }
         // A final response was sent before: the first one stands.

@@ -2,15 +2,59 @@
 //!
 //! Nonces, their age and their counts belong to whoever challenges; here are only the hashes.
 
-use md5::{Digest as _, Md5};
+use std::fmt;
+use std::ops::Deref;
 
-use crate::core::entropy::hex;
+use md5::{Digest as _, Md5};
+use smallvec::SmallVec;
+
 use crate::core::user::Algorithm;
+
+/// A hash as it is written: lower-case hexadecimal digits, in place, since each proof takes several.
+#[derive(Clone, Copy)]
+pub struct Digits {
+    digits: [u8; 2 * MOST_BYTES],
+    length: usize,
+}
+
+impl Digits {
+    /// Those of a hash, which is cut after as many bytes as any of our algorithms gives.
+    #[must_use]
+    pub fn of(hash: &[u8]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 2 * MOST_BYTES];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+        }
+        Self {
+            digits,
+            length: 2 * hash.len().min(MOST_BYTES),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.digits[..self.length]
+    }
+}
+
+impl Deref for Digits {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(self.bytes()).expect("digits are ASCII")
+    }
+}
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self)
+    }
+}
 
 /// The hash of `username:realm:password`, which a store keeps instead of the password (RFC 7616 §3.4.2).
 #[must_use]
 pub fn ha1(algorithm: Algorithm, username: &str, realm: &str, password: &str) -> String {
-    hash(algorithm, &[username, realm, password])
+    hash(algorithm, &[username, realm, password]).to_string()
 }
 
 /// The proof for one request (RFC 7616 §3.4.1). Without `qop`, that of RFC 2069, into which `nc` and `cnonce` do not go.
@@ -28,7 +72,7 @@ pub fn response(
     qop: Option<&str>,
     method: &str,
     uri: &str,
-) -> String {
+) -> Digits {
     let ha2 = hash(algorithm, &[method, uri]);
     match qop {
         Some(qop) => hash(algorithm, &[ha1, nonce, nc, cnonce, qop, &ha2]),
@@ -48,18 +92,31 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 /// The same for two proofs, without regard to the case of their digits.
 #[must_use]
 pub fn same_proof(a: &str, b: &str) -> bool {
-    same(a.to_ascii_lowercase().as_bytes(), b.to_ascii_lowercase().as_bytes())
+    let difference = |(x, y): (u8, u8)| x.to_ascii_lowercase() ^ y.to_ascii_lowercase();
+    let pairs = a.bytes().zip(b.bytes());
+    a.len() == b.len() && std::hint::black_box(pairs.map(difference).fold(0, |all, one| all | one)) == 0
 }
 
 /// The hash of the parts with colons between them, in hexadecimal digits.
-fn hash(algorithm: Algorithm, parts: &[&str]) -> String {
-    let text = parts.join(":");
+fn hash(algorithm: Algorithm, parts: &[&str]) -> Digits {
+    let mut text: SmallVec<[u8; USUAL_TEXT]> = SmallVec::new();
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            text.push(b':');
+        }
+        text.extend_from_slice(part.as_bytes());
+    }
     match algorithm {
-        Algorithm::Md5 => hex(&Md5::digest(text.as_bytes())),
-        Algorithm::Sha256 => hex(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref()),
-        Algorithm::Sha512_256 => hex(ring::digest::digest(&ring::digest::SHA512_256, text.as_bytes()).as_ref()),
+        Algorithm::Md5 => Digits::of(&Md5::digest(&text)),
+        Algorithm::Sha256 => Digits::of(ring::digest::digest(&ring::digest::SHA256, &text).as_ref()),
+        Algorithm::Sha512_256 => Digits::of(ring::digest::digest(&ring::digest::SHA512_256, &text).as_ref()),
     }
 }
+
+/// The most bytes that any of our algorithms gives.
+pub(crate) const MOST_BYTES: usize = 32;
+/// As long as most texts that are hashed.
+const USUAL_TEXT: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -91,7 +148,7 @@ mod tests {
                 "GET",
                 "/dir/index.html",
             );
-            assert_eq!(found, expected, "{algorithm:?}");
+            assert_eq!(&*found, expected, "{algorithm:?}");
         }
     }
 
@@ -110,13 +167,13 @@ mod tests {
             "GET",
             "/dir/index.html",
         );
-        assert_eq!(found, "670fd8c2df070c60b045671b8b24ff02");
+        assert_eq!(&*found, "670fd8c2df070c60b045671b8b24ff02");
     }
 
     #[test]
     fn sha_512_256_is_not_a_cut_sha_512() {
         assert_eq!(
-            hash(Algorithm::Sha512_256, &["abc"]),
+            &*hash(Algorithm::Sha512_256, &["abc"]),
             "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"
         );
     }

@@ -226,19 +226,28 @@ impl Headers {
     /// # Errors
     /// One of them cannot be read.
     pub fn list<H: TypedHeader>(&self) -> Result<Vec<H>, HeaderError> {
-        let name = H::NAME;
         let mut list = Vec::new();
+        self.each(|value| list.push(value))?;
+        Ok(list)
+    }
+
+    /// The same one by one, for whom a list would be too dear.
+    ///
+    /// # Errors
+    /// One of them cannot be read; those before it were given.
+    pub fn each<H: TypedHeader>(&self, mut give: impl FnMut(H)) -> Result<(), HeaderError> {
+        let name = H::NAME;
         for value in self.get_all(&name) {
             let text = value.to_text();
             if H::FORM == Form::List {
                 for part in scan::commas(&text) {
-                    list.push(part.and_then(H::parse).map_err(|error| error.of(&name))?);
+                    give(part.and_then(H::parse).map_err(|error| error.of(&name))?);
                 }
             } else {
-                list.push(H::parse(&text).map_err(|error| error.of(&name))?);
+                give(H::parse(&text).map_err(|error| error.of(&name))?);
             }
         }
-        Ok(list)
+        Ok(())
     }
 
     /// Adds a typed value as a line behind all others.

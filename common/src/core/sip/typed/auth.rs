@@ -18,27 +18,29 @@ use crate::core::user::Algorithm;
 /// A scheme that is not Digest may write something else; it is kept as one text that has no names.
 #[derive(Clone)]
 struct Pairs {
-    scheme: Text,
-    /// In which the pairs lie.
+    /// In which all the others lie. What quoted values mean stands at its end where it is not what was written.
     source: Text,
+    scheme: Span,
     pairs: SmallVec<[Pair; USUAL_PAIRS]>,
     /// What could not be read as pairs.
-    opaque: Option<Text>,
+    opaque: Option<Span>,
 }
 
-/// Where a name and its value lie in their source, the value without quotes.
+/// Where a name and the meaning of its value lie in their source.
 #[derive(Clone)]
 struct Pair {
-    name: Range<u32>,
-    value: Range<u32>,
-    /// What the value means, where that is not what stands there.
-    meant: Option<Text>,
+    name: Span,
+    value: Span,
 }
+
+/// Where a text lies in the one that it was cut from.
+type Span = Range<u32>;
 
 impl Pairs {
     /// Digest with these pairs, none of whose names stands twice.
     fn digest(pairs: &[(&'static str, &str)]) -> Self {
-        let mut source = String::new();
+        let mut source = String::from("Digest");
+        let scheme = span(0, source.len());
         let mut place = |text: &str| {
             let start = source.len();
             source.push_str(text);
@@ -47,43 +49,45 @@ impl Pairs {
         let pairs = pairs.iter().map(|(name, value)| Pair {
             name: place(name),
             value: place(value),
-            meant: None,
         });
         let pairs = pairs.collect();
         Self {
-            scheme: Text::of_static("Digest"),
             source: Text::from(source),
+            scheme,
             pairs,
             opaque: None,
         }
     }
 
-    fn is_digest(&self) -> bool {
-        self.scheme.eq_ignore_ascii_case("Digest")
+    fn scheme(&self) -> &str {
+        self.text(&self.scheme)
     }
 
-    fn text(&self, span: &Range<u32>) -> &str {
-        &self.source[span.start as usize..span.end as usize]
+    fn is_digest(&self) -> bool {
+        self.scheme().eq_ignore_ascii_case("Digest")
+    }
+
+    fn opaque(&self) -> Option<&str> {
+        self.opaque.as_ref().map(|opaque| self.text(opaque))
+    }
+
+    fn text(&self, span: &Span) -> &str {
+        &self.source[bounds(span)]
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|pair| {
-            let value = pair.meant.as_deref().unwrap_or_else(|| self.text(&pair.value));
-            (self.text(&pair.name), value)
-        })
+        self.pairs
+            .iter()
+            .map(|pair| (self.text(&pair.name), self.text(&pair.value)))
     }
 
     fn param(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    }
-
-    fn shared(&self, name: &str) -> Option<Text> {
-        let named = |pair: &&Pair| self.text(&pair.name).eq_ignore_ascii_case(name);
-        let pair = self.pairs.iter().find(named)?;
-        let meant = pair.meant.clone();
-        Some(meant.unwrap_or_else(|| self.source.cut(self.text(&pair.value))))
+        // Each proof is asked for a dozen names: most are told apart by their lengths.
+        let source = self.source.as_bytes();
+        let named = |pair: &&Pair| {
+            pair.name.len() == name.len() && source[bounds(&pair.name)].eq_ignore_ascii_case(name.as_bytes())
+        };
+        self.pairs.iter().find(named).map(|pair| self.text(&pair.value))
     }
 
     fn parse(text: &str) -> Result<Self, HeaderError> {
@@ -96,24 +100,29 @@ impl Pairs {
         cursor.blanks();
         let rest = cursor.rest();
         let mut read = Self {
-            scheme: source.cut(scheme),
+            scheme: place(&source, scheme),
             pairs: SmallVec::new(),
             opaque: None,
             source: source.clone(),
         };
-        match read_pairs(&source, cursor) {
-            Ok(pairs) => read.pairs = pairs,
+        let mut meanings = String::new();
+        match read_pairs(&source, cursor, &mut read.pairs, &mut meanings) {
+            Ok(()) if meanings.is_empty() => {}
+            Ok(()) => read.source = Text::from(format!("{source}{meanings}")),
             Err(error) if read.is_digest() => return Err(error.into()),
-            Err(_) => read.opaque = Some(source.cut(scan::trim_bytes(rest))),
+            Err(_) => {
+                read.pairs.clear();
+                read.opaque = Some(place(&source, scan::trim_bytes(rest)));
+            }
         }
         Ok(read)
     }
 
     /// Which values stand in quotes is fixed for each name (RFC 7616 §3.3, §3.4).
     fn write(&self, bare: &[&str], out: &mut String) {
-        out.push_str(&self.scheme);
+        out.push_str(self.scheme());
         out.push(' ');
-        if let Some(opaque) = &self.opaque {
+        if let Some(opaque) = self.opaque() {
             out.push_str(opaque);
         }
         for (at, (name, value)) in self.iter().enumerate() {
@@ -133,20 +142,21 @@ impl Pairs {
 
 impl PartialEq for Pairs {
     fn eq(&self, other: &Self) -> bool {
-        self.scheme == other.scheme && self.opaque == other.opaque && self.iter().eq(other.iter())
+        self.scheme() == other.scheme() && self.opaque() == other.opaque() && self.iter().eq(other.iter())
     }
 }
 
 impl Eq for Pairs {}
 
-/// Reads `name=value, name="value"` to the end, where blanks may stand around each mark.
-fn read_pairs(source: &Text, mut cursor: Cursor<'_>) -> Result<SmallVec<[Pair; USUAL_PAIRS]>, Bad> {
+/// Reads `name=value, name="value"` to the end, where blanks may stand around each mark. Meanings that are not what stands
+/// there come behind the source.
+fn read_pairs(
+    source: &str,
+    mut cursor: Cursor<'_>,
+    pairs: &mut SmallVec<[Pair; USUAL_PAIRS]>,
+    meanings: &mut String,
+) -> Result<(), Bad> {
     let bytes = source.as_bytes();
-    let place = |part: &[u8]| {
-        let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
-        span(start, start + part.len())
-    };
-    let mut pairs: SmallVec<[Pair; USUAL_PAIRS]> = SmallVec::new();
     loop {
         cursor.blanks();
         let name = cursor.run(class::TOKEN);
@@ -159,30 +169,33 @@ fn read_pairs(source: &Text, mut cursor: Cursor<'_>) -> Result<SmallVec<[Pair; U
         if pairs.len() == MAX_PAIRS {
             return Err(Bad("more parameters than anybody needs"));
         }
-        let before = |pair: &Pair| &bytes[pair.name.start as usize..pair.name.end as usize];
-        if pairs.iter().any(|pair| before(pair).eq_ignore_ascii_case(name)) {
+        let same = |pair: &Pair| pair.name.len() == name.len() && bytes[bounds(&pair.name)].eq_ignore_ascii_case(name);
+        if pairs.iter().any(same) {
             return Err(Bad("a parameter that stands twice"));
         }
-        let (value, meant) = if cursor.peek() == Some(b'"') {
+        let value = if cursor.peek() == Some(b'"') {
             let quoted = cursor.quoted()?;
-            let inside = &quoted[1..quoted.len() - 1];
-            let plain = inside.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
-            (inside, (!plain).then(|| source.cut(inside).meant(scan::unquoted)))
+            let inside = place(source, &quoted[1..quoted.len() - 1]);
+            let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+            if bytes[bounds(&inside)].iter().all(plain) {
+                inside
+            } else {
+                let start = source.len() + meanings.len();
+                meanings.push_str(&scan::unquoted(&source[bounds(&inside)]));
+                span(start, source.len() + meanings.len())
+            }
         } else {
             let token = cursor.run(class::TOKEN);
             if token.is_empty() {
                 return Err(Bad("a value that needs quotes"));
             }
-            (token, None)
+            place(source, token)
         };
-        pairs.push(Pair {
-            name: place(name),
-            value: place(value),
-            meant,
-        });
+        let name = place(source, name);
+        pairs.push(Pair { name, value });
         cursor.blanks();
         if cursor.rest().is_empty() {
-            return Ok(pairs);
+            return Ok(());
         }
         if !cursor.eat(b',') {
             return Err(Bad("text behind a parameter"));
@@ -190,10 +203,20 @@ fn read_pairs(source: &Text, mut cursor: Cursor<'_>) -> Result<SmallVec<[Pair; U
     }
 }
 
+/// Where a part lies that was cut from this text.
+fn place(whole: &str, part: &[u8]) -> Span {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    span(start, start + part.len())
+}
+
 /// A place in a text, none of which is so long that it would not fit.
-fn span(start: usize, end: usize) -> Range<u32> {
+fn span(start: usize, end: usize) -> Span {
     let at = |at| u32::try_from(at).unwrap_or(0);
     at(start)..at(end)
+}
+
+fn bounds(span: &Span) -> Range<usize> {
+    span.start as usize..span.end as usize
 }
 
 /// What somebody must prove: one challenge.
@@ -205,8 +228,8 @@ impl Challenge {
     /// that only the nonce was too old.
     #[must_use]
     pub fn digest(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> Value {
+        let mut text = String::with_capacity(Self::digest_len(realm, nonce.len(), algorithm, stale));
         let algorithm = algorithm.as_str();
-        let mut text = String::with_capacity(USUAL_CHALLENGE + realm.len() + nonce.len() + algorithm.len());
         text.push_str("Digest realm=");
         scan::quote(realm, &mut text);
         text.push_str(", nonce=");
@@ -218,6 +241,18 @@ impl Challenge {
             text.push_str(", stale=true");
         }
         Value::made(text)
+    }
+
+    /// How long that value is at most, with a nonce of this length: whoever has no room for it need not make one.
+    #[must_use]
+    pub fn digest_len(realm: &str, nonce: usize, algorithm: Algorithm, stale: bool) -> usize {
+        let escaped = realm.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        let texts = [
+            "Digest realm=\"\", nonce=\"\", algorithm=, qop=\"auth\"",
+            algorithm.as_str(),
+            if stale { ", stale=true" } else { "" },
+        ];
+        texts.map(str::len).iter().sum::<usize>() + realm.len() + escaped + nonce
     }
 
     /// Whether the scheme is Digest.
@@ -338,8 +373,8 @@ impl Credentials {
     /// The realm and the username, empty where there are none, to be kept: they share the text that they stand in.
     #[must_use]
     pub fn login(&self) -> (Text, Text) {
-        let shared = |name| self.0.shared(name).unwrap_or_default();
-        (shared("realm"), shared("username"))
+        let shared = |text: Option<&str>| text.map(|text| self.0.source.cut(text)).unwrap_or_default();
+        (shared(self.realm()), shared(self.username()))
     }
 
     /// For whom it is.
@@ -451,18 +486,16 @@ auth_headers! {
 /// Proofs are secrets of a kind: they do not print.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ***", self.0.scheme)
+        write!(f, "{} ***", self.0.scheme())
     }
 }
 
 impl std::fmt::Debug for Challenge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ***", self.0.scheme)
+        write!(f, "{} ***", self.0.scheme())
     }
 }
 
-/// Room for the names in a challenge.
-const USUAL_CHALLENGE: usize = 72;
 /// As many parameters as most proofs have.
 const USUAL_PAIRS: usize = 10;
 /// The most parameters of one challenge or proof; RFC 7616 knows a dozen.
@@ -497,6 +530,32 @@ mod tests {
         let other = Authorization::parse("NoOneKnowsThisScheme opaque-data=here").unwrap();
         assert!(!other.is_digest());
         assert!(!Authorization::parse("Basic QWxhZGRpbg==").unwrap().is_digest());
+    }
+
+    #[test]
+    fn meanings_stand_behind_what_was_written() {
+        let text = "Digest realm=\"a\\\\b\", nonce=\"n\", opaque=\"\\\"\\c\", cnonce=\"ü\\ü\", uri=\"sip:a\"";
+        let proof = Authorization::parse(text).unwrap();
+        let found = ["realm", "NONCE", "opaque", "cnonce", "uri", "qop"].map(|name| proof.param(name));
+        let meant = [Some("a\\b"), Some("n"), Some("\"c"), Some("üü"), Some("sip:a"), None];
+        assert_eq!(found, meant);
+        let mut written = String::new();
+        proof.write(&mut written);
+        assert_eq!(Authorization::parse(&written), Ok(proof), "{written}");
+    }
+
+    #[test]
+    fn the_length_of_a_challenge_is_known_before() {
+        for realm in ["example.com", "a \"b\"", "\\", "ü.example"] {
+            for (algorithm, stale) in Algorithm::ALL.into_iter().zip([false, true, false]) {
+                let made = Challenge::digest(realm, "0123", algorithm, stale);
+                assert_eq!(
+                    made.as_bytes().len(),
+                    Challenge::digest_len(realm, 4, algorithm, stale),
+                    "{made:?}"
+                );
+            }
+        }
     }
 
     #[test]
