@@ -146,6 +146,7 @@ impl Headers {
     fn copy_all<'n>(&mut self, other: &Self, of: impl Fn(&Line) -> Option<&'n HeaderName>) -> usize {
         if self.lines.is_empty() {
             self.source = other.source.clone();
+            self.lines.reserve(USUAL_COPIED);
         }
         let shared = self.source.as_ptr() == other.source.as_ptr() && self.source.len() == other.source.len();
         let before = self.lines.len();
@@ -605,3 +606,5 @@ const LENGTH: &[u8] = b"Content-Length: ";
 const USUAL_VALUE: usize = 128;
 /// Room for the lines of an ordinary request, so that reading one allocates once for all of them.
 const USUAL_LINES: usize = 24;
+/// Room for the lines of a request that stand in its answer, and for as many that come to them.
+const USUAL_COPIED: usize = 12;

@@ -54,7 +54,8 @@ impl Value {
     }
 
     /// Takes a text of our own, as [`cleaned`](Self::cleaned) does, without a copy where there is nothing to clean.
-    pub(super) fn made(text: String) -> Self {
+    #[must_use]
+    pub fn made(text: String) -> Self {
         let foul = memchr::memchr3(b'\r', b'\n', 0, text.as_bytes()).is_some();
         if foul || scan::trim_bytes(text.as_bytes()).len() != text.len() {
             Self::cleaned(&text)
