@@ -2,17 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cusax_common::core::entropy::hex;
 use cusax_common::core::sip::Uri;
 use cusax_common::core::sip::typed::{Contact, NameAddr, TypedHeader as _};
-use cusax_common::core::time::{Now, Wall};
+use cusax_common::core::time::Wall;
 use cusax_common::core::user::Aor;
 use jid::BareJid;
 use ring::digest::{SHA256, digest};
 
+use super::clock::Tick;
 use super::contact::{FlowNumbers, KeptContact, MAX_CONTACT};
 use super::gruu::{Device, mark};
 use crate::core::flow::{Flow, ListenerId, Transport};
@@ -33,11 +34,9 @@ pub struct Binding {
     pub registered: Wall,
     /// What its temporary GRUUs hold; the same for all registrations of one device.
     pub(super) epoch: u64,
-    pub(super) expires: Instant,
-    pub(super) call_id: Arc<str>,
+    pub(super) expires: Tick,
+    pub(super) call_id: Box<str>,
     pub(super) sequence: u32,
-    /// Whether it was written since it was stored.
-    pub(super) dirty: bool,
 }
 
 impl Binding {
@@ -60,9 +59,8 @@ impl Binding {
     }
 
     /// The time that is left, in whole seconds, at least one for a binding that lives.
-    #[must_use]
-    pub fn remaining(&self, now: Instant) -> u32 {
-        let left = self.expires.saturating_duration_since(now);
+    pub(super) fn remaining(&self, now: Tick) -> u32 {
+        let left = self.expires.since(now);
         u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
@@ -85,19 +83,18 @@ impl Binding {
         format!("{STATE_PREFIX}{}/{}", mark(aor.as_str()), mark(&phone))
     }
 
-    /// The value of this binding in the shared state, and how long it is good.
-    pub(super) fn record(&self, now: Now, aor: &Aor, jid: &BareJid, place: u8) -> (Bytes, Duration) {
-        let ttl = self.expires.saturating_duration_since(now.instant);
+    /// The value of this binding in the shared state, good for the time that is `left`.
+    pub(super) fn record(&self, now: Wall, left: Duration, aor: &Aor, jid: &BareJid, place: u8) -> Bytes {
         let record = Record {
             version: VERSION,
             jid: jid.clone(),
             aor: aor.clone(),
             place,
             contact: self.contact.as_str().to_owned(),
-            call_id: self.call_id.as_ref().to_owned(),
+            call_id: self.call_id.clone().into_string(),
             sequence: self.sequence,
             registered: self.registered,
-            expires: now.wall.after(ttl),
+            expires: now.after(left),
             user_agent: self.user_agent.as_deref().map(str::to_owned),
             path: self.path.iter().map(written).collect(),
             epoch: self.epoch,
@@ -106,7 +103,7 @@ impl Binding {
             remote: self.flow.remote,
         };
         let value = serde_json::to_vec(&record).expect("texts and numbers can always be written as JSON");
-        (Bytes::from(value), ttl)
+        Bytes::from(value)
     }
 }
 
@@ -120,21 +117,21 @@ pub(super) struct Restored {
 
 impl Restored {
     /// Reads a value that anybody may have written. None if it is not one of ours, not sound, or over.
-    pub(super) fn read(now: Now, key: &str, value: &[u8], longest: Duration) -> Option<Self> {
+    pub(super) fn read(now: Wall, tick: Tick, key: &str, value: &[u8], longest: Duration) -> Option<Self> {
         let record: Record = serde_json::from_slice(value).ok()?;
         if record.version != VERSION || record.transport != Transport::Udp.as_str() {
             // A connection does not outlive the process that accepted it.
             return None;
         }
         let contact = Contact::parse(&record.contact).ok()?;
-        let contact = KeptContact::of(&contact, FlowNumbers::Kept, []).ok()?;
+        let contact = KeptContact::of(&contact, FlowNumbers::Kept).ok()?;
         let path = record.path.iter().map(|text| NameAddr::parse(text).ok());
         let path = path.collect::<Option<Box<[_]>>>()?;
-        let left = record.expires.since(now.wall);
+        let left = record.expires.since(now);
         let sound = left > Duration::ZERO
             && left <= longest
             && record.call_id.len() <= MAX_CALL_ID
-            && record.registered <= now.wall
+            && record.registered <= now
             && record.remote.port() != 0
             && fits(&path)
             && record
@@ -152,10 +149,9 @@ impl Restored {
             path,
             epoch: record.epoch,
             registered: record.registered,
-            expires: now.instant + left,
+            expires: tick.after(left),
             call_id: record.call_id.into(),
             sequence: record.sequence,
-            dirty: false,
         };
         let restored = Self {
             jid: record.jid,

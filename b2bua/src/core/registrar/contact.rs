@@ -1,10 +1,10 @@
 //! A contact as it is kept: its text, and where in it stands what is asked for.
 //!
-//! A phone that refreshes writes what it wrote before, so equal texts nearly always tell that it is the same phone, and
-//! the text is what the answer says again. Only where texts differ are the addresses read and compared.
+//! A phone that refreshes writes what it wrote before, so that what is kept nearly always is how its contact is written,
+//! and the text is what the answer says again. Only where texts differ are the addresses read and compared.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::num::NonZeroU16;
 
 use cusax_common::core::sip::typed::{Contact, TypedHeader as _};
 use cusax_common::core::sip::{SipUri, Uri};
@@ -15,7 +15,7 @@ use cusax_common::core::sip::{SipUri, Uri};
 /// [`Contact::parse`] reads the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptContact {
-    text: Arc<str>,
+    text: Box<str>,
     instance: Option<Span>,
     number: Option<Span>,
     q: u16,
@@ -31,15 +31,11 @@ pub(super) enum FlowNumbers {
 }
 
 impl KeptContact {
-    /// Takes a contact as it is to be kept, and shares the text with one of those `known` where it is the same.
+    /// Takes a contact as it is to be kept.
     ///
     /// # Errors
     /// It is no SIP address, carries headers that would go into every request to it, or is too long.
-    pub(super) fn of<'a>(
-        contact: &Contact,
-        numbers: FlowNumbers,
-        known: impl IntoIterator<Item = &'a Self>,
-    ) -> Result<Self, Unacceptable> {
+    pub(super) fn of(contact: &Contact, numbers: FlowNumbers) -> Result<Self, Unacceptable> {
         let Uri::Sip(SipUri {
             headers: None,
             password: None,
@@ -50,14 +46,8 @@ impl KeptContact {
         };
         let mut text = String::with_capacity(USUAL_LENGTH + contact.params.as_str().len());
         write!(text, "<{}>", contact.uri).expect("writing to a String cannot fail");
-        let numbered = numbers == FlowNumbers::Kept && is_numbered(contact);
         let (mut instance, mut number) = (None, None);
-        for (name, value) in contact.params.iter() {
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
-            // The last two of them are ours to give (RFC 5627 §5.1).
-            if ["expires", "pub-gruu", "temp-gruu"].into_iter().any(is) || is(FLOW_NUMBER) && !numbered {
-                continue;
-            }
+        for (name, value) in kept_params(contact, numbers) {
             text.push(';');
             text.push_str(name);
             let span = value.and_then(|value| {
@@ -67,17 +57,14 @@ impl KeptContact {
                 Span::inside_quotes(begin, value)
             });
             // Where one stands twice, the first counts.
-            if is(INSTANCE) {
+            if name.eq_ignore_ascii_case(INSTANCE) {
                 instance.get_or_insert(span);
-            } else if is(FLOW_NUMBER) {
+            } else if name.eq_ignore_ascii_case(FLOW_NUMBER) {
                 number.get_or_insert(span);
             }
         }
         if text.len() > MAX_CONTACT {
             return Err(Unacceptable);
-        }
-        if let Some(known) = known.into_iter().find(|known| *known.text == *text) {
-            return Ok(known.clone());
         }
         let again = Contact::parse(&text).map_err(|_| Unacceptable)?;
         Ok(Self {
@@ -86,6 +73,26 @@ impl KeptContact {
             instance: instance.flatten(),
             number: number.flatten(),
         })
+    }
+
+    /// Whether this is what [`of`](Self::of) would make of a contact.
+    pub(super) fn is_written(&self, contact: &Contact, numbers: FlowNumbers) -> bool {
+        let uri = self.uri_text();
+        let Some(mut rest) = self.text.get("<>".len() + uri.len()..) else {
+            return false;
+        };
+        let mut goes_on = |part: &str| match rest.strip_prefix(part) {
+            Some(behind) => {
+                rest = behind;
+                true
+            }
+            None => false,
+        };
+        contact.uri.is_written(uri)
+            && kept_params(contact, numbers).all(|(name, value)| {
+                goes_on(";") && goes_on(name) && value.is_none_or(|value| goes_on("=") && goes_on(value))
+            })
+            && rest.is_empty()
     }
 
     /// The text.
@@ -145,6 +152,16 @@ pub(super) fn is_numbered(contact: &Contact) -> bool {
     contact.params.has(INSTANCE) && contact.params.has(FLOW_NUMBER)
 }
 
+/// The parameters that are kept: without those that are ours to give (RFC 5627 §5.1), and without the number of a flow
+/// that means nothing.
+fn kept_params(contact: &Contact, numbers: FlowNumbers) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let numbered = numbers == FlowNumbers::Kept && is_numbered(contact);
+    contact.params.iter().filter(move |(name, _)| {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        !(["expires", "pub-gruu", "temp-gruu"].into_iter().any(is) || is(FLOW_NUMBER) && !numbered)
+    })
+}
+
 /// The contact is none that we keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unacceptable;
@@ -152,7 +169,8 @@ pub(super) struct Unacceptable;
 /// A part of the text; short, since a contact is no longer than [`MAX_CONTACT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
-    begin: u16,
+    /// Behind the opening bracket at the very least.
+    begin: NonZeroU16,
     end: u16,
 }
 
@@ -163,13 +181,13 @@ impl Span {
         let (skipped, length) = if quoted { (1, value.len() - 2) } else { (0, value.len()) };
         let begin = begin + skipped;
         Some(Self {
-            begin: begin.try_into().ok()?,
+            begin: NonZeroU16::new(begin.try_into().ok()?)?,
             end: (begin + length).try_into().ok()?,
         })
     }
 
     fn of(self, text: &str) -> &str {
-        &text[self.begin.into()..self.end.into()]
+        &text[self.begin.get().into()..self.end.into()]
     }
 }
 
@@ -188,7 +206,7 @@ mod tests {
 
     fn kept(text: &str) -> KeptContact {
         let contact = Contact::parse(text).unwrap();
-        KeptContact::of(&contact, FlowNumbers::Kept, []).unwrap_or_else(|_| panic!("{text}"))
+        KeptContact::of(&contact, FlowNumbers::Kept).unwrap_or_else(|_| panic!("{text}"))
     }
 
     #[test]
@@ -230,10 +248,35 @@ mod tests {
     }
 
     #[test]
-    fn a_known_text_is_shared() {
-        let (known, contact) = (kept("<sip:a@b>;expires=60"), Contact::parse("sip:a@b").unwrap());
-        let same = KeptContact::of(&contact, FlowNumbers::Kept, [&known]).unwrap();
-        assert!(Arc::ptr_eq(&known.text, &same.text));
+    fn what_is_kept_is_known_again_as_it_is_written() {
+        let texts = [
+            "sip:a@b",
+            "<sip:a@B>;expires=60",
+            "<sip:a@b:5060>",
+            "<sip:a@b;x>",
+            "<sip:a@b>;x",
+            "<sip:a@b>;x=",
+            "<sip:a@b>;xy",
+            "<sip:a@b>;x;y",
+            "<sip:a@b>;x=y",
+            "<sip:a@b> ; x = y ;z",
+            "<sip:a@b>;q=0.5",
+            r#"<sip:a@b>;+sip.instance="<i>""#,
+            r#"<sip:a@b>;+sip.instance="<i>";reg-id=1"#,
+            "<sip:a@b>;reg-id=1",
+        ];
+        let contacts: Vec<_> = texts.iter().filter_map(|text| Contact::parse(text).ok()).collect();
+        assert_eq!(contacts.len(), texts.len() - 1, "one has an empty value");
+        for one in &contacts {
+            for numbers in [FlowNumbers::Kept, FlowNumbers::Ignored] {
+                let kept = KeptContact::of(one, numbers).unwrap();
+                assert!(kept.is_written(one, numbers), "{kept:?}");
+                for other in &contacts {
+                    let same = KeptContact::of(other, numbers).unwrap() == kept;
+                    assert_eq!(kept.is_written(other, numbers), same, "{kept:?} {other:?}");
+                }
+            }
+        }
     }
 
     #[test]

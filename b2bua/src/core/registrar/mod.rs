@@ -17,18 +17,14 @@
 //! - An address has at most as many bindings as [`Settings`] say, and so has the whole.
 //! - `Changed` comes when and only when the set of a user's registered addresses has changed.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{
-    Contact, ContactList, Expires, MinExpires, NameAddr, Path, Require, Supported, Unsupported, Via,
-};
-use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
+use cusax_common::core::sip::typed::{MinExpires, Unsupported};
+use cusax_common::core::sip::{Request, Response, Uri, Value};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::{Aor, User};
 use jid::BareJid;
@@ -39,18 +35,25 @@ use crate::core::flow::Flow;
 use crate::core::ids::IdMap;
 
 mod agents;
+mod answer;
 mod binding;
+mod clock;
 mod contact;
 mod date;
 mod gruu;
+mod plan;
+mod request;
+mod tables;
 
 use agents::Agents;
+use binding::Restored;
 pub use binding::{Binding, MAX_CALL_ID, MAX_PATH, MAX_USER_AGENT, STATE_PREFIX};
-use binding::{Restored, fits};
-use contact::{FLOW_NUMBER, FlowNumbers, is_numbered};
+use clock::{Clock, Tick};
 pub use contact::{KeptContact, MAX_CONTACT};
 use gruu::Gruus;
 pub use gruu::{Device, Gruu, NotOurs};
+use request::{Asked, Refusal};
+use tables::{Here, Registration};
 
 /// What an operator decides about registrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,77 +125,25 @@ pub enum Output {
 pub struct Registrar {
     settings: Settings,
     gruus: Gruus,
-    registrations: IdMap<Aor, Registration>,
+    clock: Clock,
+    /// Boxed, since the table has room for many more.
+    registrations: IdMap<Aor, Box<Registration>>,
     /// The registered addresses of each user, in the order of the user record.
     users: IdMap<Arc<BareJid>, Addresses>,
     /// The addresses with a binding by each flow.
     flows: HashMap<Flow, Here>,
     agents: Agents,
     total: usize,
-    /// When the first binding of each address expires.
-    deadlines: BTreeSet<(Instant, Aor)>,
+    /// Every registration once, at the time that it notes.
+    deadlines: BTreeSet<(Tick, Aor)>,
+    /// The Date of the last answer, and the second that it is of.
+    date: Option<(u64, Value)>,
     outputs: VecDeque<Output>,
     dropped: u64,
 }
 
 /// Nearly everybody has one.
 type Addresses = SmallVec<[Aor; 1]>;
-
-/// The addresses with a binding by one flow: nearly always one, and very many behind one proxy.
-#[derive(Debug)]
-enum Here {
-    One(Aor),
-    #[expect(
-        clippy::box_collection,
-        reason = "so that the usual case, of which there are many, stays small"
-    )]
-    Many(Box<BTreeSet<Aor>>),
-}
-
-impl Here {
-    fn iter(&self) -> impl Iterator<Item = &Aor> {
-        let (one, many) = match self {
-            Self::One(aor) => (Some(aor), None),
-            Self::Many(aors) => (None, Some(aors.iter())),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
-
-    fn insert(&mut self, aor: &Aor) {
-        match self {
-            Self::One(here) if here == aor => {}
-            Self::One(here) => *self = Self::Many(Box::new([here.clone(), aor.clone()].into())),
-            Self::Many(aors) => drop(aors.insert(aor.clone())),
-        }
-    }
-
-    /// Tells whether none is left.
-    fn remove(&mut self, aor: &Aor) -> bool {
-        match self {
-            Self::One(here) => here == aor,
-            Self::Many(aors) => {
-                aors.remove(aor);
-                aors.is_empty()
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Registration {
-    /// Shared with the table of users.
-    jid: Arc<BareJid>,
-    /// Where the address stands in the user record.
-    place: u8,
-    /// The preferred one first. Never empty.
-    bindings: Box<[Binding]>,
-}
-
-impl Registration {
-    fn deadline(&self) -> Option<Instant> {
-        self.bindings.iter().map(|binding| binding.expires).min()
-    }
-}
 
 impl Registrar {
     /// A registrar without bindings. `secret` seals temporary GRUUs.
@@ -201,12 +152,14 @@ impl Registrar {
         Self {
             settings,
             gruus: Gruus::new(secret),
+            clock: Clock::default(),
             registrations: IdMap::default(),
             users: IdMap::default(),
             flows: HashMap::new(),
             agents: Agents::default(),
             total: 0,
             deadlines: BTreeSet::new(),
+            date: None,
             outputs: VecDeque::new(),
             dropped: 0,
         }
@@ -225,11 +178,13 @@ impl Registrar {
         entropy: &mut E,
     ) -> Response {
         match self.register(now, flow, request, &proof, entropy) {
-            Ok(granted) => self.listing(now, request, &granted, entropy),
+            Ok(response) => response,
             Err(refusal) => {
                 let mut response = request.response(refusal.status());
                 match refusal {
-                    Refusal::TooBrief => response.headers.put(&MinExpires(seconds(self.settings.min_expires))),
+                    Refusal::TooBrief => response.headers.put(&MinExpires(
+                        u32::try_from(self.settings.min_expires.as_secs()).unwrap_or(u32::MAX),
+                    )),
                     Refusal::PathUnknown => response.headers.put(&Unsupported::of(&["path"])),
                     _ => {}
                 }
@@ -267,7 +222,7 @@ impl Registrar {
     pub fn bindings(&self, aor: &Aor) -> &[Binding] {
         self.registrations
             .get(aor)
-            .map_or(&[], |registration| &registration.bindings)
+            .map_or(&[], |registration| registration.bindings.as_slice())
     }
 
     /// The addresses at which a user's phones are registered, in the order of the user record.
@@ -305,21 +260,22 @@ impl Registrar {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let by_flow = |aor, flow| self.bindings(aor).iter().any(|binding| binding.flow == flow);
-        let first = |aor| self.registrations.get(aor).and_then(Registration::deadline);
-        self.total
-            == self
+        let queued = |aor| self.registrations.get(aor).map(|known| known.queued);
+        let live = |known: &Registration| known.bindings.as_slice().len();
+        self.total == self.registrations.values().map(|known| live(known)).sum::<usize>()
+            && self.deadlines.len() == self.registrations.len()
+            && self.deadlines.iter().all(|(at, aor)| queued(aor) == Some(*at))
+            && self
                 .registrations
                 .values()
-                .map(|known| known.bindings.len())
-                .sum::<usize>()
-            && self.deadlines.len() == self.registrations.len()
-            && self.deadlines.iter().all(|(at, aor)| first(aor) == Some(*at))
+                .all(|known| known.queued <= known.deadline())
             && self.users.values().map(SmallVec::len).sum::<usize>() == self.registrations.len()
             && self.registrations.iter().all(|(aor, known)| {
                 let named = self.users.get(&known.jid);
                 named.is_some_and(|aors| aors.contains(aor) && aors.is_sorted_by_key(|aor| self.place(aor)))
                     && known
                         .bindings
+                        .as_slice()
                         .iter()
                         .all(|binding| self.by_flow(&binding.flow).any(|here| here == aor))
             })
@@ -340,7 +296,8 @@ impl Registrar {
     ///
     /// Whether the user still holds the address is not known here: see [`keep_user`](Self::keep_user).
     pub fn restore(&mut self, now: Now, key: &str, value: &[u8], possible: impl FnOnce(&Flow) -> bool) {
-        let read = Restored::read(now, key, value, self.settings.max_expires);
+        let tick = self.clock.read(now.instant);
+        let read = Restored::read(now.wall, tick, key, value, self.settings.max_expires);
         let Some(restored) = read.filter(|restored| possible(&restored.binding.flow)) else {
             self.dropped += 1;
             return;
@@ -349,30 +306,30 @@ impl Registrar {
             jid,
             aor,
             place,
-            mut binding,
+            binding,
         } = restored;
         let current = self.registrations.get(&aor);
         let fits = self.total < self.settings.max_bindings
             && current.is_none_or(|known| {
+                let bindings = known.bindings.as_slice();
                 *known.jid == jid
-                    && known.bindings.len() < self.settings.max_contacts
-                    && !known.bindings.iter().any(|one| one.contact.is_for(&binding.contact))
+                    && bindings.len() < self.settings.max_contacts
+                    && !bindings.iter().any(|one| one.contact.is_for(&binding.contact))
             });
         if !fits {
             self.dropped += 1;
             return;
         }
-        let mut bindings = current.map(|known| known.bindings.to_vec()).unwrap_or_default();
-        let jid = self.shared(&jid);
-        binding.user_agent = binding.user_agent.map(|name| self.agents.share(&name));
-        bindings.push(binding);
-        self.commit(now, &aor, &jid, place, bindings);
+        if current.is_none() {
+            self.enter(&aor, &jid, place);
+        }
+        self.edit(now, &aor, Some((&jid, place)), |edit| edit.put(binding));
     }
 
     /// A user was removed: their phones are no longer reachable.
     pub fn forget_user(&mut self, now: Now, jid: &BareJid) {
         for aor in self.registered(jid) {
-            self.retain(now, &aor, |_| false);
+            self.edit(now, &aor, None, |edit| edit.retain(|_| false));
         }
     }
 
@@ -380,7 +337,7 @@ impl Registrar {
     pub fn keep_user(&mut self, now: Now, user: &User) {
         for aor in self.registered(&user.jid) {
             if !user.aors.contains(&aor) {
-                self.retain(now, &aor, |_| false);
+                self.edit(now, &aor, None, |edit| edit.retain(|_| false));
             }
         }
     }
@@ -403,17 +360,22 @@ impl Registrar {
         }
         let gone: Vec<Aor> = self.by_flow(&flow).cloned().collect();
         for aor in gone {
-            self.retain(now, &aor, |binding| binding.flow != flow);
+            self.edit(now, &aor, None, |edit| edit.retain(|binding| binding.flow != flow));
         }
     }
 
     /// Tells that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Now) {
+        let tick = self.clock.read(now.instant);
         while let Some((at, _)) = self.deadlines.first()
-            && *at <= now.instant
+            && *at <= tick
             && let Some((_, aor)) = self.deadlines.pop_first()
         {
-            self.retain(now, &aor, |binding| binding.expires > now.instant);
+            if let Some(known) = self.registrations.get_mut(&aor) {
+                // Whatever is left is queued again, at its own time.
+                known.queued = Tick::NEVER;
+            }
+            self.edit(now, &aor, None, |edit| edit.retain(|binding| binding.expires > tick));
         }
     }
 
@@ -422,10 +384,10 @@ impl Registrar {
         self.outputs.pop_front()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
+    /// When [`handle_timeout`](Self::handle_timeout) is next wanted. It may be that nothing is over by then.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().and_then(|(at, _)| self.clock.instant(*at))
     }
 
     fn register<E: Entropy>(
@@ -435,361 +397,27 @@ impl Registrar {
         request: &Request,
         proof: &Authenticated,
         entropy: &mut E,
-    ) -> Result<Granted, Refusal> {
-        let malformed = |_| Refusal::Malformed;
-        let to = request.headers.to().map_err(malformed)?;
-        let from = request.headers.from().map_err(malformed)?;
-        let aor = proof.address(&to.uri).ok_or(Refusal::NotTheirs)?.clone();
-        // Nobody registers for somebody else, not even in name.
-        proof.address(&from.uri).ok_or(Refusal::NotTheirs)?;
-        let call_id = request.headers.call_id().map_err(malformed)?;
-        let sequence = request.headers.cseq().map_err(malformed)?.seq;
-        if call_id.as_str().len() > MAX_CALL_ID {
-            return Err(Refusal::Malformed);
-        }
-        let expires = request
-            .headers
-            .opt::<Expires>()
-            .map_err(malformed)?
-            .map(|Expires(seconds)| seconds);
-        let list = request.headers.opt::<ContactList>().map_err(malformed)?;
-        let supported = request
-            .headers
-            .opt::<Supported>()
-            .map_err(malformed)?
-            .unwrap_or_default();
-        let path = request.headers.list::<Path>().map_err(malformed)?;
-        let path: Vec<NameAddr> = path.into_iter().map(|Path(hop)| hop).collect();
-        if !path.is_empty() && !supported.has("path") {
-            // Somebody on the way put it there, and the phone would never know (RFC 3327 §5.3).
-            return Err(Refusal::PathUnknown);
-        }
-        if !fits(&path) {
-            return Err(Refusal::Malformed);
-        }
-        let direct = request.headers.list::<Via>().map_err(malformed)?.len() < 2;
-        let first_hop_knows = direct || path.first().is_some_and(is_outbound);
-        let numbers = if first_hop_knows {
-            FlowNumbers::Kept
-        } else {
-            FlowNumbers::Ignored
-        };
-        let mut granted = Granted {
-            aor,
-            path,
-            outbound: false,
-            gruu: supported.has("gruu"),
-        };
-        let aor = &granted.aor;
-
-        let jid = &proof.user().jid;
-        // What a former owner of the address left behind does not count.
-        let current = self.registrations.get(aor).filter(|known| *known.jid == *jid);
-        let jid = current.map_or_else(|| self.shared(jid), |known| Arc::clone(&known.jid));
-        let mut bindings: Vec<Binding> = current.map(|known| known.bindings.to_vec()).unwrap_or_default();
-        bindings.retain(|binding| binding.expires > now.instant);
-        let in_order = |binding: &Binding| *binding.call_id != *call_id.as_str() || binding.sequence < sequence;
-        let known_call = bindings.iter().find(|binding| *binding.call_id == *call_id.as_str());
-        let shared_call_id = known_call.map_or_else(|| call_id.as_str().into(), |known| Arc::clone(&known.call_id));
-        match list {
-            None => {}
-            Some(ContactList::Star) => {
-                if expires != Some(0) {
-                    return Err(Refusal::Malformed);
-                }
-                if !bindings.iter().all(in_order) {
-                    return Err(Refusal::OutOfOrder);
-                }
-                bindings.clear();
+    ) -> Result<Response, Refusal> {
+        let asked = Asked::read(request, proof)?;
+        let tick = self.clock.read(now.instant);
+        let plan = self.judge(now, tick, flow, &asked, entropy)?;
+        let outbound = plan.outbound;
+        let (jid, place) = (&asked.user.jid, asked.place());
+        let is_known = !plan.fates.is_empty();
+        if is_known || !plan.set.is_empty() {
+            if !is_known {
+                self.enter(asked.aor, jid, place);
             }
-            Some(ContactList::List(contacts)) => {
-                if contacts.len() > 2 * self.settings.max_contacts {
-                    return Err(Refusal::TooMany);
-                }
-                let lasting = |contact: &&Contact| contact.expires().or(expires) != Some(0);
-                let (new, numbered) = (
-                    contacts.iter().filter(lasting).count(),
-                    contacts
-                        .iter()
-                        .filter(lasting)
-                        .any(|contact| contact.params.has(FLOW_NUMBER)),
-                );
-                // One flow is registered at a time (RFC 5626 §6).
-                if numbered && new > 1 {
-                    return Err(Refusal::Malformed);
-                }
-                if numbered && !first_hop_knows && supported.has("outbound") {
-                    return Err(Refusal::FirstHop);
-                }
-                for contact in contacts {
-                    let time = self.granted(contact.expires().or(expires))?;
-                    let known = bindings.iter().map(|binding| &binding.contact);
-                    let kept = KeptContact::of(&contact, numbers, known).map_err(|_| Refusal::Malformed)?;
-                    // What may only be reached securely is not registered by a way on which anybody can read along.
-                    let exposed = matches!(&contact.uri, Uri::Sip(uri) if uri.secure) && !flow.transport.is_secure();
-                    // It would ring itself for ever (RFC 5627 §5.1).
-                    let leads_back = aor_of(&contact.uri).is_some_and(|own| own == *aor)
-                        || matches!(self.gruu(&contact.uri), Some(Ok(gruu)) if gruu.aor == *aor);
-                    if (leads_back || exposed) && !time.is_zero() {
-                        return Err(Refusal::NotTheirs);
-                    }
-                    let numbered = numbers == FlowNumbers::Kept && is_numbered(&contact);
-                    granted.outbound |= numbered && supported.has("outbound");
-                    let epoch = epoch(&bindings, &kept, call_id.as_str(), entropy);
-                    // One may be there by its address and another one by its instance.
-                    while let Some(at) = bindings.iter().position(|binding| binding.contact.is_for(&kept)) {
-                        // One that this very request has set may be named twice.
-                        if !bindings[at].dirty && !in_order(&bindings[at]) {
-                            return Err(Refusal::OutOfOrder);
-                        }
-                        bindings.remove(at);
-                    }
-                    if !time.is_zero() {
-                        // All of the device's temporary GRUUs are of one epoch.
-                        let instance = kept.instance();
-                        for other in &mut bindings {
-                            if instance.is_some() && other.instance() == instance && other.epoch != epoch {
-                                other.epoch = epoch;
-                                other.dirty = true;
-                            }
-                        }
-                        bindings.push(Binding {
-                            contact: kept,
-                            flow,
-                            user_agent: user_agent(request).map(|name| self.agents.share(&name)),
-                            path: granted.path.clone().into(),
-                            epoch,
-                            registered: now.wall,
-                            expires: now.instant + time,
-                            call_id: Arc::clone(&shared_call_id),
-                            sequence,
-                            dirty: true,
-                        });
-                    }
-                }
-                if bindings.len() > self.settings.max_contacts {
-                    return Err(Refusal::TooMany);
-                }
-            }
+            self.edit(now, asked.aor, Some((jid, place)), |edit| {
+                edit.carry_out(plan, &asked, flow);
+            });
         }
-        let before = self.registrations.get(aor).map_or(0, |known| known.bindings.len());
-        if bindings.len() > before && self.total - before + bindings.len() > self.settings.max_bindings {
-            return Err(Refusal::Full);
-        }
-        let place = proof.user().aors.iter().position(|held| held == aor);
-        let place = place.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX);
-        self.commit(now, aor, &jid, place, bindings);
-        Ok(granted)
-    }
-
-    /// What is granted to somebody who asks for so many seconds, or for nothing.
-    fn granted(&self, asked: Option<u32>) -> Result<Duration, Refusal> {
-        let Some(asked) = asked else {
-            return Ok(self.settings.default_expires);
-        };
-        let asked = Duration::from_secs(asked.into());
-        if !asked.is_zero() && asked < HOUR && asked < self.settings.min_expires {
-            return Err(Refusal::TooBrief);
-        }
-        Ok(asked.min(self.settings.max_expires))
-    }
-
-    fn listing<E: Entropy>(&self, now: Now, request: &Request, granted: &Granted, entropy: &mut E) -> Response {
-        let mut response = request.response(Status::OK);
-        let aor = &granted.aor;
-        for binding in self.bindings(aor) {
-            let mut line = String::with_capacity(binding.contact.as_str().len() + USUAL_ADDITION);
-            line.push_str(binding.contact.as_str());
-            write!(line, ";expires={}", binding.remaining(now.instant)).expect("writing to a String cannot fail");
-            if let (true, Some(instance)) = (granted.gruu, binding.instance()) {
-                let gruus = [
-                    ("pub-gruu", Gruus::public(aor, instance)),
-                    ("temp-gruu", self.gruus.temporary(aor, binding.epoch, entropy)),
-                ];
-                for (name, uri) in gruus {
-                    if let Some(uri) = uri {
-                        write!(line, ";{name}=\"{}\"", Uri::Sip(uri)).expect("writing to a String cannot fail");
-                    }
-                }
-            }
-            response.headers.push(HeaderName::CONTACT, Value::cleaned(&line));
-        }
-        for hop in &granted.path {
-            response.headers.put(&Path(hop.clone()));
-        }
-        if granted.outbound {
-            response.headers.put(&Require::of(&["outbound"]));
-        }
-        response
-            .headers
-            .push(HeaderName::DATE, Value::cleaned(&date::date(now.wall)));
-        response
-    }
-
-    fn retain(&mut self, now: Now, aor: &Aor, keep: impl Fn(&Binding) -> bool) {
-        if let Some(known) = self.registrations.get(aor) {
-            let (jid, place) = (Arc::clone(&known.jid), known.place);
-            let bindings = known.bindings.iter().filter(|binding| keep(binding)).cloned().collect();
-            self.commit(now, aor, &jid, place, bindings);
-        }
-    }
-
-    /// A JID as the tables share it.
-    fn shared(&self, jid: &BareJid) -> Arc<BareJid> {
-        let known = self.users.get_key_value(jid);
-        known.map_or_else(|| Arc::new(jid.clone()), |(jid, _)| Arc::clone(jid))
+        Ok(self.answer(now, tick, request, &asked, outbound, entropy))
     }
 
     /// Where an address stands in the record of its user.
     fn place(&self, aor: &Aor) -> Option<u8> {
         self.registrations.get(aor).map(|known| known.place)
-    }
-
-    /// Tells the shared state what is new in `bindings`, and what of those before is in them no more.
-    fn keep(&mut self, now: Now, aor: &Aor, jid: &BareJid, place: u8, bindings: &[Binding]) {
-        let keys: Vec<String> = bindings.iter().map(|binding| binding.key(aor)).collect();
-        for old in self.registrations.get(aor).iter().flat_map(|before| &before.bindings) {
-            let key = old.key(aor);
-            if !keys.contains(&key) {
-                self.outputs.push_back(Output::Removed { key });
-            }
-        }
-        for (binding, key) in bindings.iter().zip(keys) {
-            if binding.dirty {
-                let (value, ttl) = binding.record(now, aor, jid, place);
-                self.outputs.push_back(Output::Stored { key, value, ttl });
-            }
-        }
-    }
-
-    /// Puts these bindings in the place of all that the address had, and tells who must know.
-    fn commit(&mut self, now: Now, aor: &Aor, jid: &Arc<BareJid>, place: u8, mut bindings: Vec<Binding>) {
-        bindings.sort_by_key(|binding| (std::cmp::Reverse(binding.q()), std::cmp::Reverse(binding.registered)));
-        if self.settings.keeping == Keeping::Shared {
-            self.keep(now, aor, jid, place, &bindings);
-        }
-        for binding in &mut bindings {
-            binding.dirty = false;
-        }
-        self.total += bindings.len();
-        let flows: SmallVec<[Flow; 4]> = bindings.iter().map(|binding| binding.flow).collect();
-        let before = if bindings.is_empty() {
-            self.registrations.remove(aor)
-        } else {
-            let present = Registration {
-                jid: Arc::clone(jid),
-                place,
-                bindings: bindings.into(),
-            };
-            self.registrations.insert(aor.clone(), present)
-        };
-        self.note_deadline(aor, before.as_ref().and_then(Registration::deadline));
-        let old = before.as_ref().map_or(&[][..], |before| &before.bindings);
-        self.total -= old.len();
-        for flow in flows.iter().filter(|flow| !old.iter().any(|old| old.flow == **flow)) {
-            let here = self.flows.entry(*flow).or_insert_with(|| Here::One(aor.clone()));
-            here.insert(aor);
-        }
-        for Binding { flow, .. } in old {
-            if !flows.contains(flow) && self.flows.get_mut(flow).is_some_and(|here| here.remove(aor)) {
-                self.flows.remove(flow);
-            }
-        }
-        let former = before.map(|before| (before.jid, before.place));
-        let present = (!flows.is_empty()).then_some((jid, place));
-        self.note_user(aor, former, present);
-    }
-
-    /// Notes when the first binding of an address expires, which was `former`.
-    fn note_deadline(&mut self, aor: &Aor, former: Option<Instant>) {
-        let Some((aor, known)) = self.registrations.get_key_value(aor) else {
-            if let Some(former) = former {
-                self.deadlines.remove(&(former, aor.clone()));
-            }
-            return;
-        };
-        let present = known.deadline();
-        // After a timeout the former one is gone already.
-        if let Some(former) = former.filter(|_| former != present) {
-            self.deadlines.remove(&(former, aor.clone()));
-        }
-        self.deadlines.extend(present.map(|at| (at, aor.clone())));
-    }
-
-    /// Notes whose address this was, and whose it is, and tells who must know.
-    fn note_user(&mut self, aor: &Aor, former: Option<(Arc<BareJid>, u8)>, present: Option<(&Arc<BareJid>, u8)>) {
-        if former.as_ref().map(|(jid, place)| (jid, *place)) == present {
-            return;
-        }
-        if let Some((jid, _)) = &former
-            && let Some(aors) = self.users.get_mut(jid)
-        {
-            aors.retain(|one| one != aor);
-            if aors.is_empty() {
-                self.users.remove(jid);
-            }
-        }
-        if let Some((jid, _)) = present {
-            let places = &self.registrations;
-            let aors = self.users.entry(Arc::clone(jid)).or_default();
-            aors.push(aor.clone());
-            aors.sort_by_cached_key(|aor| (places.get(aor).map(|known| known.place), aor.clone()));
-        }
-        let (former, present) = (former.map(|(jid, _)| jid), present.map(|(jid, _)| Arc::clone(jid)));
-        if former == present {
-            // Another place in the record of the same user is another order, not another set.
-            return;
-        }
-        for jid in [former, present].into_iter().flatten() {
-            let aors = self.registered(&jid);
-            let jid = Arc::unwrap_or_clone(jid);
-            self.outputs.push_back(Output::Changed { jid, aors });
-        }
-    }
-}
-
-/// What a REGISTER was carried out with.
-struct Granted {
-    aor: Aor,
-    path: Vec<NameAddr>,
-    /// Whether a flow was registered by RFC 5626.
-    outbound: bool,
-    /// Whether the phone wants to know its GRUUs.
-    gruu: bool,
-}
-
-/// Why a REGISTER was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    /// A header cannot be read, a contact is none that we keep, or `*` stands with anything but `Expires: 0`.
-    Malformed,
-    /// The address, or the one who says to be asking, is not the user's.
-    NotTheirs,
-    /// A later request of the same call was carried out before.
-    OutOfOrder,
-    /// The address would have too many bindings.
-    TooMany,
-    /// We would have too many bindings.
-    Full,
-    /// The interval asked for is too short.
-    TooBrief,
-    /// A proxy recorded itself, and the phone does not know that this can be.
-    PathUnknown,
-    /// The phone wants a flow, and the proxy before us cannot keep one (RFC 5626 §6).
-    FirstHop,
-}
-
-impl Refusal {
-    fn status(self) -> Status {
-        match self {
-            Self::Malformed => Status::BAD_REQUEST,
-            Self::NotTheirs | Self::TooMany => Status::FORBIDDEN,
-            Self::OutOfOrder => Status::SERVER_INTERNAL_ERROR,
-            Self::Full => Status::SERVICE_UNAVAILABLE,
-            Self::TooBrief => Status::INTERVAL_TOO_BRIEF,
-            Self::PathUnknown => Status::BAD_EXTENSION,
-            Self::FirstHop => Status::FIRST_HOP_LACKS_OUTBOUND_SUPPORT,
-        }
     }
 }
 
@@ -800,53 +428,12 @@ pub fn aor_of(uri: &Uri) -> Option<Aor> {
     Aor::new(&uri.user_decoded()?, &uri.host.to_string()).ok()
 }
 
-/// Whether a proxy keeps flows.
-fn is_outbound(hop: &NameAddr) -> bool {
-    matches!(&hop.uri, Uri::Sip(uri) if uri.params.has("ob"))
-}
-
-/// The epoch that a registration of a device goes on with: a new one, which ends its temporary GRUUs, where it begins
-/// anew (RFC 5627 §5.1).
-fn epoch(bindings: &[Binding], contact: &KeptContact, call_id: &str, entropy: &mut impl Entropy) -> u64 {
-    let Some(instance) = contact.instance() else {
-        return 0;
-    };
-    let same =
-        |binding: &&Binding| binding.instance() == Some(instance) && binding.contact.number() == contact.number();
-    let last = bindings.iter().filter(same).max_by_key(|binding| binding.registered);
-    let known = match last {
-        Some(last) => (*last.call_id == *call_id).then_some(last.epoch),
-        // Another flow of a device that is there.
-        None => bindings
-            .iter()
-            .find(|other| other.instance() == Some(instance))
-            .map(|other| other.epoch),
-    };
-    known.unwrap_or_else(|| u64::from_le_bytes(entropy.bytes::<8>()))
-}
-
-fn user_agent(request: &Request) -> Option<Cow<'_, str>> {
-    let text = request.headers.get(&HeaderName::USER_AGENT)?.to_text();
-    let end = text.floor_char_boundary(MAX_USER_AGENT);
-    let cut = match text {
-        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-        Cow::Owned(text) => Cow::Owned(text[..end].to_owned()),
-    };
-    Some(cut).filter(|text| !text.is_empty())
-}
-
-fn seconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// Room for what the answer says of a binding, without GRUUs.
-const USUAL_ADDITION: usize = 24;
-/// Below this, and only below this, an interval may be refused as too brief (RFC 3261 §10.3 item 7).
-const HOUR: Duration = Duration::from_secs(3600);
-
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
 
 #[cfg(test)]
 mod outbound_tests;
+
+#[cfg(test)]
+mod refresh_tests;

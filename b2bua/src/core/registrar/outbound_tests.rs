@@ -1,6 +1,7 @@
 //! Flows (RFC 5626), paths (RFC 3327) and GRUUs (RFC 5627).
 
-use cusax_common::core::sip::typed::{Path, Require, Unsupported};
+use cusax_common::core::sip::Status;
+use cusax_common::core::sip::typed::{Contact, Path, Require, Unsupported};
 
 use super::tests::{Ask, World, alice, aor, flow};
 use super::*;
@@ -203,6 +204,35 @@ fn a_public_gruu_stays_and_temporary_ones_end_when_the_phone_begins_anew() {
     gone.call_id = "anew";
     world.ask(&gone);
     assert_eq!((leads(&world, &third), leads(&world, &public)), (Err(NotOurs), Ok(0)));
+}
+
+#[test]
+fn all_flows_of_a_device_begin_anew_together() {
+    let mut world = World::new();
+    let flow = |number: u32, call_id| Ask {
+        call_id,
+        flow: flow(Transport::Udp, 1000 + u16::try_from(number).unwrap()),
+        ..device(1, "sip:a@10.0.0.2", Some(number), &[])
+    };
+    let leads = |world: &World, uri: &Uri| {
+        let Some(Ok(gruu)) = world.registrar.gruu(uri) else {
+            return 0;
+        };
+        let bindings = world.registrar.bindings(&gruu.aor).iter();
+        bindings.filter(|one| one.is_device(&gruu.aor, &gruu.device)).count()
+    };
+    world.ask(&flow(1, "one"));
+    let (_, first) = gruus(&world.ask(&flow(2, "two")));
+    assert_eq!(leads(&world, &first), 2);
+    let (_, second) = gruus(&world.ask(&flow(1, "anew")));
+    assert_eq!((leads(&world, &first), leads(&world, &second)), (0, 2));
+    world.assert_sound();
+    // The shared state knows as well.
+    let mut next = World::new();
+    for (key, value) in &world.stored {
+        next.registrar.restore(world.now, key, value, |_| true);
+    }
+    assert_eq!(leads(&next, &second), 2);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cusax_common::core::entropy::Seeded;
-use cusax_common::core::sip::Message;
+use cusax_common::core::sip::typed::Contact;
+use cusax_common::core::sip::{HeaderName, Message};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::Flags;
 use proptest::prelude::*;
@@ -144,7 +145,7 @@ impl World {
         (response.status.code(), list)
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(output) = self.registrar.poll_output() {
             match output {
                 Output::Changed { jid, aors } => self.changes.push((jid.to_string(), aors.len())),
@@ -686,9 +687,10 @@ fn bindings_survive_a_restart() {
         (1, 3),
         "once, and not what came by a connection"
     );
+    let tick = later.registrar.clock.read(later.now.instant);
     let after = &later.registrar.bindings(&aor())[0];
     assert_eq!(
-        (after.flow, &after.contact, after.remaining(later.now.instant)),
+        (after.flow, &after.contact, after.remaining(tick)),
         (before.flow, &before.contact, 60)
     );
     later.drain();
