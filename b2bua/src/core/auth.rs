@@ -397,9 +397,7 @@ struct Claim<'a> {
 impl<'a> Claim<'a> {
     fn read(credentials: &'a Credentials) -> Option<Self> {
         let bounded = |text: Option<&'a str>| text.filter(|text| text.len() <= MAX_PARAMETER);
-        let hashed = credentials
-            .param("userhash")
-            .is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
+        let hashed = credentials.is_userhash();
         Some(Self {
             username: bounded(credentials.username()).filter(|name| !name.is_empty() && !hashed)?,
             algorithm: credentials.algorithm()?,

@@ -12,11 +12,11 @@ use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{self, QueryId};
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
 use cusax_b2bua::core::registrar::{self, Registrar};
-use cusax_b2bua::core::routing::Lookup;
 use cusax_b2bua::core::settings::Settings;
 use cusax_common::core::bridge::ToXmpp;
 use cusax_common::core::entropy::{Entropy, Seeded};
 use cusax_common::core::record::CallRecord;
+use cusax_common::core::store::Question;
 use cusax_common::core::time::{Now, Wall};
 use cusax_common::core::user::User;
 
@@ -364,14 +364,14 @@ impl World {
     }
 
     fn find(&self, query: &Query) -> Option<Arc<User>> {
-        let holds = |user: &&Arc<User>| match query {
-            Query::Login { realm, username } => user
+        let holds = |user: &&Arc<User>| match query.question() {
+            Question::Login { realm, username } => user
                 .credentials
                 .iter()
-                .any(|held| *held.realm == **realm && *held.username == **username),
-            Query::Owner(Lookup::ByAor(aor)) => user.aors.contains(aor),
-            Query::Owner(Lookup::ByNumber(number)) => user.numbers.contains(number),
-            Query::Holder(jid) => user.jid == *jid,
+                .any(|held| *held.realm == *realm && *held.username == *username),
+            Question::Aor(aor) => user.aors.contains(aor),
+            Question::Number(number) => user.numbers.contains(number),
+            Question::Jid(jid) => user.jid == *jid,
         };
         self.users.iter().find(holds).cloned()
     }

@@ -133,8 +133,7 @@ impl<E: Entropy> Endpoint<E> {
         let realm = realm(&self.settings, &request);
         match auth::credentials(&request, realm, scheme(&request.method)) {
             Ok(credentials) => {
-                let (realm, username) = credentials.login();
-                let query = Query::Login { realm, username };
+                let query = Query::Login(credentials.login());
                 let waiting = Box::new(Unproved {
                     server,
                     flow,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cusax_common::core::bridge::ToXmpp;
 use cusax_common::core::record::CallRecord;
-use cusax_common::core::sip::Text;
+use cusax_common::core::sip::typed::Login;
 use cusax_common::core::store::Question;
 use jid::BareJid;
 
@@ -68,12 +68,7 @@ pub struct FetchId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
     /// Who has a credential of this realm and username.
-    Login {
-        /// The protection domain.
-        realm: Text,
-        /// The name that the phone gave.
-        username: Text,
-    },
+    Login(Login),
     /// Who holds an address.
     Owner(Lookup),
     /// The user themselves, whose phones are registered.
@@ -85,7 +80,10 @@ impl Query {
     #[must_use]
     pub fn question(&self) -> Question<'_> {
         match self {
-            Self::Login { realm, username } => Question::Login { realm, username },
+            Self::Login(login) => Question::Login {
+                realm: login.realm(),
+                username: login.username(),
+            },
             Self::Owner(Lookup::ByAor(aor)) => Question::Aor(aor),
             Self::Owner(Lookup::ByNumber(number)) => Question::Number(number),
             Self::Holder(jid) => Question::Jid(jid),

@@ -239,13 +239,12 @@ impl Headers {
     pub fn each<H: TypedHeader>(&self, mut give: impl FnMut(H)) -> Result<(), HeaderError> {
         let name = H::NAME;
         for value in self.get_all(&name) {
-            let text = value.to_text();
             if H::FORM == Form::List {
-                for part in scan::commas(&text) {
+                for part in scan::commas(&value.to_text()) {
                     give(part.and_then(H::parse).map_err(|error| error.of(&name))?);
                 }
             } else {
-                give(H::parse(&text).map_err(|error| error.of(&name))?);
+                give(H::read(value).map_err(|error| error.of(&name))?);
             }
         }
         Ok(())

@@ -1,16 +1,18 @@
 //! Challenges and proofs (RFC 3261 §20.7, §20.27, §20.28, §20.44; RFC 7616).
 
+use std::borrow::Cow;
+use std::fmt;
 use std::ops::{Deref, Range};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::core::sip::cursor::Cursor;
 use crate::core::sip::headers::HeaderError;
 use crate::core::sip::name::HeaderName;
 use crate::core::sip::scan::{self, Bad, class};
-use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
-use crate::core::sip::value::Value;
+use crate::core::sip::value::{Value, ValueRef};
 use crate::core::user::Algorithm;
 
 /// `scheme name=value, name="value"`, of which no name may stand twice.
@@ -18,10 +20,12 @@ use crate::core::user::Algorithm;
 /// A scheme that is not Digest may write something else; it is kept as one text that has no names.
 #[derive(Clone)]
 struct Pairs {
-    /// In which all the others lie. What quoted values mean stands at its end where it is not what was written.
-    source: Text,
+    /// In which all the others lie: UTF-8 without CR, LF and NUL, and each of the others whole characters of it. What
+    /// quoted values mean stands at its end where it is not what was written.
+    source: Bytes,
     scheme: Span,
     pairs: SmallVec<[Pair; USUAL_PAIRS]>,
+    known: Places,
     /// What could not be read as pairs.
     opaque: Option<Span>,
 }
@@ -32,6 +36,52 @@ struct Pair {
     name: Span,
     value: Span,
 }
+
+/// The names that are asked for.
+#[derive(Clone, Copy)]
+enum Name {
+    Username,
+    Realm,
+    Nonce,
+    Uri,
+    Response,
+    Algorithm,
+    Cnonce,
+    Opaque,
+    Qop,
+    Nc,
+    Stale,
+    Userhash,
+}
+
+impl Name {
+    const COUNT: usize = Self::Userhash as usize + 1;
+
+    fn of(name: &[u8]) -> Option<Self> {
+        let as_long: &[(Self, &[u8])] = match name.len() {
+            2 => &[(Self::Nc, b"nc")],
+            3 => &[(Self::Uri, b"uri"), (Self::Qop, b"qop")],
+            5 => &[
+                (Self::Realm, b"realm"),
+                (Self::Nonce, b"nonce"),
+                (Self::Stale, b"stale"),
+            ],
+            6 => &[(Self::Cnonce, b"cnonce"), (Self::Opaque, b"opaque")],
+            8 => &[
+                (Self::Username, b"username"),
+                (Self::Response, b"response"),
+                (Self::Userhash, b"userhash"),
+            ],
+            9 => &[(Self::Algorithm, b"algorithm")],
+            _ => &[],
+        };
+        let found = as_long.iter().find(|(_, known)| name.eq_ignore_ascii_case(known));
+        found.map(|(known, _)| *known)
+    }
+}
+
+/// For each known name the place of its pair, counted from one, so that each proof need not be searched a dozen times.
+type Places = [u8; Name::COUNT];
 
 /// Where a text lies in the one that it was cut from.
 type Span = Range<u32>;
@@ -46,17 +96,23 @@ impl Pairs {
             source.push_str(text);
             span(start, source.len())
         };
-        let pairs = pairs.iter().map(|(name, value)| Pair {
-            name: place(name),
-            value: place(value),
-        });
-        let pairs = pairs.collect();
-        Self {
-            source: Text::from(source),
+        let mut written = Self {
             scheme,
-            pairs,
+            pairs: SmallVec::new(),
+            known: Places::default(),
             opaque: None,
+            source: Bytes::new(),
+        };
+        for (name, value) in pairs {
+            let pair = Pair {
+                name: place(name),
+                value: place(value),
+            };
+            add(&mut written, Name::of(name.as_bytes()), pair);
         }
+        // Blanks at the end are part of the last value.
+        written.source = Bytes::from(source.replace(['\r', '\n', '\0'], " "));
+        written
     }
 
     fn scheme(&self) -> &str {
@@ -72,7 +128,7 @@ impl Pairs {
     }
 
     fn text(&self, span: &Span) -> &str {
-        &self.source[bounds(span)]
+        text(&self.source, span)
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -81,18 +137,30 @@ impl Pairs {
             .map(|pair| (self.text(&pair.name), self.text(&pair.value)))
     }
 
+    fn get(&self, name: Name) -> Option<&str> {
+        let place = usize::from(self.known[name as usize]);
+        let pair = self.pairs.get(place.checked_sub(1)?)?;
+        Some(self.text(&pair.value))
+    }
+
     fn param(&self, name: &str) -> Option<&str> {
-        // Each proof is asked for a dozen names: most are told apart by their lengths.
-        let source = self.source.as_bytes();
-        let named = |pair: &&Pair| {
-            pair.name.len() == name.len() && source[bounds(&pair.name)].eq_ignore_ascii_case(name.as_bytes())
-        };
-        self.pairs.iter().find(named).map(|pair| self.text(&pair.value))
+        match Name::of(name.as_bytes()) {
+            Some(known) => self.get(known),
+            None => self
+                .iter()
+                .find(|(found, _)| found.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value),
+        }
     }
 
     fn parse(text: &str) -> Result<Self, HeaderError> {
-        let source = Text::from(text);
-        let mut cursor = Cursor::new(source.as_bytes());
+        Self::read(Value::cleaned(text).as_ref())
+    }
+
+    /// Reads a value where it lies, and shares the bytes of its message.
+    fn read(value: ValueRef<'_>) -> Result<Self, HeaderError> {
+        let text = value.to_text();
+        let mut cursor = Cursor::new(text.as_bytes());
         let scheme = cursor.run(class::TOKEN);
         if scheme.is_empty() || !matches!(cursor.peek(), None | Some(b' ' | b'\t')) {
             return Err(HeaderError::malformed("not a scheme"));
@@ -100,21 +168,26 @@ impl Pairs {
         cursor.blanks();
         let rest = cursor.rest();
         let mut read = Self {
-            scheme: place(&source, scheme),
+            scheme: place(&*text, scheme),
             pairs: SmallVec::new(),
+            known: Places::default(),
             opaque: None,
-            source: source.clone(),
+            source: Bytes::new(),
         };
         let mut meanings = String::new();
-        match read_pairs(&source, cursor, &mut read.pairs, &mut meanings) {
-            Ok(()) if meanings.is_empty() => {}
-            Ok(()) => read.source = Text::from(format!("{source}{meanings}")),
-            Err(error) if read.is_digest() => return Err(error.into()),
+        match read_pairs(&text, cursor, &mut read, &mut meanings) {
+            Ok(()) => {}
+            Err(error) if scheme.eq_ignore_ascii_case(b"Digest") => return Err(error.into()),
             Err(_) => {
                 read.pairs.clear();
-                read.opaque = Some(place(&source, scan::trim_bytes(rest)));
+                read.known = Places::default();
+                read.opaque = Some(place(&*text, scan::trim_bytes(rest)));
             }
         }
+        read.source = match &text {
+            Cow::Borrowed(_) if meanings.is_empty() => value.to_value().bytes().clone(),
+            _ => Bytes::from(format!("{text}{meanings}")),
+        };
         Ok(read)
     }
 
@@ -150,12 +223,7 @@ impl Eq for Pairs {}
 
 /// Reads `name=value, name="value"` to the end, where blanks may stand around each mark. Meanings that are not what stands
 /// there come behind the source.
-fn read_pairs(
-    source: &str,
-    mut cursor: Cursor<'_>,
-    pairs: &mut SmallVec<[Pair; USUAL_PAIRS]>,
-    meanings: &mut String,
-) -> Result<(), Bad> {
+fn read_pairs(source: &str, mut cursor: Cursor<'_>, read: &mut Pairs, meanings: &mut String) -> Result<(), Bad> {
     let bytes = source.as_bytes();
     loop {
         cursor.blanks();
@@ -166,18 +234,26 @@ fn read_pairs(
         }
         cursor.blanks();
         // Each is compared with all before it, and a stranger may have written thousands.
-        if pairs.len() == MAX_PAIRS {
+        if read.pairs.len() == MAX_PAIRS {
             return Err(Bad("more parameters than anybody needs"));
         }
-        let same = |pair: &Pair| pair.name.len() == name.len() && bytes[bounds(&pair.name)].eq_ignore_ascii_case(name);
-        if pairs.iter().any(same) {
+        let known = Name::of(name);
+        let twice = match known {
+            Some(known) => read.known[known as usize] != 0,
+            None => {
+                let found = |pair: &Pair| &bytes[bounds(&pair.name)];
+                read.pairs.iter().any(|pair| found(pair).eq_ignore_ascii_case(name))
+            }
+        };
+        if twice {
             return Err(Bad("a parameter that stands twice"));
         }
         let value = if cursor.peek() == Some(b'"') {
             let quoted = cursor.quoted()?;
             let inside = place(source, &quoted[1..quoted.len() - 1]);
-            let plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
-            if bytes[bounds(&inside)].iter().all(plain) {
+            // All of them, since that is done many at a time.
+            let plain = |all: bool, byte: &u8| all & matches!(byte, b' '..=b'~') & (*byte != b'\\');
+            if bytes[bounds(&inside)].iter().fold(true, plain) {
                 inside
             } else {
                 let start = source.len() + meanings.len();
@@ -192,7 +268,7 @@ fn read_pairs(
             place(source, token)
         };
         let name = place(source, name);
-        pairs.push(Pair { name, value });
+        add(read, known, Pair { name, value });
         cursor.blanks();
         if cursor.rest().is_empty() {
             return Ok(());
@@ -203,9 +279,19 @@ fn read_pairs(
     }
 }
 
-/// Where a part lies that was cut from this text.
-fn place(whole: &str, part: &[u8]) -> Span {
-    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+fn add(pairs: &mut Pairs, name: Option<Name>, pair: Pair) {
+    pairs.pairs.push(pair);
+    if let Some(name) = name {
+        pairs.known[name as usize] = u8::try_from(pairs.pairs.len()).unwrap_or(0);
+    }
+}
+
+/// Where a part lies that was cut from this text; nowhere if it is empty, wherever it was cut from.
+fn place(whole: impl AsRef<[u8]>, part: &[u8]) -> Span {
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr() as usize - whole.as_ref().as_ptr() as usize;
     span(start, start + part.len())
 }
 
@@ -213,6 +299,12 @@ fn place(whole: &str, part: &[u8]) -> Span {
 fn span(start: usize, end: usize) -> Span {
     let at = |at| u32::try_from(at).unwrap_or(0);
     at(start)..at(end)
+}
+
+/// What lies there. The source was text as a whole, and was cut at marks.
+fn text<'a>(source: &'a [u8], span: &Span) -> &'a str {
+    let bytes = source.get(bounds(span)).unwrap_or_default();
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 fn bounds(span: &Span) -> Range<usize> {
@@ -270,39 +362,42 @@ impl Challenge {
     /// For whom the proof is.
     #[must_use]
     pub fn realm(&self) -> Option<&str> {
-        self.param("realm")
+        self.0.get(Name::Realm)
     }
 
     /// The number used once.
     #[must_use]
     pub fn nonce(&self) -> Option<&str> {
-        self.param("nonce")
+        self.0.get(Name::Nonce)
     }
 
     /// To be given back unchanged.
     #[must_use]
     pub fn opaque(&self) -> Option<&str> {
-        self.param("opaque")
+        self.0.get(Name::Opaque)
     }
 
     /// The algorithm, MD5 where none is named; none for one that we do not have.
     #[must_use]
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.param("algorithm")
+        self.0
+            .get(Name::Algorithm)
             .map_or(Some(Algorithm::Md5), |text| text.parse().ok())
     }
 
     /// Whether `auth` is among the qualities of protection offered.
     #[must_use]
     pub fn offers_auth(&self) -> bool {
-        self.param("qop")
+        self.0
+            .get(Name::Qop)
             .is_some_and(|list| list.split(',').any(|qop| scan::trim(qop).eq_ignore_ascii_case("auth")))
     }
 
     /// Whether only the nonce was too old.
     #[must_use]
     pub fn stale(&self) -> bool {
-        self.param("stale")
+        self.0
+            .get(Name::Stale)
             .is_some_and(|text| text.eq_ignore_ascii_case("true"))
     }
 }
@@ -310,6 +405,42 @@ impl Challenge {
 /// A proof: one set of credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials(Pairs);
+
+/// Whose proof [`Credentials`] say they are.
+#[derive(Clone)]
+pub struct Login {
+    source: Bytes,
+    realm: Span,
+    username: Span,
+}
+
+impl Login {
+    /// For whom the proof is; empty if the credentials do not say.
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        text(&self.source, &self.realm)
+    }
+
+    /// The name that the phone gave; empty if it gave none.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        text(&self.source, &self.username)
+    }
+}
+
+impl PartialEq for Login {
+    fn eq(&self, other: &Self) -> bool {
+        (self.realm(), self.username()) == (other.realm(), other.username())
+    }
+}
+
+impl Eq for Login {}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(***)")
+    }
+}
 
 /// The parts of a Digest proof, for writing one.
 #[derive(Clone, Copy)]
@@ -367,63 +498,76 @@ impl Credentials {
     /// Whose proof it says to be.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
-        self.param("username")
+        self.0.get(Name::Username)
     }
 
-    /// The realm and the username, empty where there are none, to be kept: they share the text that they stand in.
+    /// Who proves something, to be kept: it shares the bytes that it stands in.
     #[must_use]
-    pub fn login(&self) -> (Text, Text) {
-        let shared = |text: Option<&str>| text.map(|text| self.0.source.cut(text)).unwrap_or_default();
-        (shared(self.realm()), shared(self.username()))
+    pub fn login(&self) -> Login {
+        let place = |text: Option<&str>| place(&self.0.source, text.unwrap_or_default().as_bytes());
+        Login {
+            realm: place(self.realm()),
+            username: place(self.username()),
+            source: self.0.source.clone(),
+        }
     }
 
     /// For whom it is.
     #[must_use]
     pub fn realm(&self) -> Option<&str> {
-        self.param("realm")
+        self.0.get(Name::Realm)
     }
 
     /// The nonce that it answers.
     #[must_use]
     pub fn nonce(&self) -> Option<&str> {
-        self.param("nonce")
+        self.0.get(Name::Nonce)
     }
 
     /// The Request-URI that it is for.
     #[must_use]
     pub fn uri(&self) -> Option<&str> {
-        self.param("uri")
+        self.0.get(Name::Uri)
     }
 
     /// The proof itself.
     #[must_use]
     pub fn response(&self) -> Option<&str> {
-        self.param("response")
+        self.0.get(Name::Response)
     }
 
     /// The algorithm, MD5 where none is named; none for one that we do not have, `-sess` variants among them.
     #[must_use]
     pub fn algorithm(&self) -> Option<Algorithm> {
-        self.param("algorithm")
+        self.0
+            .get(Name::Algorithm)
             .map_or(Some(Algorithm::Md5), |text| text.parse().ok())
+    }
+
+    /// Whether the username is a hash of itself (RFC 7616 §3.4.4).
+    #[must_use]
+    pub fn is_userhash(&self) -> bool {
+        self.0
+            .get(Name::Userhash)
+            .is_some_and(|flag| flag.eq_ignore_ascii_case("true"))
     }
 
     /// The quality of protection, if it is named.
     #[must_use]
     pub fn qop(&self) -> Option<&str> {
-        self.param("qop")
+        self.0.get(Name::Qop)
     }
 
     /// The client's own nonce.
     #[must_use]
     pub fn cnonce(&self) -> Option<&str> {
-        self.param("cnonce")
+        self.0.get(Name::Cnonce)
     }
 
     /// The nonce count as it stands: it goes into the proof so.
     #[must_use]
     pub fn nc(&self) -> Option<&str> {
-        self.param("nc")
+        self.0.get(Name::Nc)
     }
 
     /// The nonce count, which is eight hexadecimal digits (RFC 7616 §3.4).
@@ -438,7 +582,7 @@ impl Credentials {
     /// What the challenge asked to be given back.
     #[must_use]
     pub fn opaque(&self) -> Option<&str> {
-        self.param("opaque")
+        self.0.get(Name::Opaque)
     }
 }
 
@@ -455,6 +599,10 @@ macro_rules! auth_headers {
 
             fn parse(text: &str) -> Result<Self, HeaderError> {
                 Pairs::parse(text).map($inner).map(Self)
+            }
+
+            fn read(value: ValueRef<'_>) -> Result<Self, HeaderError> {
+                Pairs::read(value).map($inner).map(Self)
             }
 
             fn write(&self, out: &mut String) {
@@ -484,14 +632,14 @@ auth_headers! {
 }
 
 /// Proofs are secrets of a kind: they do not print.
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ***", self.0.scheme())
     }
 }
 
-impl std::fmt::Debug for Challenge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ***", self.0.scheme())
     }
 }
@@ -521,12 +669,12 @@ mod tests {
             (Some(Algorithm::Md5), Some("auth"), Some(10))
         );
         assert_eq!((proof.cnonce(), proof.opaque()), (Some(""), None));
-        let (realm, username) = proof.login();
-        assert_eq!((Some(&*realm), Some(&*username)), (proof.realm(), proof.username()));
+        let login = proof.login();
+        assert_eq!((login.realm(), login.username()), ("a,b", "Mu\"fasa"));
         assert_eq!(format!("{proof:?}"), "Authorization(Digest ***)");
         let odd = Authorization::parse("Digest realm=\"a\u{1}b\"").unwrap();
         assert_eq!(odd.realm(), Some("a b"), "as it would be written");
-        assert_eq!(odd.login(), (Text::from("a b"), Text::EMPTY));
+        assert_eq!((odd.login().realm(), odd.login().username()), ("a b", ""));
         let other = Authorization::parse("NoOneKnowsThisScheme opaque-data=here").unwrap();
         assert!(!other.is_digest());
         assert!(!Authorization::parse("Basic QWxhZGRpbg==").unwrap().is_digest());
@@ -542,6 +690,40 @@ mod tests {
         let mut written = String::new();
         proof.write(&mut written);
         assert_eq!(Authorization::parse(&written), Ok(proof), "{written}");
+    }
+
+    #[test]
+    fn what_ends_with_a_blank_is_written_so() {
+        let proof = DigestProof {
+            username: " a",
+            realm: "b\r\n",
+            nonce: "c ",
+            uri: "sip:d",
+            response: "e",
+            algorithm: Algorithm::Md5,
+            opaque: Some("\0f "),
+            auth: None,
+        };
+        let proof = Authorization(Credentials::digest(&proof));
+        let found = [proof.username(), proof.realm(), proof.nonce(), proof.opaque()];
+        assert_eq!(found, [" a", "b  ", "c ", " f "].map(Some));
+        let mut written = String::new();
+        proof.write(&mut written);
+        assert_eq!(Authorization::parse(&written), Ok(proof));
+    }
+
+    #[test]
+    fn every_known_name_has_its_place() {
+        let names = "username realm nonce uri response algorithm cnonce opaque qop nc stale userhash";
+        let known: Vec<_> = names.split(' ').map(|name| Name::of(name.as_bytes())).collect();
+        let places: Vec<_> = known.iter().map(|name| name.map(|name| name as usize)).collect();
+        assert_eq!(places, (0..Name::COUNT).map(Some).collect::<Vec<_>>());
+        assert!(Name::of(b"NONCE").is_some() && Name::of(b"nonces").is_none() && Name::of(b"").is_none());
+        let text = "Digest other=1, nc=2, OTHER2=3, Uri=4";
+        let proof = Authorization::parse(text).unwrap();
+        let found = ["Other", "nc", "other2", "uri", "qop", "no"].map(|name| proof.param(name));
+        assert_eq!(found, [Some("1"), Some("2"), Some("3"), Some("4"), None, None]);
+        assert!(Authorization::parse("Digest other=1, nc=2, OTHER=3").is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub mod tokens;
 pub mod via;
 
 pub use auth::{
-    Authorization, Challenge, Credentials, DigestProof, ProxyAuthenticate, ProxyAuthorization, WwwAuthenticate,
+    Authorization, Challenge, Credentials, DigestProof, Login, ProxyAuthenticate, ProxyAuthorization, WwwAuthenticate,
 };
 pub use call_id::CallId;
 pub use call_info::CallInfo;
@@ -38,6 +38,7 @@ pub use via::Via;
 
 use super::headers::HeaderError;
 use super::name::HeaderName;
+use super::value::ValueRef;
 
 /// A header whose value has a type.
 pub trait TypedHeader: Sized {
@@ -51,6 +52,14 @@ pub trait TypedHeader: Sized {
     /// # Errors
     /// What the text should not have been.
     fn parse(text: &str) -> Result<Self, HeaderError>;
+
+    /// Reads one value where it lies in its message, so that it may share the bytes.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    fn read(value: ValueRef<'_>) -> Result<Self, HeaderError> {
+        Self::parse(&value.to_text())
+    }
 
     /// Appends the value.
     fn write(&self, out: &mut String);
