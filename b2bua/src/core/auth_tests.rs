@@ -148,6 +148,29 @@ fn read(value: &Value) -> Challenge {
     WwwAuthenticate::parse(value.as_str().unwrap()).unwrap().0
 }
 
+/// Whoever has an account in one of our domains has proved nothing for another.
+#[test]
+fn a_nonce_is_for_its_realm_and_network() {
+    let mut auth = auth();
+    let address = |text: &str| Peer {
+        address: text.parse().unwrap(),
+        ..HERE
+    };
+    let [v4, v6] = ["1.2.3.4", "102:304::"].map(address);
+    let rows = [
+        (REALM, v6, Ok(())),
+        ("biloxi.example", v6, Err(Rejection::StaleNonce)),
+        ("xample.com", v6, Err(Rejection::StaleNonce)),
+        (REALM, v4, Err(Rejection::StaleNonce)),
+    ];
+    for (seed, (realm, peer, verdict)) in (1..).zip(rows) {
+        let all = auth.challenge(START, &mut Seeded::new(seed), realm, peer, &[Algorithm::Md5], false);
+        let mut phone = Phone::new(&read(&all[0]));
+        phone.peer = v6;
+        assert_eq!(phone.ask(&mut auth, START, Some(&alice())), verdict, "{realm} {peer:?}");
+    }
+}
+
 #[test]
 fn there_is_one_challenge_for_each_algorithm_in_order() {
     let auth = auth();
