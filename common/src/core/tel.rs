@@ -8,19 +8,24 @@ use std::str::FromStr;
 /// Two numbers are equal if and only if they would reach the same line: the visual separators of the input are not
 /// kept.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tel(String);
+pub struct Tel {
+    /// The `+` and the digits, and NUL behind them: in place, since the longest is no longer than what would point to it.
+    /// NUL comes before all digits, so numbers have the order of their texts.
+    text: [u8; 1 + MAX_DIGITS],
+}
 
 impl Tel {
     /// The number with its `+`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        let end = self.text.iter().position(|byte| *byte == 0).unwrap_or(self.text.len());
+        std::str::from_utf8(&self.text[..end]).expect("digits are ASCII")
     }
 
     /// The digits without the `+`.
     #[must_use]
     pub fn digits(&self) -> &str {
-        &self.0[1..]
+        &self.as_str()[1..]
     }
 }
 
@@ -37,16 +42,23 @@ impl FromStr for Tel {
             return Err(TelError::HasParameters);
         }
         let rest = text.strip_prefix('+').ok_or(TelError::NotGlobal)?;
-        let mut number = String::from("+");
+        let mut number = [0; 1 + MAX_DIGITS];
+        number[0] = b'+';
+        let mut digits = 0;
         for c in rest.chars() {
             match c {
-                '0'..='9' => number.push(c),
+                '0'..='9' => {
+                    digits += 1;
+                    if let (Some(place), Ok(digit)) = (number.get_mut(digits), u8::try_from(c)) {
+                        *place = digit;
+                    }
+                }
                 '-' | '.' | '(' | ')' | ' ' => {}
                 other => return Err(TelError::Unexpected(other)),
             }
         }
-        match number.len() - 1 {
-            MIN_DIGITS..=MAX_DIGITS if number.as_bytes()[1] != b'0' => Ok(Self(number)),
+        match digits {
+            MIN_DIGITS..=MAX_DIGITS if number[1] != b'0' => Ok(Self { text: number }),
             MIN_DIGITS..=MAX_DIGITS => Err(TelError::NotGlobal),
             found => Err(TelError::Length(found)),
         }
@@ -55,7 +67,7 @@ impl FromStr for Tel {
 
 impl fmt::Display for Tel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -67,7 +79,7 @@ impl fmt::Debug for Tel {
 
 impl serde::Serialize for Tel {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -113,6 +125,22 @@ mod tests {
                 Ok("+442079460018".into()),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn numbers_have_the_order_of_their_texts() {
+        let texts = [
+            "+1234567",
+            "+12345670",
+            "+123456789012345",
+            "+12345679",
+            "+442079460018",
+        ];
+        let numbers: Vec<Tel> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert!(texts.is_sorted() && numbers.is_sorted());
+        for (text, number) in texts.iter().zip(&numbers) {
+            assert_eq!((number.as_str(), number.digits()), (*text, &text[1..]));
         }
     }
 
