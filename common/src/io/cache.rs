@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jid::BareJid;
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::Semaphore;
 
 use crate::core::record::CallRecord;
@@ -24,9 +25,10 @@ use crate::io::clock;
 #[derive(Clone)]
 pub struct CachedUsers<S> {
     store: S,
-    /// By a hash of the question under a secret key; whether the answer fits the question is looked at each time.
-    cache: Arc<Cache<u128, Known>>,
-    keys: Arc<[RandomState; 2]>,
+    /// By a hash of the question under a secret key, so that nobody can find two of one hash; whether a user fits the
+    /// question is looked at each time.
+    cache: Arc<Cache<u64, Known, UnitWeighter, foldhash::fast::RandomState>>,
+    key: RandomState,
     /// Part of every answer: raising it forgets everything, also what is still on its way from the store.
     generation: Arc<AtomicU32>,
     /// What [`Tenths`] count from.
@@ -52,8 +54,14 @@ impl<S: UserStore> CachedUsers<S> {
     pub fn new(store: S) -> Self {
         Self {
             store,
-            cache: Arc::new(Cache::new(ENTRIES)),
-            keys: Arc::default(),
+            cache: Arc::new(Cache::with(
+                ENTRIES,
+                ENTRIES as u64,
+                UnitWeighter,
+                foldhash::fast::RandomState::default(),
+                DefaultLifecycle::default(),
+            )),
+            key: RandomState::new(),
             generation: Arc::default(),
             start: clock::now().instant,
             waiting: Arc::new(Semaphore::new(WAITING)),
@@ -77,13 +85,8 @@ impl<S: UserStore> CachedUsers<S> {
         Tenths(passed.try_into().unwrap_or(u32::MAX))
     }
 
-    fn key(&self, question: Question<'_>) -> u128 {
-        let halves = self.keys.iter().map(|half| u128::from(half.hash_one(question)));
-        halves.fold(0, |key, half| key << 64 | half)
-    }
-
     /// What is kept under this key, if it was said in this generation, is still believed, and fits.
-    fn known(&self, key: u128, generation: u32, question: Question<'_>) -> Option<Option<Arc<User>>> {
+    fn known(&self, key: u64, generation: u32, question: Question<'_>) -> Option<Option<Arc<User>>> {
         let known = self.cache.get(&key)?;
         let good = known.generation == generation
             && known.until > self.tenths(clock::now().instant)
@@ -97,7 +100,7 @@ impl<S: UserStore> CachedUsers<S> {
         answer: impl Future<Output = Result<Option<Arc<User>>, StoreError>>,
     ) -> Result<Option<Arc<User>>, StoreError> {
         let generation = self.generation.load(Ordering::SeqCst);
-        let key = self.key(question);
+        let key = self.key.hash_one(question);
         if let Some(known) = self.known(key, generation, question) {
             return Ok(known);
         }
@@ -138,7 +141,8 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
         if is_absurd(question) {
             return Some(None);
         }
-        self.known(self.key(question), self.generation.load(Ordering::SeqCst), question)
+        let (key, generation) = (self.key.hash_one(question), self.generation.load(Ordering::SeqCst));
+        self.known(key, generation, question)
     }
 
     async fn by_jid(&self, jid: &BareJid) -> Result<Option<Arc<User>>, StoreError> {
