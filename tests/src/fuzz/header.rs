@@ -178,7 +178,14 @@ mod tests {
             .flat_map(|part| part.split([':', '{', '}', ',', ' ', '\n']))
             .filter(|word| word.starts_with(char::is_uppercase))
             .collect();
-        let parts = ["Challenge", "Credentials", "DigestProof", "NameAddr", "Refresher"];
+        let parts = [
+            "Challenge",
+            "Credentials",
+            "DigestProof",
+            "Login",
+            "NameAddr",
+            "Refresher",
+        ];
         assert!(names.len() > KINDS.len(), "{names:?}");
         for name in names.iter().filter(|name| !parts.contains(name)) {
             assert!(KINDS.iter().any(|(known, _)| known == name), "{name} is not fuzzed");
