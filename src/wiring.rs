@@ -219,7 +219,7 @@ impl Service {
         let drained = async { while self.roles.join_next().await.is_some() {} };
         tokio::select! {
             () = drained => {}
-            () = tokio::time::sleep(grace + LAST_WAIT) => warn!("a role did not end in time"),
+            () = tokio::time::sleep(grace + LAST_WRITES) => warn!("a role did not end in time"),
             // Whoever asks twice does not want to wait.
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -257,5 +257,7 @@ fn dependency(error: &StoreError, key: &str) -> Failure {
     }
 }
 
+/// How long roles may take beyond the time for what is up: the SIP side writes its last records meanwhile.
+const LAST_WRITES: Duration = Duration::from_secs(4);
 /// How long tasks may take to end once everything is over.
 const LAST_WAIT: Duration = Duration::from_secs(2);

@@ -42,6 +42,12 @@ impl<K: Clone + Eq + Hash + Ord> Deadlines<K> {
         }
     }
 
+    /// The deadline of `key`.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<Instant> {
+        self.by_key.get(key).copied()
+    }
+
     /// The earliest deadline.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {

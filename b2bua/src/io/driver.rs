@@ -28,7 +28,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::core::endpoint::{Endpoint, Output, Query};
 use crate::core::locate::{self, QueryId};
@@ -110,6 +110,7 @@ where
         metrics,
     } = shell;
     let _entered = runtime.enter();
+    let bell = Arc::new(Bell::new()?);
     let (network, received) = Network::start(listeners, carriers);
     let (resolved, located) = mpsc::channel(LOCATED);
     let (answers, fetched) = mpsc::channel(ANSWERS);
@@ -145,12 +146,11 @@ where
         keeper,
         stop_by: None,
     };
-    driver.run(&sockets, others)?;
+    let ended = driver.run(&bell, &sockets, others);
     driver.meter.show(&driver.endpoint, &driver.relay, &driver.network);
     driver.relay.shutdown();
-    runtime.block_on(driver.records.finish());
-    runtime.block_on(driver.keeper.finish());
-    Ok(())
+    runtime.block_on(async { tokio::join!(driver.records.finish(), driver.keeper.finish()) });
+    ended
 }
 
 /// The endpoint and all that carries out what it wants.
@@ -175,18 +175,16 @@ struct Driver<E, U> {
 }
 
 impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
-    fn run(&mut self, sockets: &[SharedUdp], mut others: Others) -> io::Result<()> {
-        let bell = Arc::new(Bell::new()?);
-        let waker = Waker::from(Arc::clone(&bell));
-        let mut waiting = vec![PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
-        waiting.extend(sockets.iter().map(|one| PollFd::new(one.as_fd(), PollFlags::POLLIN)));
+    fn run(&mut self, bell: &Arc<Bell>, sockets: &[SharedUdp], mut others: Others) -> io::Result<()> {
+        let waker = Waker::from(Arc::clone(bell));
+        // Until when a socket is left alone after an error, so that a persistent one does not spin.
+        let mut resting: Vec<Option<Instant>> = vec![None; sockets.len()];
+        let mut waiting = watched(bell, sockets, &resting);
         let mut buffer = udp::buffer();
         // Those who came before the bell was there.
         let mut others_wait = true;
         let mut now = Instant::now();
         let mut round = now + ROUND;
-        // After an error of a socket, so that a persistent one does not spin.
-        let mut rested = now;
         loop {
             // A resync says everything that found no room, once there is much of it again.
             if self.unsaid && self.to_xmpp.capacity() > self.to_xmpp.max_capacity() / 2 {
@@ -198,17 +196,14 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 return Ok(());
             }
             let due = [self.endpoint.poll_timeout(), self.stop_by].into_iter().flatten().min();
-            let resting = rested > now;
-            let wake = due
-                .map_or(round, |due| due.min(round))
-                .min(if resting { rested } else { round });
+            let rested = resting.iter().flatten().min().copied();
+            let wake = [due, rested].into_iter().flatten().fold(round, Instant::min);
             let patience = if others_wait {
                 PollTimeout::ZERO
             } else {
                 timeout_until(now, wake)
             };
-            let looked_at = if resting { &mut waiting[..1] } else { &mut waiting[..] };
-            match poll(looked_at, patience) {
+            match poll(&mut waiting, patience) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -219,14 +214,26 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             } else {
                 1
             };
-            for (socket, seen) in sockets.iter().zip(&waiting[1..]).filter(|_| !resting) {
-                if seen.any().unwrap_or_default() && !self.hear(socket, &mut buffer, in_a_row) {
-                    rested = now + PAUSE;
-                }
-            }
             if waiting[0].any().unwrap_or_default() {
                 bell.silence();
                 others_wait = true;
+            }
+            let (mut seen, mut changed) = (waiting[1..].iter(), false);
+            for (socket, resting) in sockets.iter().zip(&mut resting) {
+                if let Some(until) = *resting {
+                    if until <= now {
+                        (*resting, changed) = (None, true);
+                    }
+                    continue;
+                }
+                let readable = seen.next().is_some_and(|one| one.any().unwrap_or_default());
+                if readable && let Err(error) = self.hear(socket, &mut buffer, in_a_row) {
+                    debug!(%error, "a socket of datagrams cannot be read");
+                    (*resting, changed) = (Some(now + PAUSE), true);
+                }
+            }
+            if changed {
+                waiting = watched(bell, sockets, &resting);
             }
             for _ in 0..if others_wait { IN_A_ROW } else { 0 } {
                 match others.next(&waker) {
@@ -252,19 +259,16 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
         }
     }
 
-    /// Takes so many datagrams at most; false when the socket is not well.
-    fn hear(&mut self, socket: &SharedUdp, buffer: &mut [u8], most: u32) -> bool {
+    /// Takes so many datagrams at most.
+    fn hear(&mut self, socket: &SharedUdp, buffer: &mut [u8], most: u32) -> io::Result<()> {
         for _ in 0..most {
-            match socket.receive(buffer) {
-                Ok(Some((flow, bytes))) => {
-                    self.endpoint.handle_datagram(clock::now(), flow, bytes);
-                    self.carry_out();
-                }
-                Ok(None) => break,
-                Err(_) => return false,
-            }
+            let Some((flow, bytes)) = socket.receive(buffer)? else {
+                break;
+            };
+            self.endpoint.handle_datagram(clock::now(), flow, bytes);
+            self.carry_out();
         }
-        true
+        Ok(())
     }
 
     /// Takes what comes from elsewhere.
@@ -384,6 +388,15 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
     }
 }
 
+/// The bell, and each socket that does not rest, in their order.
+fn watched<'a>(bell: &'a Bell, sockets: &'a [SharedUdp], resting: &[Option<Instant>]) -> Vec<PollFd<'a>> {
+    let awake = sockets.iter().zip(resting).filter(|(_, resting)| resting.is_none());
+    let descriptors = std::iter::once(bell.as_fd()).chain(awake.map(|(socket, _)| socket.as_fd()));
+    descriptors
+        .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
+        .collect()
+}
+
 /// In whole milliseconds, of which a wait has some more rather than fewer, so that what is due is due then.
 fn timeout_until(now: Instant, wake: Instant) -> PollTimeout {
     let left = wake.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
@@ -394,7 +407,7 @@ fn timeout_until(now: Instant, wake: Instant) -> PollTimeout {
 const IN_A_ROW: u32 = 64;
 /// A wait that was shorter was none.
 const ASLEEP: Duration = Duration::from_micros(5);
-/// How long datagrams are left alone after an error of their socket.
+/// How long a socket is left alone after an error.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often counters are shown.
 const ROUND: Duration = Duration::from_secs(1);

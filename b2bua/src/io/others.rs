@@ -81,3 +81,113 @@ fn ready<T>(queue: &mut Receiver<T>, cx: &mut Context<'_>) -> Option<T> {
 }
 
 const QUEUES: u8 = 6;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use tokio::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::core::flow::{Flow, ListenerId, Transport};
+
+    #[derive(Default)]
+    struct Rings(AtomicU32);
+
+    impl Wake for Rings {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The other ends of the queues that a test can say something by.
+    struct Ends {
+        network: Sender<Received>,
+        media: Sender<MediaEvent>,
+        bridge: Sender<ToB2bua>,
+        control: Sender<Control>,
+    }
+
+    fn queues() -> (Others, Ends) {
+        let ((network, received), (media, played)) = (channel(8), channel(8));
+        let ((bridge, said), (control, asked)) = (channel(8), channel(8));
+        let others = Others {
+            network: received,
+            located: channel(1).1,
+            fetched: channel(1).1,
+            media: played,
+            bridge: said,
+            control: Some(asked),
+            turn: 0,
+        };
+        let ends = Ends {
+            network,
+            media,
+            bridge,
+            control,
+        };
+        (others, ends)
+    }
+
+    fn silent() -> Received {
+        let remote = ([192, 0, 2, 1], 5060).into();
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Tcp,
+            remote,
+        };
+        Received::Silent { flow, serial: 1 }
+    }
+
+    fn name(event: Option<&Event>) -> &'static str {
+        match event {
+            Some(Event::Network(_)) => "network",
+            Some(Event::Media(_)) => "media",
+            Some(Event::Bridge(_)) => "bridge",
+            Some(Event::Control(Some(_))) => "control",
+            Some(Event::Control(None)) => "nobody",
+            Some(Event::Located(_) | Event::Fetched(_)) => "another",
+            None => "none",
+        }
+    }
+
+    #[test]
+    fn each_queue_has_its_turn_and_closed_ones_are_empty() {
+        let (mut others, ends) = queues();
+        for _ in 0..2 {
+            ends.network.try_send(silent()).expect("room");
+            ends.media.try_send(MediaEvent::Failed).expect("room");
+            ends.bridge.try_send(ToB2bua::Resync).expect("room");
+            ends.control.try_send(Control::UsersChanged).expect("room");
+        }
+        let turns: Vec<_> = (0..9).map(|_| name(others.next(Waker::noop()).as_ref())).collect();
+        let round = ["media", "bridge", "control", "network"];
+        assert_eq!(turns, [&round[..], &round, &["none"]].concat());
+        drop(ends);
+        assert_eq!(name(others.next(Waker::noop()).as_ref()), "nobody");
+        others.control = None;
+        assert_eq!(name(others.next(Waker::noop()).as_ref()), "none");
+    }
+
+    #[test]
+    fn whoever_speaks_after_the_silence_is_heard_by_the_waker() {
+        let (mut others, ends) = queues();
+        let rings = Arc::new(Rings::default());
+        let waker = Waker::from(Arc::clone(&rings));
+        let say: [(&str, &dyn Fn()); 4] = [
+            ("network", &|| ends.network.try_send(silent()).expect("room")),
+            ("media", &|| ends.media.try_send(MediaEvent::Failed).expect("room")),
+            ("bridge", &|| ends.bridge.try_send(ToB2bua::Resync).expect("room")),
+            ("control", &|| {
+                ends.control.try_send(Control::UsersChanged).expect("room")
+            }),
+        ];
+        for (at, (who, say)) in (1..).zip(say) {
+            assert_eq!(name(others.next(&waker).as_ref()), "none");
+            say();
+            assert_eq!(rings.0.load(Ordering::SeqCst), at, "{who}");
+            assert_eq!(name(others.next(&waker).as_ref()), who);
+        }
+    }
+}

@@ -31,16 +31,17 @@ pub trait Entropy {
 /// Lower-case hexadecimal digits of `bytes`.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    // The formatter of the standard library takes many times as long, and every message has several of these.
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
-    }
+    text.extend(bytes.iter().flat_map(|&byte| hex_pair(byte).map(char::from)));
     text
+}
+
+/// The two digits of one byte. The formatter of the standard library takes many times as long, and every message has
+/// several texts of these.
+#[must_use]
+pub fn hex_pair(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 
 /// A repeatable source for tests and simulations (SplitMix64). Never for the service itself.

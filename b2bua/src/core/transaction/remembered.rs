@@ -70,7 +70,18 @@ impl Remembered {
         if let Some(content) = &answered.content {
             self.contents.remove(content);
         }
+        self.give_back();
         Some(answered)
+    }
+
+    /// Gives back the memory of a crowd that is gone.
+    fn give_back(&mut self) {
+        if self.row.capacity() > USUAL && self.row.len() < self.row.capacity() / 8 {
+            let room = self.row.capacity() / 4;
+            self.row.shrink_to(room);
+            self.places.shrink_to(room);
+            self.contents.shrink_to(room);
+        }
     }
 
     /// When the first one is forgotten.
@@ -100,3 +111,6 @@ impl Remembered {
             })
     }
 }
+
+/// Room for so many is kept for the next crowd.
+const USUAL: usize = 4096;

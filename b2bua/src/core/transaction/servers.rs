@@ -122,8 +122,7 @@ impl Servers {
         self.latest = Some((id, server));
     }
 
-    /// Puts the latest request into the tables, if it still is unanswered; tells which it was and when it wants to be
-    /// woken.
+    /// Puts the latest request into the tables, if it still lives; tells which it was and when it wants to be woken.
     pub(super) fn settle(&mut self) -> Option<(ServerId, Option<Instant>)> {
         let (id, server) = self.latest.take()?;
         self.names.insert(server.key, id);
@@ -216,14 +215,20 @@ impl Servers {
         usize::from(self.latest.is_some()) + self.live.len() + self.remembered.len()
     }
 
-    /// Whether the tables name what is there; for tests.
-    pub(super) fn is_sound(&self) -> bool {
+    /// Whether the tables name what is there, and whoever wants to be woken will be; for tests.
+    pub(super) fn is_sound(&self, armed: impl Fn(ServerId) -> Option<Instant>) -> bool {
         let contents = self.live.values().filter(|server| server.content().is_some());
+        let latest = self.latest.as_ref();
         self.remembered.is_sound()
             && self.names.len() == self.live.len()
             && self.contents.len() == contents.count()
+            && self.names.keys().all(|key| self.remembered.find(key).is_none())
+            && latest.is_none_or(|(id, server)| {
+                !self.live.contains_key(id) && armed(*id).is_none() && self.find(&server.key).is_none()
+            })
             && self.live.iter().all(|(id, server)| {
                 self.names.get(&server.key) == Some(id)
+                    && armed(*id) == server.deadline()
                     && server
                         .content()
                         .is_none_or(|content| self.contents.get(&content) == Some(id))

@@ -282,7 +282,9 @@ impl Transactions {
     pub fn is_sound(&self) -> bool {
         self.client_keys.len() == self.clients.len()
             && self.client_flows.len() == self.clients.len()
-            && self.servers.is_sound()
+            && self
+                .servers
+                .is_sound(|id| self.deadlines.get(&TransactionId::Server(id)))
             && self.clients.iter().all(|(id, one)| {
                 self.client_keys.get(&one.key) == Some(id) && self.client_flows.contains(&(one.flow, *id))
             })
@@ -488,6 +490,7 @@ impl Transactions {
     }
 
     fn start_server(&mut self, now: Instant, flow: Flow, request: &Request, incoming: &Incoming) -> ServerId {
+        self.settle_latest();
         let id = ServerId(self.draw_id());
         let reliable = flow.transport.reliable();
         let machine = if request.method == Method::Invite {
@@ -646,7 +649,7 @@ impl Transactions {
         }
     }
 
-    /// Puts the latest request into the tables, if it was not answered at once.
+    /// Puts the latest request into the tables, if it still lives.
     fn settle_latest(&mut self) {
         if let Some((id, deadline)) = self.servers.settle() {
             self.deadlines.set(TransactionId::Server(id), deadline);

@@ -1,8 +1,8 @@
 //! Bytes in, bytes out. What they mean is decided in `core`.
 //!
-//! UDP is one socket for each listener, which the loop reads itself. A stream is one task for each connection, which cuts the stream into messages
-//! ([`Framer`](cusax_common::core::sip::frame::Framer)) and writes what the loop gives it; all queues are bounded, so that a
-//! peer that does not read, or says nothing, costs only its own connection.
+//! UDP is one socket for each listener, which the loop reads itself. A stream is one task for each connection, which cuts
+//! the stream into messages ([`Framer`](cusax_common::core::sip::frame::Framer)) and writes what the loop gives it; all
+//! queues are bounded, so that a peer that does not read, or says nothing, costs only its own connection.
 
 pub mod stream;
 pub mod tls;
@@ -26,11 +26,11 @@ use udp::{SharedUdp, UdpListener};
 /// What the network brought.
 #[derive(Debug)]
 pub enum Received {
-    /// One message's worth of bytes.
+    /// One message of a connection.
     Message {
         /// Where an answer goes.
         flow: Flow,
-        /// The whole datagram, or one message of a stream.
+        /// The whole message.
         bytes: Bytes,
     },
     /// The head of a message whose end cannot be told; nothing more comes by this connection.
@@ -101,7 +101,7 @@ struct Queue {
 /// What did not come or go, counted for all sockets together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Datagrams dropped because the loop was behind.
+    /// Datagrams that the kernel dropped, nearly always because the loop was behind.
     pub inbox_full: u64,
     /// Messages that the kernel did not take, or whose connection was gone.
     pub unsent: u64,
@@ -303,7 +303,7 @@ const WRITE: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the last answer on a broken stream may take to be read.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a receiver pauses after an error of its socket, so that a persistent one does not spin.
+/// How long a listener pauses after a connection that it could not take, so that it does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

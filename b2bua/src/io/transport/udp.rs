@@ -53,6 +53,7 @@ impl UdpListener {
         SharedUdp(Rc::new(Shared {
             listener: self,
             unsent: Cell::new(0),
+            drops: Cell::default(),
         }))
     }
 }
@@ -66,6 +67,8 @@ struct Shared {
     listener: UdpListener,
     /// Datagrams that the kernel did not take.
     unsent: Cell<u64>,
+    /// What the kernel has dropped: as it counts, and in all.
+    drops: Cell<(u32, u64)>,
 }
 
 impl SharedUdp {
@@ -100,10 +103,16 @@ impl SharedUdp {
         self.0.unsent.get()
     }
 
-    /// Datagrams that the kernel dropped because the loop was behind.
+    /// Datagrams that the kernel dropped, nearly always because the loop was behind.
     pub(super) fn overflowed(&self) -> u64 {
-        let memory = getsockopt(&self.0.listener.socket, meminfo::MemoryInfo).unwrap_or_default();
-        memory[meminfo::DROPS].into()
+        let (last, mut all) = self.0.drops.get();
+        if let Ok(memory) = getsockopt(&self.0.listener.socket, meminfo::MemoryInfo) {
+            let now = memory[meminfo::DROPS];
+            // The kernel's count begins again after 2^32.
+            all += u64::from(now.wrapping_sub(last));
+            self.0.drops.set((now, all));
+        }
+        all
     }
 }
 

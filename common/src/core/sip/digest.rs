@@ -8,6 +8,7 @@ use std::ops::Deref;
 use md5::{Digest as _, Md5};
 use smallvec::SmallVec;
 
+use crate::core::entropy::hex_pair;
 use crate::core::user::Algorithm;
 
 /// A hash as it is written: lower-case hexadecimal digits, in place, since each proof takes several.
@@ -21,10 +22,9 @@ impl Digits {
     /// Those of a hash, which is cut after as many bytes as any of our algorithms gives.
     #[must_use]
     pub fn of(hash: &[u8]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut digits = [0; 2 * MOST_BYTES];
         for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(hash) {
-            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+            *pair = hex_pair(*byte);
         }
         Self {
             digits,

@@ -11,7 +11,7 @@ use crate::core::id::SessionId;
 use crate::core::policy::NumberClass;
 use crate::core::record::{CallRecord, Cause, Impp, Warned};
 use crate::core::secret::Secret;
-use crate::core::store::{CallQuery, Put, StoreError, UserStore};
+use crate::core::store::{CallQuery, Put, Question, StoreError, UserStore};
 use crate::core::tel::Tel;
 use crate::core::time::Wall;
 use crate::core::user::{Algorithm, Aor, Credential, Flags, Ha1, User};
@@ -52,6 +52,8 @@ async fn reading<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
         assert_eq!(b.by_number(number).await?, whole, "1: by number {number}");
     }
     assert_eq!(b.by_login("montague.example", "romeo").await?, whole, "1: by login");
+    let near = |store: &S| store.near(Question::Jid(&romeo.jid));
+    assert!(near(b).is_none_or(|near| near == whole), "7: near is what was read");
     assert_eq!(
         b.by_login("romeo", "montague.example").await?,
         None,
@@ -73,9 +75,14 @@ async fn reading<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
         impp: true,
     };
     assert_eq!(b.put(&turned).await?, Put::Done, "1: replace");
+    let turned = Some(Arc::new(turned));
+    assert!(
+        near(b).is_none_or(|near| near == turned),
+        "7: nothing old is near after a write"
+    );
     assert_eq!(
         a.by_jid(&romeo.jid).await?,
-        Some(Arc::new(turned)),
+        turned,
         "1: replaced as a whole, order kept"
     );
     assert_eq!(
@@ -89,6 +96,10 @@ async fn reading<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     assert!(!a.remove(&jid("nobody@montague.example")).await?, "3: nobody to remove");
     assert!(a.remove(&romeo.jid).await?, "3: removed");
     assert!(b.changes().await? > grown, "4: grows with a removal");
+    assert!(
+        near(a).is_none_or(|near| near.is_none()),
+        "7: nobody who was removed is near"
+    );
     assert_eq!(b.by_jid(&romeo.jid).await?, None, "3: gone");
     Ok(())
 }
