@@ -61,7 +61,7 @@ bench: bench-deps
 
 # What a reader would say, said by programs. A core must build, and resolve, without anything that touches the world.
 CORES := cusax-common cusax-b2bua cusax-xmpp
-WORLD := tokio|sqlx|redis|axum|socket2
+WORLD := tokio|sqlx|redis|axum|socket2|mio|nix
 CARGO_DENY := 0.20.2
 
 lint:
@@ -82,7 +82,7 @@ lint:
 # one for another.
 CARGO_MUTANTS := 27.1.0
 MUTATED := $(addprefix b2bua/src/core/,auth.rs $(addprefix transaction/,answer.rs client.rs invite_client.rs \
-  invite_server.rs key.rs mod.rs output.rs server.rs table.rs timer.rs)) \
+  invite_server.rs key.rs mod.rs output.rs remembered.rs server.rs servers.rs table.rs timer.rs)) \
   $(addprefix common/src/core/sip/,digest.rs frame.rs typed/auth.rs)
 FILE ?= $(MUTATED)
 
