@@ -63,7 +63,7 @@ fn read_secret(path: &Path) -> Result<String, (String, String)> {
         Err(error) => {
             return Err((
                 format!("{shown}: {error}"),
-                format!("create it with the secret in it, then chmod 600 {shown}"),
+                format!("create it with the secret in it, then chown root:cusax and chmod 640 {shown}"),
             ));
         }
     };
@@ -74,7 +74,7 @@ fn read_secret(path: &Path) -> Result<String, (String, String)> {
         );
         return Err((
             what,
-            format!("chmod 600 {shown}, and change the secret if others may have read it"),
+            format!("chmod 640 {shown}, and change the secret if others may have read it"),
         ));
     }
     read_bounded(path, MAX_SECRET).map_err(|why| {
@@ -117,7 +117,7 @@ mod tests {
         fs::write(&main, text).expect("written");
         let told = load(&main).expect_err("no secret yet").to_string();
         assert!(
-            told.contains("xmpp.secret_file: ") && told.contains("chmod 600"),
+            told.contains("xmpp.secret_file: ") && told.contains("chmod 640"),
             "{told}"
         );
 
@@ -125,7 +125,7 @@ mod tests {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("mode");
         let told = load(&main).expect_err("open secret").to_string();
         assert!(
-            told.contains("mode 0644") && told.contains("chmod 600") && !told.contains("canary"),
+            told.contains("mode 0644") && told.contains("chmod 640") && !told.contains("canary"),
             "{told}"
         );
 

@@ -100,7 +100,7 @@ section! {
 
 words! {
     /// How SIP messages travel.
-    Transport, "\"udp\"" {
+    Transport, "\"udp\", \"tcp\", \"tls\", \"ws\" or \"wss\"" {
         /// Datagrams.
         Udp = "udp",
         /// A stream.
