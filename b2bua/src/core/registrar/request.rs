@@ -46,17 +46,11 @@ impl<'a> Asked<'a> {
         let malformed = |_| Refusal::Malformed;
         let headers = &request.headers;
         let to = headers.to().map_err(malformed)?;
-        let aor = if speaks_for_itself(headers) {
-            proof.address(&to.uri).ok_or(Refusal::NotTheirs)?
-        } else {
-            let from = headers.from().map_err(malformed)?;
-            let aor = proof.address(&to.uri).ok_or(Refusal::NotTheirs)?;
-            // Nobody registers for somebody else, not even in name.
-            proof.address(&from.uri).ok_or(Refusal::NotTheirs)?;
-            aor
-        };
-        let call_id = headers.get(&HeaderName::CALL_ID).ok_or(Refusal::Malformed)?;
-        let call_id = call_id.as_str().map_err(malformed)?;
+        let from = headers.from().map_err(malformed)?;
+        let aor = proof.address(&to.uri).ok_or(Refusal::NotTheirs)?;
+        // Nobody registers for somebody else, not even in name.
+        proof.address(&from.uri).ok_or(Refusal::NotTheirs)?;
+        let call_id = &*headers.call_id().map_err(malformed)?.0;
         let sequence = headers.cseq().map_err(malformed)?.seq;
         if call_id.len() > MAX_CALL_ID {
             return Err(Refusal::Malformed);
@@ -154,18 +148,6 @@ impl Refusal {
     }
 }
 
-/// Whether From is plainly what To is, with a tag: nearly every phone writes so, and then From need not be read.
-fn speaks_for_itself(headers: &Headers) -> bool {
-    // No message with two of one of them has come so far.
-    let (Some(from), Some(to)) = (headers.get(&HeaderName::FROM), headers.get(&HeaderName::TO)) else {
-        return false;
-    };
-    let (from, to) = (from.as_bytes(), to.as_bytes());
-    let tag = from.strip_prefix(to).and_then(|rest| rest.strip_prefix(b";tag="));
-    // Behind a closing bracket nothing but parameters can come.
-    to.ends_with(b">") && tag.is_some_and(|tag| !tag.is_empty() && tag.iter().all(u8::is_ascii_alphanumeric))
-}
-
 /// Whether nobody is between the phone and us.
 fn is_direct(headers: &Headers) -> Result<bool, Refusal> {
     let name = HeaderName::VIA;
@@ -186,34 +168,8 @@ fn is_outbound(hop: &NameAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use cusax_common::core::sip::Value;
-    use cusax_common::core::sip::typed::{From, To, TypedHeader as _};
 
     use super::*;
-
-    /// Where it says so, reading both gives one address.
-    #[test]
-    fn who_plainly_speaks_for_itself_does() {
-        let rows = [
-            ("<sip:a@b>;tag=1", "<sip:a@b>", true),
-            ("\"A\" <sip:a@b;x=y>;tag=x9", "\"A\" <sip:a@b;x=y>", true),
-            ("<sip:a@b>", "<sip:a@b>", false),
-            ("<sip:a@b>;tag=1;x=y", "<sip:a@b>", false),
-            ("<sip:a@b>;tag=", "<sip:a@b>", false),
-            ("<sip:c@d>;tag=1", "<sip:a@b>", false),
-            ("<sip:a@b>;tag=1", "<sip:a@b>;x", false),
-            ("sip:a@b;tag=1", "sip:a@b", false),
-            ("sip:a@bc;tag=1", "sip:a@b", false),
-        ];
-        for (from, to, plainly) in rows {
-            let mut headers = Headers::new();
-            headers.push(HeaderName::FROM, Value::of_static(from));
-            headers.push(HeaderName::TO, Value::of_static(to));
-            assert_eq!(speaks_for_itself(&headers), plainly, "{from} {to}");
-            if plainly {
-                assert_eq!(From::parse(from).unwrap().uri, To::parse(to).unwrap().uri, "{from}");
-            }
-        }
-    }
 
     #[test]
     fn whoever_has_one_via_is_direct() {
