@@ -252,7 +252,7 @@ impl Authenticator {
         let secret = user.and_then(|user| secret_of(user, &claim, realm));
         let dummy = Algorithm::ALL.iter().position(|&known| known == claim.algorithm);
         let key = secret.or_else(|| Some(&self.dummies[dummy?]));
-        let key = key.map_or_else(|| digest::Digits::of(&[]), Ha1::digits);
+        let key = key.map_or_else(|| digest::Hex::of(&[]), Ha1::digits);
         let expected = digest::response(
             claim.algorithm,
             &key,

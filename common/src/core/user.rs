@@ -101,8 +101,8 @@ impl Ha1 {
 
     /// As it is hashed again.
     #[must_use]
-    pub fn digits(&self) -> digest::Digits {
-        digest::Digits::of(self.bytes())
+    pub fn digits(&self) -> digest::Hex {
+        digest::Hex::of(self.bytes())
     }
 
     /// The hash itself.

@@ -13,12 +13,12 @@ use crate::core::user::Algorithm;
 
 /// A hash as it is written: lower-case hexadecimal digits, in place, since each proof takes several.
 #[derive(Clone, Copy)]
-pub struct Digits {
+pub struct Hex {
     digits: [u8; 2 * MOST_BYTES],
     length: usize,
 }
 
-impl Digits {
+impl Hex {
     /// Those of a hash, which is cut after as many bytes as any of our algorithms gives.
     #[must_use]
     pub fn of(hash: &[u8]) -> Self {
@@ -37,7 +37,7 @@ impl Digits {
     }
 }
 
-impl Deref for Digits {
+impl Deref for Hex {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -45,7 +45,7 @@ impl Deref for Digits {
     }
 }
 
-impl fmt::Display for Digits {
+impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self)
     }
@@ -72,7 +72,7 @@ pub fn response(
     qop: Option<&str>,
     method: &str,
     uri: &str,
-) -> Digits {
+) -> Hex {
     let ha2 = hash(algorithm, &[method, uri]);
     match qop {
         Some(qop) => hash(algorithm, &[ha1, nonce, nc, cnonce, qop, &ha2]),
@@ -98,7 +98,7 @@ pub fn same_proof(a: &str, b: &str) -> bool {
 }
 
 /// The hash of the parts with colons between them, in hexadecimal digits.
-fn hash(algorithm: Algorithm, parts: &[&str]) -> Digits {
+fn hash(algorithm: Algorithm, parts: &[&str]) -> Hex {
     let mut text: SmallVec<[u8; USUAL_TEXT]> = SmallVec::new();
     for (at, part) in parts.iter().enumerate() {
         if at > 0 {
@@ -107,9 +107,9 @@ fn hash(algorithm: Algorithm, parts: &[&str]) -> Digits {
         text.extend_from_slice(part.as_bytes());
     }
     match algorithm {
-        Algorithm::Md5 => Digits::of(&Md5::digest(&text)),
-        Algorithm::Sha256 => Digits::of(ring::digest::digest(&ring::digest::SHA256, &text).as_ref()),
-        Algorithm::Sha512_256 => Digits::of(ring::digest::digest(&ring::digest::SHA512_256, &text).as_ref()),
+        Algorithm::Md5 => Hex::of(&Md5::digest(&text)),
+        Algorithm::Sha256 => Hex::of(ring::digest::digest(&ring::digest::SHA256, &text).as_ref()),
+        Algorithm::Sha512_256 => Hex::of(ring::digest::digest(&ring::digest::SHA512_256, &text).as_ref()),
     }
 }
 
