@@ -213,3 +213,18 @@ fn sent_by(via: &Via) -> String {
 
 /// Room for an IPv4 address and a port, and for most names.
 const USUAL_SENT_BY: usize = 32;
+
+/// Names by number, for tests.
+#[cfg(test)]
+impl ServerKey {
+    pub(super) fn of(number: u64) -> Self {
+        Self(number.into())
+    }
+}
+
+#[cfg(test)]
+impl RequestKey {
+    pub(super) fn of(number: u64) -> Self {
+        Self(number.into())
+    }
+}

@@ -114,3 +114,106 @@ impl Remembered {
 
 /// Room for so many is kept for the next crowd.
 const USUAL: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "an arbitrary origin of simulated time")]
+
+    use std::time::Duration;
+
+    use super::super::key::Keys;
+    use super::*;
+    use crate::core::flow::{ListenerId, Transport};
+
+    fn answered(number: u64) -> Answered {
+        Answered {
+            key: ServerKey::of(number),
+            content: number.is_multiple_of(2).then(|| RequestKey::of(number)),
+            owner: Some(ServerId(number)),
+            flow: Flow {
+                listener: ListenerId(0),
+                transport: Transport::Udp,
+                remote: ([192, 0, 2, 7], 5070).into(),
+            },
+            bytes: Bytes::from(number.to_string()),
+        }
+    }
+
+    /// Each is found, also when others before it are gone, until its own time is over.
+    #[test]
+    fn what_is_kept_is_found_until_it_goes() {
+        let start = Instant::now();
+        let at = |number: u64| start + Duration::from_millis(number);
+        let mut kept = Remembered::default();
+        for number in 0..6 {
+            kept.keep(at(number), answered(number));
+        }
+        for gone in 0..6 {
+            assert_eq!(kept.len(), 6 - gone as usize);
+            assert_eq!(kept.next(), Some(at(gone)));
+            for number in 0..7 {
+                let found = kept.find(&ServerKey::of(number)).map(|answered| answered.bytes.clone());
+                let there = (gone..6).contains(&number);
+                assert_eq!(
+                    found,
+                    there.then(|| Bytes::from(number.to_string())),
+                    "{number} after {gone}"
+                );
+                assert_eq!(
+                    kept.knows(&RequestKey::of(number)),
+                    there && number % 2 == 0,
+                    "{number} after {gone}"
+                );
+            }
+            assert!(kept.is_sound());
+            if let Some(before) = at(gone).checked_sub(Duration::from_nanos(1)) {
+                assert!(kept.pop_due(before).is_none(), "{gone} is not due");
+            }
+            assert_eq!(
+                kept.pop_due(at(gone)).map(|answered| answered.owner),
+                Some(Some(ServerId(gone)))
+            );
+        }
+        assert!(kept.pop_due(at(99)).is_none() && kept.next().is_none());
+    }
+
+    /// The memory of a crowd goes when it has shrunk to an eighth, and that of a usual number stays.
+    #[test]
+    fn the_memory_of_a_crowd_is_given_back() {
+        let start = Instant::now();
+        let mut kept = Remembered::default();
+        let crowd = 64 * USUAL as u64;
+        for number in 0..crowd {
+            kept.keep(start, answered(number));
+        }
+        let full = kept.row.capacity();
+        assert!(full >= 64 * USUAL);
+        let mut rooms = vec![full];
+        while kept.pop_due(start).is_some() {
+            let room = kept.row.capacity();
+            let last = rooms[rooms.len() - 1];
+            if room != last {
+                assert!(kept.len() + 1 >= last / 8, "{} of {last} are left", kept.len());
+                assert!(kept.len() < last / 8, "{} of {last} are left", kept.len());
+                assert_eq!(room, last / 4);
+                assert!(kept.places.capacity() < last && kept.contents.capacity() < last);
+                rooms.push(room);
+            }
+        }
+        assert_eq!(rooms.len(), 4, "{rooms:?}");
+        assert!((USUAL / 4..=USUAL).contains(&kept.row.capacity()));
+        // Nothing shrinks below that: a row that fills and empties does not move each time.
+        let room = kept.row.capacity();
+        for number in 0..10 {
+            kept.keep(start, answered(number));
+        }
+        while kept.pop_due(start).is_some() {}
+        assert_eq!(kept.row.capacity(), room);
+    }
+
+    /// What names requests shows nothing of its key.
+    #[test]
+    fn keys_print_without_their_secret() {
+        assert_eq!(format!("{:?}", Keys::new(&[7; 16])), "Keys");
+    }
+}

@@ -87,12 +87,6 @@ impl NonInviteServer {
         self.timers.next()
     }
 
-    /// Whether no final response was sent yet.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.state != State::Terminated
-    }
-
     /// Its state by name, and its timers.
     #[cfg(test)]
     pub(super) fn inside(&self) -> (String, &Timers) {

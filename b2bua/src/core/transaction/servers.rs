@@ -37,10 +37,12 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// Whether no final response was sent yet.
     pub(super) fn is_open(&self) -> bool {
         match &self.machine {
             ServerMachine::Invite(machine) => machine.is_open(),
-            ServerMachine::Other(machine) => machine.is_open(),
+            // What was answered is no longer here.
+            ServerMachine::Other(_) => true,
         }
     }
 

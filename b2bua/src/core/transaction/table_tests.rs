@@ -503,12 +503,16 @@ fn merged_requests_are_refused() {
     world.take(udp(), request("OPTIONS", "z9hG4bK3", "", 1));
     world.take(udp(), request("INVITE", "z9hG4bK4", "", 2));
     world.take(udp(), request("INVITE", "z9hG4bK5", "b", 2));
+    world.take(udp(), request("INVITE", "z9hG4bK6", "b", 3));
+    world.take(udp(), request("INVITE", "z9hG4bK7", "", 3));
     world.expect(
         "same call, tag, number and method by another branch; all else is a request of its own",
         &[
             (0, "request INVITE"),
             (0, "send 482 INVITE"),
             (0, "request OPTIONS"),
+            (0, "request INVITE"),
+            (0, "request INVITE"),
             (0, "request INVITE"),
             (0, "request INVITE"),
         ],
