@@ -451,3 +451,18 @@ fn a_proof_speaks_for_its_own_addresses_and_prints_no_secret() {
     );
     assert!(proof.address(&"sip:line8@example.com".parse().unwrap()).is_none());
 }
+
+/// Who has room for some challenges alone counts on it.
+#[test]
+fn a_challenge_is_as_long_as_was_said() {
+    let (authenticator, mut entropy) = (Authenticator::new(&[7; 32], Duration::from_secs(60)), Seeded::new(1));
+    for realm in [REALM, "a.much.longer.name.of.a.realm.example.com"] {
+        for stale in [false, true] {
+            let made = authenticator.challenge(START, &mut entropy, realm, HERE, &Algorithm::ALL, stale);
+            for (challenge, algorithm) in made.iter().zip(Algorithm::ALL) {
+                let said = Authenticator::challenge_len(realm, algorithm, stale);
+                assert_eq!(challenge.as_bytes().len(), said, "{algorithm:?} {stale}");
+            }
+        }
+    }
+}

@@ -134,6 +134,7 @@ impl World {
             };
             self.seen.push((ms, what));
         }
+        assert!(self.table.is_sound(), "{:?}", self.table);
     }
 
     /// Lets time pass, waking at each deadline.

@@ -122,6 +122,21 @@ const USUAL_TEXT: usize = 256;
 mod tests {
     use super::*;
 
+    /// Differences do not make up for one another.
+    #[test]
+    fn the_same_is_the_same_in_every_digit() {
+        let rows = [
+            ("00ff", "00FF", true),
+            ("00ff", "11ff", false),
+            ("0011", "1100", false),
+            ("00ff", "00f", false),
+        ];
+        for (a, b, same_digits) in rows {
+            assert_eq!(same_proof(a, b), same_digits, "{a} {b}");
+            assert_eq!(same(a.as_bytes(), b.as_bytes()), same_digits && a == b, "{a} {b}");
+        }
+    }
+
     /// RFC 7616 §3.9.1.
     #[test]
     fn the_examples_of_the_rfc() {

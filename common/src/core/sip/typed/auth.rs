@@ -693,6 +693,55 @@ mod tests {
     }
 
     #[test]
+    fn all_backslashes_mean_half_as_many() {
+        let proof = Authorization::parse(r#"Digest realm="\\", nonce="n""#).unwrap();
+        assert_eq!(proof.param("realm"), Some(r"\"));
+    }
+
+    #[test]
+    fn equal_are_those_that_say_the_same() {
+        let read = |text: &str| Authorization::parse(text).unwrap();
+        let base = r#"Digest realm="a", nonce="n""#;
+        assert_eq!(read(base), read("Digest realm=a , nonce = n"));
+        for other in [
+            r#"Digest realm="a", nonce="m""#,
+            r#"Digest realm="a""#,
+            r#"Digest nonce="n", realm="a""#,
+            r#"Else realm="a", nonce="n""#,
+        ] {
+            assert_ne!(read(base), read(other), "{other}");
+        }
+        let (one, other) = (read("Basic QWxhZGRpbg=="), read("Basic QWxhZGRpbh=="));
+        assert!(one == one.clone() && one != other);
+        let mut written = String::new();
+        one.write(&mut written);
+        assert_eq!(written, "Basic QWxhZGRpbg==");
+    }
+
+    #[test]
+    fn logins_are_of_a_realm_and_a_name() {
+        let login = |text: &str| Authorization::parse(text).unwrap().login();
+        let base = login(r#"Digest username="alice", realm="a", nonce="n""#);
+        assert_eq!(base, login(r#"Digest realm="a", username="alice", nonce="other""#));
+        assert_ne!(base, login(r#"Digest username="alice", realm="b", nonce="n""#));
+        assert_ne!(base, login(r#"Digest username="bob", realm="a", nonce="n""#));
+        assert_eq!(format!("{base:?}"), "Login(***)");
+    }
+
+    #[test]
+    fn a_hashed_name_says_so() {
+        let read = |flag: &str| Authorization::parse(&format!("Digest username=\"x\"{flag}")).unwrap();
+        for (flag, hashed) in [
+            (", userhash=true", true),
+            (", userhash=TRUE", true),
+            (", userhash=false", false),
+            ("", false),
+        ] {
+            assert_eq!(read(flag).is_userhash(), hashed, "{flag}");
+        }
+    }
+
+    #[test]
     fn what_ends_with_a_blank_is_written_so() {
         let proof = DigestProof {
             username: " a",
