@@ -76,6 +76,7 @@ impl Scene {
             plan: HomePlan::new("DE").expect("a country"),
             policy: Policy::default(),
             ring_timeout: Duration::from_secs(60),
+            session_interval: 1800,
             limits: Limits {
                 source: rate,
                 account: rate,

@@ -43,6 +43,7 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         plan: config.numbers.plan().map_err(|error| format!("numbers: {error}"))?,
         policy: config.policy.rules(),
         ring_timeout: config.sip.ring_timeout.duration(),
+        session_interval: config.sip.session_expires.0,
         limits: of_limits(&config.sip.limits),
         max_calls: usize::try_from(config.sip.max_calls).unwrap_or(usize::MAX),
         media_networks: config.media.allow_networks.clone(),

@@ -33,6 +33,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a callee may ring.
     pub ring_timeout: Duration,
+    /// How long a session lasts unless it is refreshed (RFC 4028), in seconds.
+    pub session_interval: u32,
     /// How much may be asked for.
     pub limits: Limits,
     /// The most calls at one time; one more gets 503.

@@ -98,6 +98,10 @@ pub struct Phone {
     sequence: u32,
     /// The user hung up before the answer; one that crosses the CANCEL is hung up again.
     given_up: bool,
+    /// How often it has changed its mind about the session.
+    described: u32,
+    /// It holds the other one.
+    holding: bool,
     proofs: Vec<String>,
 }
 
@@ -138,6 +142,8 @@ impl Phone {
             tries: 0,
             sequence: 0,
             given_up: false,
+            described: 0,
+            holding: false,
             proofs: Vec::new(),
         }
     }
@@ -215,11 +221,12 @@ impl Phone {
         self.send(now, request);
     }
 
-    /// Sends a re-INVITE with the same description.
+    /// Sends a re-INVITE: holds the other one, or takes it back.
     pub fn reinvite(&mut self, now: Instant) {
         let Some(dialog) = &mut self.dialog else { return };
         dialog.sequence += 1;
         let dialog = dialog.clone();
+        (self.described, self.holding) = (self.described + 1, !self.holding);
         let mut request = self.within(&dialog, Method::Invite, dialog.sequence);
         request.headers.put(&ContentType::SDP);
         request.body = self.sdp();
@@ -598,10 +605,11 @@ impl Phone {
 
     fn sdp(&self) -> Bytes {
         let ip = self.address.ip();
-        let port = 40_000;
+        let (port, version) = (40_000, 1 + self.described);
+        let direction = if self.holding { "sendonly" } else { "sendrecv" };
         Bytes::from(format!(
-            "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
-             a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n"
+            "v=0\r\no=- 1 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
+             a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na={direction}\r\n"
         ))
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod hand;
 mod net;
+pub mod party;
 mod scene;
 mod world;
 

@@ -94,6 +94,7 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
         plan: HomePlan::new("DE").expect("a constant of the scene"),
         policy: Policy::default(),
         ring_timeout: Duration::from_secs(60),
+        session_interval: 1800,
         limits: Limits {
             source: Rate {
                 per_second: 100,

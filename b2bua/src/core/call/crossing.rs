@@ -1,196 +1,408 @@
-//! Changes of a call that is up: re-INVITE passed through (RFC 3261 §14), UPDATE and INFO likewise.
+//! Requests within a call that cross from one leg to the other: re-INVITE (RFC 3261 §14), UPDATE (RFC 3311), INFO, and an
+//! offer in a PRACK.
 //!
-//! One re-INVITE at a time crosses a call. A second one meets 491 when it comes from the other side, and 500 with
-//! Retry-After when it comes from the same side (§14.2).
+//! One change of the session at a time crosses a call. A second one meets 491 when it comes from the other side, and 500
+//! with Retry-After when it comes from the same side (RFC 3261 §14.2, RFC 3311 §5.2). A request that only refreshes the
+//! session, or says again what was said, ends here: each leg has a timer of its own.
 
+use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{CSeq, RetryAfter};
 use cusax_common::core::sip::{Method, Request, Response, Status};
 use tracing::debug;
 
-use super::{Call, CallOutput, Context, Phase, Token, invite, read_offer, respond, rules};
+use super::session_timer::Wish;
+use super::{Call, CallOutput, Context, Exchange, LegId, Phase, Token, invite, read_offer, respond, rules};
+use crate::core::cause;
 use crate::core::dialog::set_sdp;
-use crate::core::media::Side;
 use crate::core::media::rewrite::Description;
 use crate::core::transaction::ServerId;
 
-/// A re-INVITE on its way through.
+/// A request on its way through.
 #[derive(Debug)]
-pub struct Modification {
-    from: Side,
+pub struct Crossing {
+    /// Ours, on the other leg.
+    pub token: Token,
+    to: LegId,
+    /// How it is asked for there.
+    by: Method,
+    /// Theirs.
     server: ServerId,
-    token: Token,
+    from: LegId,
     request: Request,
+    wish: Wish,
+    /// What it offers.
     offer: Option<Description>,
+    /// A re-INVITE that has its 2xx and waits for its ACK.
     answered: bool,
 }
 
-impl Modification {
-    /// Our own INVITE on the other side.
-    pub fn token(&self) -> Token {
-        self.token
+impl Crossing {
+    /// Whether it may change the session, so that no other may come between.
+    fn changes(&self) -> bool {
+        self.request.method == Method::Invite || self.offer.is_some()
     }
 }
 
-/// A request within the dialog that was passed on and waits for its answer.
-#[derive(Debug)]
-pub struct Relayed {
-    /// Ours, on the other side.
-    pub token: Token,
-    /// Theirs.
-    pub server: ServerId,
-    /// Who asked.
-    pub from: Side,
-    /// What they asked.
-    pub request: Request,
-    /// What an UPDATE offers.
-    offer: Option<Description>,
-}
-
 impl Call {
-    /// A side wants to change the session.
+    /// Whether a change is under way.
+    pub(super) fn is_changing(&self) -> bool {
+        self.crossings.iter().any(Crossing::changes)
+    }
+
+    /// A side wants to change the session, or to refresh it.
     pub(super) fn reinvite<E: Entropy>(
         &mut self,
         cx: &mut Context<'_, E>,
-        side: Side,
+        from: LegId,
         server: ServerId,
         request: &Request,
     ) {
-        if let Some(modify) = &self.modify {
-            let same = modify.from == side;
-            return respond(
-                cx,
-                server,
-                if same {
-                    retry_later(request)
-                } else {
-                    request.response(PENDING)
-                },
-            );
+        if let Some(refusal) = self.in_the_way(from, request) {
+            return respond(cx, server, refusal);
         }
         if !matches!(self.phase, Phase::Up) {
             return respond(cx, server, request.response(PENDING));
         }
+        let wish = match Wish::read(request) {
+            Ok(wish) => wish,
+            Err(refusal) => return respond(cx, server, *refusal),
+        };
         let offer = match read_offer(cx, request, &request.headers, &request.body) {
             Ok(offer) => offer,
             Err(response) => return respond(cx, server, *response),
         };
+        let Some(leg) = self.leg_mut(from) else { return };
+        if offer.is_some() && leg.heard == request.body && !leg.origin.last().is_empty() {
+            leg.dialog.refresh(&request.headers);
+            let same = leg.origin.last().clone();
+            let mut response = invite::within(leg, request, Status::OK);
+            set_sdp(&mut response.headers, &mut response.body, same);
+            leg.timer.grant(
+                cx.now.instant,
+                wish,
+                cx.settings.session_interval,
+                &mut response.headers,
+            );
+            return respond(cx, server, response);
+        }
         respond(cx, server, request.response(Status::TRYING));
-        let Some(token) = self.pass_request(cx, side.other(), request, offer.as_ref()) else {
-            return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+        self.cross(cx, from, server, request, Method::Invite, wish, offer);
+    }
+
+    /// UPDATE: likewise, and before the answer as well.
+    pub(super) fn update<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        from: LegId,
+        server: ServerId,
+        request: &Request,
+    ) {
+        let wish = match Wish::read(request) {
+            Ok(wish) => wish,
+            Err(refusal) => return respond(cx, server, *refusal),
         };
-        self.modify = Some(Modification {
-            from: side,
-            server,
+        let offer = match read_offer(cx, request, &request.headers, &request.body) {
+            Ok(offer) => offer,
+            Err(response) => return respond(cx, server, *response),
+        };
+        if offer.is_none() {
+            let Some(leg) = self.leg_mut(from) else { return };
+            leg.dialog.refresh(&request.headers);
+            let mut response = invite::within(leg, request, Status::OK);
+            if leg.up {
+                leg.timer.grant(
+                    cx.now.instant,
+                    wish,
+                    cx.settings.session_interval,
+                    &mut response.headers,
+                );
+            }
+            return respond(cx, server, response);
+        }
+        if let Some(refusal) = self.in_the_way(from, request) {
+            return respond(cx, server, refusal);
+        }
+        let Some(by) = self.way_to_offer(from) else {
+            return respond(cx, server, request.response(Status::NOT_ACCEPTABLE_HERE));
+        };
+        self.cross(cx, from, server, request, by, wish, offer);
+    }
+
+    /// A caller's PRACK offers something new (RFC 3262 §5): the callee is asked by UPDATE.
+    pub(super) fn offer_early<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        from: LegId,
+        server: ServerId,
+        request: &Request,
+    ) {
+        let offer = match read_offer(cx, request, &request.headers, &request.body) {
+            Ok(offer) => offer,
+            Err(response) => return respond(cx, server, *response),
+        };
+        if let Some(refusal) = self.in_the_way(from, request) {
+            return respond(cx, server, refusal);
+        }
+        let Some(by) = self.way_to_offer(from) else {
+            return respond(cx, server, request.response(Status::NOT_ACCEPTABLE_HERE));
+        };
+        self.cross(cx, from, server, request, by, Wish::default(), offer);
+    }
+
+    /// INFO (RFC 6086), of whose body we have no opinion.
+    pub(super) fn info<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        from: LegId,
+        server: ServerId,
+        request: &Request,
+    ) {
+        if self.pair.is_none() || matches!(self.phase, Phase::Over) || self.crossings.len() >= MAX_CROSSINGS {
+            return respond(cx, server, retry_later(request));
+        }
+        if !invite::may_cross(&request.headers) {
+            return respond(cx, server, invite::unsupported_media(request));
+        }
+        self.cross(cx, from, server, request, Method::Info, Wish::default(), None);
+    }
+
+    /// Why no change can begin now.
+    fn in_the_way(&self, from: LegId, request: &Request) -> Option<Response> {
+        if let Some(crossing) = self.crossings.iter().find(|crossing| crossing.changes()) {
+            let same = crossing.from == from;
+            return Some(if same {
+                retry_later(request)
+            } else {
+                request.response(PENDING)
+            });
+        }
+        // Our own refresh of the leg is under way.
+        if self.is_refreshing(from) {
+            return Some(request.response(PENDING));
+        }
+        let exchange = |leg: Option<LegId>| leg.and_then(|leg| self.leg(leg)).map(|leg| leg.exchange);
+        match (exchange(Some(from)), exchange(self.across(from))) {
+            // They wait for our answer as it is (RFC 3311 §5.2).
+            (Some(Exchange::Theirs | Exchange::Blank), _) => Some(retry_later(request)),
+            (Some(Exchange::Ours), _) => Some(request.response(PENDING)),
+            // It may only be offered on the other leg once that is settled, which it soon is.
+            (Some(Exchange::Settled), Some(Exchange::Settled)) => None,
+            (Some(Exchange::Settled), _) => Some(request.response(PENDING)),
+            (None, _) => Some(request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
+        }
+    }
+
+    /// By what the other side can be offered something; not at all before its answer, if it does not take UPDATE.
+    fn way_to_offer(&self, from: LegId) -> Option<Method> {
+        let leg = self.leg(self.across(from)?)?;
+        match (leg.can.update, leg.up) {
+            (true, _) => Some(Method::Update),
+            (false, true) => Some(Method::Invite),
+            (false, false) => None,
+        }
+    }
+
+    /// Sends the counterpart of a request on the other leg.
+    #[expect(clippy::too_many_arguments, reason = "all of it comes from one request")]
+    fn cross<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        from: LegId,
+        server: ServerId,
+        request: &Request,
+        by: Method,
+        wish: Wish,
+        offer: Option<Description>,
+    ) {
+        let gone = |cx: &mut Context<'_, E>| {
+            respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+        };
+        let Some(to) = self.across(from) else { return gone(cx) };
+        let Some(ours) = self.leg(to).and_then(|leg| self.address(leg.side)) else {
+            return gone(cx);
+        };
+        let usual = cx.settings.session_interval;
+        let Some(leg) = self.leg_mut(to) else { return gone(cx) };
+        let mut counterpart = leg.dialog.request(by.clone());
+        crate::core::headers::cross(&request.headers, &mut counterpart.headers);
+        if by != Method::Info {
+            invite::offer_options(leg, usual, &mut counterpart.headers);
+        }
+        match &offer {
+            Some(offer) => {
+                let body = offer.anchored(ours, &mut leg.origin);
+                set_sdp(&mut counterpart.headers, &mut counterpart.body, body);
+            }
+            None => invite::copy_body(&request.headers, &request.body, &mut counterpart),
+        }
+        let flow = leg.dialog.flow();
+        let token = self.send(cx, flow, counterpart);
+        self.crossings.push(Crossing {
             token,
+            to,
+            by,
+            server,
+            from,
             request: request.clone(),
+            wish,
             offer,
             answered: false,
         });
     }
 
-    /// The other side's answer to it.
-    pub(super) fn modification_answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, response: &Response) {
-        if !response.status.is_final() {
-            return;
+    /// The other side's final answer to a request that was passed on.
+    pub(super) fn crossed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize, response: &Response) {
+        let crossing = self.crossings.swap_remove(at);
+        if crossing.by == Method::Info {
+            let Some(leg) = self.leg(crossing.from) else { return };
+            let answer = invite::answer_within(leg, &crossing.request, response, None);
+            respond(cx, crossing.server, answer);
+            return self.part_if_gone(cx, response.status);
         }
-        let Some(mut modify) = self.modify.take() else { return };
         if !response.status.is_success() {
-            let status = crate::core::cause::of_change(response.status);
-            respond(cx, modify.server, modify.request.response(status));
-            // RFC 3261 §14.1: the dialog itself is gone.
-            if matches!(
-                response.status,
-                Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST | Status::REQUEST_TIMEOUT
-            ) {
-                self.hang_up_both(cx, Cause::PeerFailed);
-            }
-            return;
+            respond(
+                cx,
+                crossing.server,
+                crossing.request.response(cause::of_change(response.status)),
+            );
+            return self.part_if_gone(cx, response.status);
         }
-        let to = modify.from.other();
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        self.changed(cx, crossing, response);
+    }
+
+    /// RFC 3261 §12.2.1.2: the other side knows nothing of the dialog, or is silent.
+    fn part_if_gone<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status) {
+        if matches!(
+            status,
+            Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST | Status::REQUEST_TIMEOUT
+        ) {
+            self.hang_up_both(cx, Cause::PeerFailed);
+        }
+    }
+
+    /// The other side took the change.
+    fn changed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, mut crossing: Crossing, response: &Response) {
+        let (usual, now) = (cx.settings.session_interval, cx.now.instant);
+        let (from, to) = (crossing.from, crossing.to);
         let description = Description::read(&response.body, &rules(cx));
         let fits = description.and_then(|description| {
-            if let Some(offer) = &modify.offer {
+            if let Some(offer) = &crossing.offer {
                 description.answers(offer)?;
             }
             Ok(description)
         });
-        let late = modify.offer.is_none() && fits.is_ok();
-        let Some(leg) = self.side_mut(to) else { return };
+        let late = crossing.offer.is_none() && fits.is_ok();
+        let Some(leg) = self.leg_mut(to) else { return };
         leg.dialog.refresh(&response.headers);
+        if leg.up {
+            leg.timer.granted(now, usual, &response.headers);
+        }
         if late {
-            leg.unacknowledged = Some((modify.token, seq));
-        } else {
-            let ack = leg.acknowledge(seq, None);
-            let flow = leg.dialog.flow();
-            cx.emit(CallOutput::Ack {
-                token: modify.token,
-                flow,
-                request: ack,
-            });
+            leg.exchange = Exchange::Theirs;
+        }
+        if crossing.by == Method::Invite {
+            let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+            if late {
+                leg.unacknowledged = Some((crossing.token, seq));
+            } else {
+                let (request, flow) = (leg.acknowledge(seq, None), leg.dialog.flow());
+                cx.emit(CallOutput::Ack {
+                    token: crossing.token,
+                    flow,
+                    request,
+                });
+            }
         }
         let description = match fits {
             Ok(description) => description,
             Err(fault) => {
-                debug!(%fault, "answer to a re-INVITE refused");
-                return respond(cx, modify.server, modify.request.response(Status::NOT_ACCEPTABLE_HERE));
+                debug!(%fault, "answer to a change refused");
+                return respond(
+                    cx,
+                    crossing.server,
+                    crossing.request.response(Status::NOT_ACCEPTABLE_HERE),
+                );
             }
         };
-        let Some(ours) = self.address(modify.from) else { return };
-        let Some(leg) = self.side_mut(modify.from) else { return };
-        leg.dialog.refresh(&modify.request.headers);
+        leg.heard = response.body.clone();
+        let Some(ours) = self.leg(from).and_then(|leg| self.address(leg.side)) else {
+            return;
+        };
+        let Some(leg) = self.leg_mut(from) else { return };
+        leg.dialog.refresh(&crossing.request.headers);
         let body = description.anchored(ours, &mut leg.origin);
-        if let Some(offer) = &modify.offer {
-            self.aim_side(cx, modify.from, offer);
+        if late {
+            leg.exchange = Exchange::Ours;
         }
-        self.aim_side(cx, to, &description);
-        let response = self.in_dialog_response(modify.from, &modify.request, response, Some(body));
-        respond(cx, modify.server, response);
-        modify.answered = true;
-        self.modify = Some(modify);
+        if crossing.offer.is_some() {
+            leg.heard = crossing.request.body.clone();
+        }
+        let mut answer = invite::answer_within(leg, &crossing.request, response, Some(body));
+        if leg.up && crossing.request.method != Method::Prack {
+            leg.timer.grant(now, crossing.wish, usual, &mut answer.headers);
+        }
+        if let Some(offer) = &crossing.offer {
+            self.aim(cx, from, offer);
+        }
+        self.aim(cx, to, &description);
+        respond(cx, crossing.server, answer);
+        if crossing.request.method == Method::Invite {
+            crossing.answered = true;
+            self.crossings.push(crossing);
+        }
     }
 
     /// It got no answer at all.
-    pub(super) fn modification_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        let Some(modify) = self.modify.take() else { return };
-        if !modify.answered {
-            respond(cx, modify.server, modify.request.response(Status::REQUEST_TIMEOUT));
+    pub(super) fn crossing_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize) {
+        let crossing = self.crossings.swap_remove(at);
+        if !crossing.answered {
+            respond(cx, crossing.server, crossing.request.response(Status::REQUEST_TIMEOUT));
         }
-        self.hang_up_both(cx, Cause::PeerFailed);
+        if crossing.by != Method::Info {
+            self.hang_up_both(cx, Cause::PeerFailed);
+        }
     }
 
-    /// Its sender acknowledged: the change is complete.
-    pub(super) fn modification_acknowledged<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, ack: &Request) {
-        if self
-            .modify
-            .as_ref()
-            .is_none_or(|modify| modify.from != side || !modify.answered)
-        {
+    /// The sender of a re-INVITE acknowledged its 2xx: the change is complete.
+    pub(super) fn crossing_acknowledged<E: Entropy>(&mut self, cx: &mut Context<'_, E>, from: LegId, ack: &Request) {
+        let done = |crossing: &Crossing| crossing.answered && crossing.from == from;
+        if let Some(at) = self.crossings.iter().position(done) {
+            self.crossings.swap_remove(at);
+            self.late_answer(cx, from, ack);
+        }
+    }
+
+    /// The ACK of one leg carries the answer to the offer that the other leg's 2xx made.
+    pub(super) fn late_answer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, from: LegId, ack: &Request) {
+        let Some(to) = self.across(from) else { return };
+        let Some(ours) = self.leg(to).and_then(|leg| self.address(leg.side)) else {
             return;
-        }
-        self.modify = None;
-        self.late_answer(cx, side.other(), ack);
-    }
-
-    /// The ACK of one side carries the answer to the offer that the other side's 2xx made.
-    pub(super) fn late_answer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, to: Side, ack: &Request) {
-        let Some(ours) = self.address(to) else { return };
-        let Some((token, seq)) = self.side_mut(to).and_then(|leg| leg.unacknowledged) else {
+        };
+        let Some((token, seq)) = self.leg(to).and_then(|leg| leg.unacknowledged) else {
             return;
         };
         let description = Description::read(&ack.body, &rules(cx));
-        let Some(leg) = self.side_mut(to) else { return };
+        let settle = |leg: &mut super::Leg, heard: Option<Bytes>| {
+            leg.exchange = Exchange::Settled;
+            if let Some(heard) = heard {
+                leg.heard = heard;
+            }
+        };
+        if let Some(leg) = self.leg_mut(from) {
+            settle(leg, Some(ack.body.clone()));
+        }
+        let Some(leg) = self.leg_mut(to) else { return };
+        settle(leg, None);
         let body = description
             .as_ref()
             .ok()
             .map(|answer| answer.anchored(ours, &mut leg.origin));
-        let request = leg.acknowledge(seq, body);
-        let flow = leg.dialog.flow();
+        let (request, flow) = (leg.acknowledge(seq, body), leg.dialog.flow());
         cx.emit(CallOutput::Ack { token, flow, request });
         match description {
-            Ok(answer) => self.aim_side(cx, to.other(), &answer),
+            Ok(answer) => self.aim(cx, from, &answer),
             Err(fault) => {
                 debug!(%fault, "late answer refused");
                 self.hang_up_both(cx, Cause::PeerFailed);
@@ -199,28 +411,35 @@ impl Call {
     }
 
     /// Its sender changed their mind; the other side's answer still decides.
-    pub(super) fn cancel_modification<E: Entropy>(&mut self, cx: &mut Context<'_, E>, server: ServerId) {
-        if let Some(modify) = &self.modify
-            && modify.server == server
-            && !modify.answered
-        {
+    pub(super) fn cancel_crossing<E: Entropy>(&mut self, cx: &mut Context<'_, E>, server: ServerId) {
+        let meant =
+            |crossing: &&Crossing| crossing.server == server && !crossing.answered && crossing.by == Method::Invite;
+        if let Some(crossing) = self.crossings.iter().find(meant) {
             cx.emit(CallOutput::Cancel {
-                token: modify.token,
+                token: crossing.token,
                 elsewhere: false,
             });
         }
     }
 
-    /// The call ends under a pending change: its sender gets a final answer, a late 2xx still gets its ACK.
-    pub(super) fn settle_modification<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        let Some(modify) = self.modify.take() else { return };
-        if !modify.answered {
-            respond(cx, modify.server, modify.request.response(Status::REQUEST_TERMINATED));
-            cx.emit(CallOutput::Cancel {
-                token: modify.token,
-                elsewhere: false,
-            });
-            self.orphans.push((modify.token, modify.from.other()));
+    /// The call ends under requests that wait for an answer: their senders get one, a late 2xx still gets its ACK.
+    pub(super) fn settle_crossings<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        for crossing in std::mem::take(&mut self.crossings) {
+            if crossing.answered {
+                continue;
+            }
+            let response = crossing.request.response(Status::REQUEST_TERMINATED);
+            respond(cx, crossing.server, response);
+            if crossing.by == Method::Invite {
+                cx.emit(CallOutput::Cancel {
+                    token: crossing.token,
+                    elsewhere: false,
+                });
+                if let Some(leg) = self.leg(crossing.to) {
+                    let dialog = Box::new(leg.dialog.clone());
+                    self.orphans.push((crossing.token, dialog));
+                }
+            }
         }
     }
 
@@ -229,131 +448,20 @@ impl Call {
         let Some(at) = self.orphans.iter().position(|(orphan, _)| *orphan == token) else {
             return;
         };
-        if !response.status.is_final() {
-            return;
-        }
-        let (_, side) = self.orphans.swap_remove(at);
+        let (_, dialog) = self.orphans.swap_remove(at);
         if response.status.is_success()
             && let Ok(CSeq { seq, .. }) = response.headers.one::<CSeq>()
-            && let Some(leg) = self.side_mut(side)
         {
-            let request = leg.acknowledge(seq, None);
-            let flow = leg.dialog.flow();
+            let (request, flow) = (dialog.ack(seq, None), dialog.flow());
             cx.emit(CallOutput::Ack { token, flow, request });
-        }
-    }
-
-    /// Passes UPDATE or INFO to the other side.
-    pub(super) fn pass<E: Entropy>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-        side: Side,
-        server: ServerId,
-        request: &Request,
-    ) {
-        if self.winner.is_none() || matches!(self.phase, Phase::Over) || self.relayed.len() >= MAX_RELAYED {
-            return respond(cx, server, retry_later(request));
-        }
-        if request.method == Method::Info && !invite::may_cross(&request.headers) {
-            return respond(cx, server, invite::unsupported_media(request));
-        }
-        let mut offer = None;
-        if request.method == Method::Update {
-            if self.modify.is_some() {
-                return respond(cx, server, request.response(PENDING));
-            }
-            offer = match read_offer(cx, request, &request.headers, &request.body) {
-                Ok(offer) => offer,
-                Err(response) => return respond(cx, server, *response),
-            };
-        }
-        match self.pass_request(cx, side.other(), request, offer.as_ref()) {
-            Some(token) => {
-                self.relayed.push(Relayed {
-                    token,
-                    server,
-                    from: side,
-                    request: request.clone(),
-                    offer,
-                });
-            }
-            None => respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
-        }
-    }
-
-    /// The answer to a request that was passed on.
-    pub(super) fn passed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize, response: &Response) {
-        if !response.status.is_final() {
-            return;
-        }
-        let relayed = self.relayed.swap_remove(at);
-        let mut body = None;
-        if let (Some(offer), true) = (&relayed.offer, response.status.is_success()) {
-            let answer = Description::read(&response.body, &rules(cx));
-            let (Ok(answer), Some(ours)) = (answer, self.address(relayed.from)) else {
-                return respond(
-                    cx,
-                    relayed.server,
-                    relayed.request.response(Status::NOT_ACCEPTABLE_HERE),
-                );
-            };
-            if let Some(leg) = self.side_mut(relayed.from) {
-                body = Some(answer.anchored(ours, &mut leg.origin));
-            }
-            self.aim_side(cx, relayed.from, offer);
-            self.aim_side(cx, relayed.from.other(), &answer);
-        }
-        let answer = self.in_dialog_response(relayed.from, &relayed.request, response, body);
-        respond(cx, relayed.server, answer);
-        if response.status == Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST {
-            self.hang_up_both(cx, Cause::PeerFailed);
-        }
-    }
-
-    /// Makes and sends the counterpart of an in-dialog request on the other side.
-    fn pass_request<E: Entropy>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-        to: Side,
-        request: &Request,
-        offer: Option<&Description>,
-    ) -> Option<Token> {
-        let ours = self.address(to)?;
-        let leg = self.side_mut(to)?;
-        let mut counterpart = leg.dialog.request(request.method.clone());
-        crate::core::headers::cross(&request.headers, &mut counterpart.headers);
-        match offer {
-            Some(offer) => {
-                let body = offer.anchored(ours, &mut leg.origin);
-                set_sdp(&mut counterpart.headers, &mut counterpart.body, body);
-            }
-            None => invite::copy_body(&request.headers, &request.body, &mut counterpart),
-        }
-        let flow = leg.dialog.flow();
-        Some(self.send(cx, flow, counterpart))
-    }
-
-    /// Our RTP address as that side is told.
-    fn address(&self, side: Side) -> Option<std::net::SocketAddr> {
-        let media = self.media?;
-        Some(match side {
-            Side::Caller => media.caller,
-            Side::Callee => media.callee,
-        })
-    }
-
-    fn aim_side<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, description: &Description) {
-        if let Some(leg) = self.side_mut(side) {
-            let ip = leg.dialog.flow().remote.ip();
-            self.aim(cx, side, description, ip);
         }
     }
 }
 
 /// A change is under way already (RFC 3261 §14.2).
 const PENDING: Status = Status::REQUEST_PENDING;
-/// The most INFO and UPDATE requests that wait for answers in one call.
-const MAX_RELAYED: usize = 8;
+/// The most requests that wait for answers in one call.
+const MAX_CROSSINGS: usize = 8;
 
 /// 500 with Retry-After (RFC 3261 §14.2).
 fn retry_later(request: &Request) -> Response {

@@ -8,15 +8,18 @@ use cusax_common::core::sip::{Method, Request, Status};
 use cusax_common::core::time::Wall;
 use tracing::{debug, info};
 
-use super::{Call, CallOutput, Caller, Context, FarState, Leg, Phase, respond};
+use super::{AttemptState, Call, CallOutput, Caller, Context, Leg, LegId, Phase, invite, respond};
 use crate::core::media::rewrite::SdpFault;
 use crate::core::media::{MediaCommand, Side};
 use crate::core::transaction::ServerId;
 
 impl Call {
     /// Hangs up: whoever is not up yet is cancelled or refused, whoever is up gets BYE.
-    pub(super) fn bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, server: ServerId, request: &Request) {
-        if side == Side::Callee && self.winner.is_none() {
+    pub(super) fn bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, leg: LegId, server: ServerId, request: &Request) {
+        let Some(side) = self.leg(leg).map(|leg| leg.side) else {
+            return;
+        };
+        if side == Side::Callee && self.pair.is_none() {
             // A callee refuses by a response; it must not hang up what it has not answered (RFC 3261 §15).
             return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
         }
@@ -27,15 +30,12 @@ impl Call {
             Side::Caller => Cause::CallerHungUp,
             Side::Callee => Cause::CalleeHungUp,
         };
-        self.settle_modification(cx);
-        if self.near.asked.is_some() {
+        self.settle_crossings(cx);
+        if self.asked.is_some() {
             // RFC 3261 §15.1.2: a BYE in an early dialog ends the INVITE as well.
             return self.abandon(cx, Status::REQUEST_TERMINATED, cause);
         }
-        match side {
-            Side::Caller => cx.emit(CallOutput::Leave(self.near.dialog.id().clone())),
-            Side::Callee => self.leave_far(cx),
-        }
+        self.leave(cx, leg);
         self.end(cx, cause, Some(side.other()), Some(request));
     }
 
@@ -44,23 +44,31 @@ impl Call {
         if matches!(self.phase, Phase::Over) {
             return;
         }
-        if self.near.asked.is_some() {
+        if self.asked.is_some() {
             return self.abandon(cx, Status::SERVER_INTERNAL_ERROR, cause);
         }
-        self.settle_modification(cx);
+        self.settle_crossings(cx);
         self.part_with_caller(cx, None);
         self.end(cx, cause, Some(Side::Callee), None);
     }
 
     /// Ends an unanswered call: the caller gets `status`, callees that may still ring are cancelled.
     pub(super) fn abandon<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
-        for index in 0..self.far.len() {
+        if self.recorded {
+            return;
+        }
+        for index in 0..self.attempts.len() {
             self.cancel(cx, index);
         }
+        self.settle_crossings(cx);
         self.facts.status = status.code();
-        self.final_response(cx, status, None, None);
-        cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
-        self.end(cx, cause, None, None);
+        if let Some(near) = self.legs.iter().find(|leg| leg.side == Side::Caller) {
+            let response = invite::response(self, near, status, None, None);
+            self.final_response(cx, response);
+        }
+        self.leave_others(cx, Side::Caller, None);
+        // A callee who has answered while the caller's answer had to wait.
+        self.end(cx, cause, Some(Side::Callee), None);
     }
 
     /// Refuses before anybody was invited.
@@ -115,9 +123,10 @@ impl Call {
     }
 
     /// Says goodbye to the caller, whose call was answered.
-    pub(super) fn part_with_caller<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
-        acknowledge_open(cx, &mut self.near);
-        let mut bye = self.near.dialog.request(Method::Bye);
+    fn part_with_caller<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
+        let Some(leg) = self.of_side(Side::Caller) else { return };
+        acknowledge_open(cx, leg);
+        let mut bye = leg.dialog.request(Method::Bye);
         crate::core::cause::carry(because, &mut bye);
         self.held_bye = Some(bye);
         if !matches!(self.phase, Phase::Answering) {
@@ -128,23 +137,20 @@ impl Call {
     /// Sends the BYE that had to wait.
     pub(super) fn release_bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         if let Some(bye) = self.held_bye.take() {
-            let flow = self.near.dialog.flow();
-            self.send(cx, flow, bye);
-            cx.emit(CallOutput::Leave(self.near.dialog.id().clone()));
+            self.send(cx, self.near_flow, bye);
+            self.leave_others(cx, Side::Caller, None);
         }
     }
 
     /// Says goodbye to the callee who answered.
-    pub(super) fn part_with_callee<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
-        let Some(winner) = self.winner else { return };
-        self.far[winner].state = FarState::Gone;
-        let leg = &mut self.far[winner].leg;
+    fn part_with_callee<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
+        let Some(leg) = self.of_side(Side::Callee) else { return };
         acknowledge_open(cx, leg);
         let mut bye = leg.dialog.request(Method::Bye);
         crate::core::cause::carry(because, &mut bye);
-        let (flow, id) = (leg.dialog.flow(), leg.dialog.id().clone());
+        let (flow, id) = (leg.dialog.flow(), leg.id);
         self.send(cx, flow, bye);
-        cx.emit(CallOutput::Leave(id));
+        self.leave(cx, id);
     }
 
     pub(super) fn record(&self, ended: Wall, cause: Cause) -> CallRecord {
@@ -186,21 +192,14 @@ impl Call {
     }
 
     pub(super) fn cancel<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
-        let far = &mut self.far[index];
-        if far.state == FarState::Inviting {
-            far.state = FarState::Cancelled;
-            let elsewhere = self.winner.is_some();
+        let elsewhere = self.pair.is_some();
+        let attempt = &mut self.attempts[index];
+        if attempt.state == AttemptState::Inviting {
+            attempt.state = AttemptState::Cancelled;
             cx.emit(CallOutput::Cancel {
-                token: far.token,
+                token: attempt.token,
                 elsewhere,
             });
-        }
-    }
-
-    pub(super) fn leave_far<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if let Some(winner) = self.winner {
-            self.far[winner].state = FarState::Gone;
-            cx.emit(CallOutput::Leave(self.far[winner].leg.dialog.id().clone()));
         }
     }
 }

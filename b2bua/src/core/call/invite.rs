@@ -6,11 +6,11 @@ use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Impp;
 use cusax_common::core::sip::typed::{
-    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, NameAddr, Supported, To,
+    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, NameAddr, Require, Supported, To, Unsupported,
 };
 use cusax_common::core::sip::{HeaderName, Headers, Host, Method, Request, Response, SipUri, Status, Uri, Value};
 
-use super::{Call, Caller, Context, Leg};
+use super::{Call, Caller, Context, Exchange, Leg, LegId};
 use crate::core::cause;
 use crate::core::dialog::{Dialog, DialogId, MAX_FORWARDS, set_sdp};
 use crate::core::flow::Flow;
@@ -21,8 +21,12 @@ use crate::core::routing::{Hop, Plan};
 
 /// The methods that we serve (RFC 3261 §20.5).
 const METHODS: &[&str] = &[
-    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "UPDATE", "INFO",
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "UPDATE", "INFO", "PRACK",
 ];
+/// The extensions that we know in a call (RFC 3262, RFC 4028).
+pub const OPTIONS: &[&str] = &["100rel", "timer"];
+/// The same where a reliable response could hold an offer that nobody could answer in time.
+const FEWER_OPTIONS: &[&str] = &["timer"];
 
 /// The user part of our Contact: it tells nobody anything, and some phones refuse a Contact without one.
 const CONTACT_USER: &str = "cusax";
@@ -61,7 +65,13 @@ pub fn media_told<E>(cx: &Context<'_, E>, flow: Flow, bound: SocketAddr) -> Sock
 }
 
 /// The INVITE for one hop, without Via and body, with the leg that it begins.
-pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, hop: &Hop) -> (Leg, Request, Impp) {
+pub fn compose<E: Entropy>(
+    cx: &mut Context<'_, E>,
+    call: &Call,
+    name: LegId,
+    plan: &Plan,
+    hop: &Hop,
+) -> (Leg, Request, Impp) {
     let listener = contact(cx, hop.flow, call.is_secure());
     let audience = identity::Audience::of(plan);
     let party = call.caller.party();
@@ -79,7 +89,12 @@ pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, ho
         hop.path.clone(),
         listener,
     );
-    let mut leg = Leg::new(Side::Callee, dialog, cx.entropy);
+    let exchange = if call.offer.is_some() {
+        Exchange::Ours
+    } else {
+        Exchange::Blank
+    };
+    let mut leg = Leg::new(name, Side::Callee, dialog, exchange, cx.entropy);
     let mut request = leg.dialog.request(Method::Invite);
     if identity::wants_privacy(&call.invite.headers) {
         headers::cross_known(&call.invite.headers, &mut request.headers);
@@ -98,7 +113,11 @@ pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, ho
         request.headers.replace(&MaxBreadth(share));
     }
     request.headers.replace(&Allow::of(METHODS));
-    request.headers.replace(&Supported::default());
+    // A callee that is offered nothing offers itself, and the caller must be able to answer.
+    let may_offer = call.offer.is_some() || call.legs.iter().any(|leg| leg.can.reliable);
+    let options = if may_offer { OPTIONS } else { FEWER_OPTIONS };
+    request.headers.replace(&Supported::of(options));
+    leg.timer.ask(cx.settings.session_interval, &mut request.headers);
     let impp = identity::stamp(
         &mut request.headers,
         call.caller.party(),
@@ -109,18 +128,12 @@ pub fn compose<E: Entropy>(cx: &mut Context<'_, E>, call: &Call, plan: &Plan, ho
 }
 
 /// A response to the caller's INVITE: ours in every identifier, the callee's in what crosses.
-pub fn response(
-    call: &Call,
-    invite: &Request,
-    status: Status,
-    body: Option<Bytes>,
-    far: Option<&Response>,
-) -> Response {
-    let mut response = invite.response(status);
-    if status == Status::TRYING {
-        return response;
+pub fn response(call: &Call, near: &Leg, status: Status, body: Option<Bytes>, far: Option<&Response>) -> Response {
+    let mut response = call.invite.response(status);
+    dress(near, &mut response);
+    if let Some(far) = far {
+        headers::cross(&far.headers, &mut response.headers);
     }
-    dress(call, Side::Caller, &mut response, far);
     if let (Some(user), Some(far)) = (&call.facts.callee, far) {
         let may_learn = matches!(call.caller, Caller::User { .. });
         identity::stamp_callee(&mut response.headers, user, &far.headers, may_learn);
@@ -131,56 +144,78 @@ pub fn response(
     response
 }
 
-impl Call {
-    /// A response within a dialog that is up, made of the other side's.
-    pub(super) fn in_dialog_response(
-        &self,
-        side: Side,
-        request: &Request,
-        far: &Response,
-        body: Option<Bytes>,
-    ) -> Response {
-        let mut response = request.response(cause::of_change(far.status));
-        dress(self, side, &mut response, Some(far));
-        match body {
-            Some(body) => set_sdp(&mut response.headers, &mut response.body, body),
-            None if !far.body.is_empty()
-                && far
-                    .headers
-                    .opt::<ContentType>()
-                    .is_ok_and(|kind| kind.is_some_and(|kind| !kind.is(SDP))) =>
+/// A response of ours to a request within a dialog.
+pub fn within(leg: &Leg, request: &Request, status: Status) -> Response {
+    let mut response = request.response(status);
+    dress(leg, &mut response);
+    response
+}
+
+/// A response to a request within a dialog, made of the other side's to what we made of the request.
+pub fn answer_within(leg: &Leg, request: &Request, far: &Response, body: Option<Bytes>) -> Response {
+    let mut response = request.response(cause::of_change(far.status));
+    dress(leg, &mut response);
+    headers::cross(&far.headers, &mut response.headers);
+    match body {
+        Some(body) => set_sdp(&mut response.headers, &mut response.body, body),
+        None if !far.body.is_empty() => {
+            if let Ok(Some(kind)) = far.headers.opt::<ContentType>()
+                && !kind.is(SDP)
             {
+                response.headers.replace(&kind);
                 response.body = far.body.clone();
-                if let Ok(Some(kind)) = far.headers.opt::<ContentType>() {
-                    response.headers.replace(&kind);
-                }
             }
-            None => {}
         }
-        response
+        None => {}
+    }
+    response
+}
+
+/// Gives a response our tag, and where it makes or keeps a dialog, our Contact and what we can.
+fn dress(leg: &Leg, response: &mut Response) {
+    if let Ok(To(mut to)) = response.headers.one::<To>() {
+        to.params.set("tag", Some(&leg.dialog.id().local_tag));
+        response.headers.replace(&To(to));
+    }
+    if !response.status.is_final() || response.status.is_success() {
+        response.headers.replace(&Contact(leg.dialog.contact().clone()));
+        response.headers.replace(&Allow::of(METHODS));
+        response.headers.replace(&Supported::of(OPTIONS));
     }
 }
 
-/// Gives a response our tag, our Contact and what crosses.
-fn dress(call: &Call, side: Side, response: &mut Response, far: Option<&Response>) {
-    let dialog = match side {
-        Side::Caller => &call.near.dialog,
-        Side::Callee => match call.winner {
-            Some(winner) => &call.far[winner].leg.dialog,
-            None => return,
-        },
+/// Says in a request within a dialog what we can, and asks for a session.
+pub fn offer_options(leg: &Leg, interval: u32, headers: &mut Headers) {
+    headers.replace(&Allow::of(METHODS));
+    headers.replace(&Supported::of(OPTIONS));
+    if leg.up {
+        leg.timer.ask(interval, headers);
+    }
+}
+
+/// Whether a request insists on an extension.
+pub fn requires(request: &Request, option: &str) -> bool {
+    matches!(request.headers.opt::<Require>(), Ok(Some(required)) if required.has(option))
+}
+
+/// The refusal of a request that insists on extensions that we do not know (RFC 3261 §8.2.2.3).
+pub fn unknown_extension(request: &Request) -> Option<Response> {
+    let Ok(required) = request.headers.opt::<Require>() else {
+        return Some(request.response(Status::BAD_REQUEST));
     };
-    if let Ok(To(mut to)) = response.headers.one::<To>() {
-        to.params.set("tag", Some(&dialog.id().local_tag));
-        response.headers.replace(&To(to));
+    let mut unknown = required.map(|Require(options)| options).unwrap_or_default();
+    unknown.retain(|option| !OPTIONS.iter().any(|known| option.eq_ignore_ascii_case(known)));
+    if unknown.is_empty() {
+        return None;
     }
-    if let Some(far) = far {
-        headers::cross(&far.headers, &mut response.headers);
-    }
-    if !response.status.is_final() || response.status.is_success() {
-        response.headers.replace(&Contact(dialog.contact().clone()));
-        response.headers.replace(&Allow::of(METHODS));
-    }
+    let mut response = request.response(Status::BAD_EXTENSION);
+    response.headers.put(&Unsupported(unknown));
+    Some(response)
+}
+
+/// Whether a body is a session description.
+pub fn is_sdp(headers: &Headers) -> bool {
+    matches!(headers.opt::<ContentType>(), Ok(Some(kind)) if kind.is(SDP))
 }
 
 /// A body that is none of our business crosses with its type.
@@ -211,7 +246,7 @@ pub fn capabilities(request: &Request) -> Response {
     response
         .headers
         .push(HeaderName::ACCEPT, Value::of_static("application/sdp"));
-    response.headers.put(&Supported::default());
+    response.headers.put(&Supported::of(OPTIONS));
     response
 }
 

@@ -16,12 +16,16 @@
 //! - A 2xx from a callee is acknowledged exactly once for each copy, and hung up unless it won.
 //! - A call gives one record, when neither leg is left.
 
+mod crossing;
 mod ending;
 mod invite;
 mod leg;
-mod modify;
+mod legs;
 mod output;
+pub mod reliable;
 mod ringing;
+pub mod session_timer;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,20 +39,24 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::{self, CallerKind, Decision, NumberClass};
 use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
 use cusax_common::core::secret::Pii;
-use cusax_common::core::sip::typed::{ContentType, MaxBreadth, To};
+use cusax_common::core::sip::typed::{ContentType, MaxBreadth};
 use cusax_common::core::sip::{Headers, Method, Request, Response, Status, Uri};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Aor, User};
 use jid::BareJid;
 use tracing::{debug, info, warn};
 
-pub use self::invite::{capabilities, not_allowed};
-pub use self::leg::Leg;
+use self::crossing::Crossing;
+use self::session_timer::Wish;
+use self::upkeep::Own;
+
+pub use self::invite::{OPTIONS, capabilities, not_allowed};
+pub use self::leg::{Exchange, Leg, LegId};
 pub use self::output::{CallOutput, Context, Token};
 use crate::core::dialog::{Dialog, DialogId, Misplaced};
 use crate::core::flow::Flow;
 use crate::core::identity;
-use crate::core::media::rewrite::{Description, EarlyAnswer, Rules};
+use crate::core::media::rewrite::{Description, Rules};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
 use crate::core::registrar::{Binding, Device};
 use crate::core::routing::{self, Hop, Owner, Phone, Plan, Trunk};
@@ -105,6 +113,12 @@ pub struct Call {
     deadline: Option<Instant>,
     /// The INVITE that began it.
     invite: Request,
+    /// Its transaction, until it has its final answer.
+    asked: Option<ServerId>,
+    /// What its sender wishes of session timers.
+    wish: Wish,
+    /// How it came.
+    near_flow: Flow,
     /// The one device that was dialled, where it was one (RFC 5627).
     device: Option<Device>,
     /// Through how many calls of ours the same request came before.
@@ -113,20 +127,24 @@ pub struct Call {
     breadth: Option<u32>,
     /// What the caller offered; none with a late offer.
     offer: Option<Description>,
-    /// What the caller was told before the callee answered, when a tone had to be played.
-    early: Option<EarlyAnswer>,
-    near: Leg,
-    far: Vec<FarLeg>,
+    legs: Vec<Leg>,
+    next_leg: u32,
+    attempts: Vec<Attempt>,
     /// What is being invited, once it is.
     plan: Option<Plan>,
     /// Targets of the plan whose turn has not come.
     waiting: std::ops::Range<usize>,
-    /// Which of `far` answered.
-    winner: Option<usize>,
-    modify: Option<modify::Modification>,
-    relayed: Vec<modify::Relayed>,
+    /// The two legs that are joined, once a callee has answered.
+    pair: Option<Pair>,
+    /// The callee's leg whose early media the caller hears.
+    speaking: Option<LegId>,
+    /// The answer for the caller, and with which leg, that waits for a PRACK (RFC 3262 §3).
+    held_answer: Option<(LegId, Response)>,
+    crossings: Vec<Crossing>,
+    /// Requests of ours that nobody asked for.
+    own: Vec<Own>,
     /// Re-INVITEs whose asker has gone; a 2xx still wants its ACK.
-    orphans: Vec<(Token, Side)>,
+    orphans: Vec<(Token, Box<Dialog>)>,
     media: Option<Media>,
     tokens: u32,
     /// Requests of ours that have no final answer yet.
@@ -144,46 +162,45 @@ struct Media {
     callee: SocketAddr,
 }
 
-/// One target that was invited.
+/// The two legs of a call that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pair {
+    caller: LegId,
+    callee: LegId,
+}
+
+impl Pair {
+    fn of(self, side: Side) -> LegId {
+        match side {
+            Side::Caller => self.caller,
+            Side::Callee => self.callee,
+        }
+    }
+
+    fn has(self, leg: LegId) -> bool {
+        leg == self.caller || leg == self.callee
+    }
+}
+
+/// One INVITE of ours.
 #[derive(Debug)]
-struct FarLeg {
-    leg: Leg,
+struct Attempt {
     token: Token,
-    state: FarState,
+    state: AttemptState,
     /// The final status with which it failed.
     failed: Option<Status>,
-    /// A 2xx came: the dialog is that of the branch that sent it.
-    joined: bool,
+    /// It has a final answer.
+    done: bool,
     /// Which target of the plan this is, and by which of its hops.
     place: (usize, usize),
     /// Something was heard from it but 100: it is there.
     heard: bool,
-}
-
-impl FarLeg {
-    /// Acknowledges a 2xx with this number, without a description.
-    fn acknowledge<E: Entropy>(&mut self, cx: &mut Context<'_, E>, seq: u32) {
-        let request = self.leg.acknowledge(seq, None);
-        cx.emit(CallOutput::Ack {
-            token: self.token,
-            flow: self.leg.dialog.flow(),
-            request,
-        });
-    }
-
-    /// Whether this is a 2xx of a branch other than the one that was acknowledged before.
-    fn is_another_branch(&self, response: &Response) -> bool {
-        let tag = response
-            .headers
-            .one::<To>()
-            .ok()
-            .and_then(|to| to.tag().map(str::to_owned));
-        response.status.is_success() && self.joined && tag.is_some() && tag.as_deref() != self.leg.dialog.remote_tag()
-    }
+    /// Its dialog when none of its legs is left, should another branch speak up yet.
+    last: Option<Box<Dialog>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FarState {
+enum AttemptState {
     Inviting,
     Cancelled,
     Answered,
@@ -253,11 +270,19 @@ impl Call {
         if breadth == Some(0) {
             return Err(refuse(invite.response(Status::MAX_BREADTH_EXCEEDED)));
         }
+        let wish = Wish::read(&invite).map_err(|response| refuse(*response))?;
         let contact = invite::contact(cx, flow, is_sips(&invite.uri));
         let dialog = Dialog::answering(&invite, flow, cx.draw(), contact)
             .map_err(|_| refuse(invite.response(Status::BAD_REQUEST)))?;
-        let mut near = Leg::new(Side::Caller, dialog, cx.entropy);
-        near.asked = Some(server);
+        let exchange = if offer.is_some() {
+            Exchange::Theirs
+        } else {
+            Exchange::Blank
+        };
+        let mut near = Leg::new(LegId(0), Side::Caller, dialog, exchange, cx.entropy);
+        near.can.learn(&invite.headers);
+        near.can.reliable |= invite::requires(&invite, "100rel");
+        near.heard = invite.body.clone();
         let facts = Facts {
             started: cx.now.wall,
             answered: None,
@@ -277,18 +302,23 @@ impl Call {
             phase: Phase::Over,
             deadline: Some(cx.now.instant + cx.settings.ring_timeout),
             invite,
+            asked: Some(server),
+            wish,
+            near_flow: flow,
             device,
             depth,
             breadth,
             offer,
-            early: None,
-            near,
-            far: Vec::new(),
+            legs: vec![near],
+            next_leg: 1,
+            attempts: Vec::new(),
             plan: None,
             waiting: 0..0,
-            winner: None,
-            modify: None,
-            relayed: Vec::new(),
+            pair: None,
+            speaking: None,
+            held_answer: None,
+            crossings: Vec::new(),
+            own: Vec::new(),
             orphans: Vec::new(),
             media: None,
             tokens: 0,
@@ -298,8 +328,8 @@ impl Call {
             held_bye: None,
         };
         info!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
-        cx.emit(CallOutput::Join(call.near.dialog.id().clone(), flow));
-        call.provisional(cx, Status::TRYING, None);
+        cx.emit(CallOutput::Join(call.legs[0].dialog.id().clone(), flow));
+        respond(cx, server, call.invite.response(Status::TRYING));
         match routing::lookup(&dialled) {
             Some(lookup) => {
                 call.phase = Phase::Locating(dialled);
@@ -355,7 +385,11 @@ impl Call {
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        let legs = self
+            .legs
+            .iter()
+            .flat_map(|leg| [leg.sending.poll_timeout(), leg.timer.poll_timeout()]);
+        legs.chain([self.deadline]).flatten().min()
     }
 
     /// The store's answer to the lookup; `None` when the store did not answer.
@@ -381,7 +415,7 @@ impl Call {
             MediaEvent::Opened { caller, callee, .. } => match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Opening(plan) => {
                     self.media = Some(Media {
-                        caller: invite::media_told(cx, self.near.dialog.flow(), *caller),
+                        caller: invite::media_told(cx, self.near_flow, *caller),
                         callee: invite::media_told(cx, plan.first_flow(), *callee),
                     });
                     self.introduce(cx, plan);
@@ -409,11 +443,10 @@ impl Call {
 
     /// The caller gave up before the answer (RFC 3261 §9.2); the CANCEL itself is answered already.
     pub fn handle_cancel<E: Entropy>(&mut self, cx: &mut Context<'_, E>, server: ServerId) {
-        if self.modify.is_some() {
-            return self.cancel_modification(cx, server);
-        }
-        if self.near.asked == Some(server) {
+        if self.asked == Some(server) {
             self.abandon(cx, Status::REQUEST_TERMINATED, Cause::Cancelled);
+        } else {
+            self.cancel_crossing(cx, server);
         }
     }
 
@@ -426,10 +459,10 @@ impl Call {
         flow: Flow,
         request: &Request,
     ) {
-        let Some(leg) = self.leg_mut(id) else {
+        let Some(leg) = self.addressed(id, request) else {
             return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
         };
-        let side = leg.side;
+        let name = leg.id;
         if let Err(why) = leg.dialog.accept(request, flow) {
             let status = match why {
                 Misplaced::NotOurs => Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST,
@@ -438,10 +471,15 @@ impl Call {
             };
             return respond(cx, server, request.response(status));
         }
+        if let Some(refusal) = invite::unknown_extension(request) {
+            return respond(cx, server, refusal);
+        }
         match request.method {
-            Method::Bye => self.bye(cx, side, server, request),
-            Method::Invite => self.reinvite(cx, side, server, request),
-            Method::Update | Method::Info => self.pass(cx, side, server, request),
+            Method::Bye => self.bye(cx, name, server, request),
+            Method::Invite => self.reinvite(cx, name, server, request),
+            Method::Update => self.update(cx, name, server, request),
+            Method::Info => self.info(cx, name, server, request),
+            Method::Prack => self.prack(cx, name, server, request),
             Method::Options => respond(cx, server, capabilities(request)),
             _ => respond(cx, server, not_allowed(request)),
         }
@@ -449,66 +487,75 @@ impl Call {
 
     /// An ACK for a 2xx of ours.
     pub fn handle_ack<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: &DialogId, flow: Flow, ack: &Request) {
-        let Some(leg) = self.leg_mut(id) else { return };
-        let side = leg.side;
+        let Some(leg) = self.addressed(id, ack) else { return };
+        let name = leg.id;
         if leg.dialog.accept(ack, flow).is_err() {
             return;
         }
-        if side == Side::Caller {
+        let by_caller = leg.side == Side::Caller;
+        if by_caller {
             self.release_bye(cx);
         }
         match self.phase {
-            Phase::Answering if side == Side::Caller => {
+            Phase::Answering if by_caller => {
                 self.phase = Phase::Up;
                 debug!(leg = "caller", "acknowledged");
-                self.late_answer(cx, Side::Callee, ack);
+                self.late_answer(cx, name, ack);
             }
-            Phase::Up => self.modification_acknowledged(cx, side, ack),
+            Phase::Up => self.crossing_acknowledged(cx, name, ack),
             _ => {}
         }
     }
 
     /// A response to a request of ours.
     pub fn handle_response<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, response: &Response) {
-        if let Some(index) = self.far.iter().position(|far| far.token == token)
-            && self.far[index].is_another_branch(response)
-        {
-            return self.dismiss_branch(cx, index, response);
-        }
-        if self.is_waiting(token) {
-            return;
-        }
-        if response.status.is_final() {
-            self.open = self.open.saturating_sub(1);
-        }
-        if let Some(index) = self.far.iter().position(|far| far.token == token) {
+        let is_final = response.status.is_final();
+        if let Some(index) = self.attempts.iter().position(|attempt| attempt.token == token) {
+            if is_final && !self.attempts[index].done {
+                self.attempts[index].done = true;
+                self.open = self.open.saturating_sub(1);
+            }
             return self.invited(cx, index, response);
         }
-        if self.modify.as_ref().is_some_and(|modify| modify.token() == token) {
-            return self.modification_answered(cx, response);
+        // A copy of a 2xx that waits for its ACK.
+        if self
+            .legs
+            .iter()
+            .any(|leg| leg.unacknowledged.is_some_and(|(waiting, _)| waiting == token))
+        {
+            return;
         }
-        if let Some(at) = self.relayed.iter().position(|relayed| relayed.token == token) {
-            return self.passed(cx, at, response);
+        if !is_final {
+            return;
         }
-        self.orphan_answered(cx, token, response);
+        self.open = self.open.saturating_sub(1);
+        if let Some(at) = self.crossings.iter().position(|crossing| crossing.token == token) {
+            self.crossed(cx, at, response);
+        } else if let Some(at) = self.own.iter().position(|own| own.token == token) {
+            self.own_answered(cx, at, response);
+        } else {
+            self.orphan_answered(cx, token, response);
+        }
     }
 
     /// A request of ours got no answer, or could not be sent.
     pub fn handle_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, why: Failure) {
-        self.open = self.open.saturating_sub(1);
-        if let Some(index) = self.far.iter().position(|far| far.token == token) {
+        if let Some(index) = self.attempts.iter().position(|attempt| attempt.token == token) {
+            if !self.attempts[index].done {
+                self.attempts[index].done = true;
+                self.open = self.open.saturating_sub(1);
+            }
             let status = match why {
                 Failure::TimedOut => Status::REQUEST_TIMEOUT,
                 Failure::Transport | Failure::Full | Failure::Unsendable => Status::FLOW_FAILED,
             };
             return self.failed(cx, index, status);
         }
-        if self.modify.as_ref().is_some_and(|modify| modify.token() == token) {
-            return self.modification_failed(cx);
-        }
-        if let Some(at) = self.relayed.iter().position(|relayed| relayed.token == token) {
-            let relayed = self.relayed.swap_remove(at);
-            respond(cx, relayed.server, relayed.request.response(Status::REQUEST_TIMEOUT));
+        self.open = self.open.saturating_sub(1);
+        if let Some(at) = self.crossings.iter().position(|crossing| crossing.token == token) {
+            self.crossing_failed(cx, at);
+        } else if let Some(at) = self.own.iter().position(|own| own.token == token) {
+            self.own_failed(cx, at);
         }
     }
 
@@ -520,22 +567,22 @@ impl Call {
 
     /// Time has come to `cx.now`.
     pub fn handle_timeout<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if self.deadline.is_none_or(|deadline| cx.now.instant < deadline) {
-            return;
+        if self.deadline.is_some_and(|deadline| deadline <= cx.now.instant) {
+            self.deadline = None;
+            self.release_bye(cx);
+            if matches!(
+                self.phase,
+                Phase::Locating(_) | Phase::Opening(_) | Phase::Warning(_) | Phase::Ringing
+            ) {
+                self.abandon(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::NoAnswer);
+            }
         }
-        self.deadline = None;
-        self.release_bye(cx);
-        if matches!(
-            self.phase,
-            Phase::Locating(_) | Phase::Opening(_) | Phase::Warning(_) | Phase::Ringing
-        ) {
-            self.abandon(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::NoAnswer);
-        }
+        self.keep_up(cx);
     }
 
     /// The service stops: both sides are told.
     pub fn shut_down<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if self.near.asked.is_some() {
+        if self.asked.is_some() {
             self.abandon(cx, Status::SERVICE_UNAVAILABLE, Cause::Shutdown);
         } else {
             self.hang_up_both(cx, Cause::Shutdown);
@@ -576,7 +623,7 @@ impl Call {
         self.facts.trunk = plan.trunk().map(str::to_owned);
         cx.emit(CallOutput::Media(MediaCommand::Open {
             id: self.id,
-            caller: invite::media_address(cx, self.near.dialog.flow()),
+            caller: invite::media_address(cx, self.near_flow),
             callee: invite::media_address(cx, plan.first_flow()),
         }));
         self.phase = Phase::Opening(plan);
@@ -611,13 +658,14 @@ impl Call {
         let Some(offer) = &self.offer else {
             return self.refuse(cx, Status::NOT_ACCEPTABLE_HERE, Cause::Barred);
         };
-        let early = match offer.early_answer(media.caller, &mut self.near.origin) {
+        // A dialog of its own: what is agreed on in it binds no callee.
+        let early = match offer.early_answer(media.caller, &mut self.legs[0].origin) {
             Ok(early) => early,
             Err(fault) => return self.refuse_sdp(cx, fault),
         };
-        let also = Some(self.near.dialog.flow().remote.ip());
-        let target = offer.target(also);
-        self.provisional(cx, Status::SESSION_PROGRESS, Some(early.body.clone()));
+        let target = offer.target(Some(self.near_flow.remote.ip()));
+        let near = self.legs[0].id;
+        self.tell_caller(cx, near, Status::SESSION_PROGRESS, Some(early.body), None);
         cx.emit(CallOutput::Media(MediaCommand::Aim {
             id: self.id,
             side: Side::Caller,
@@ -627,9 +675,8 @@ impl Call {
             id: self.id,
             side: Side::Caller,
             tone: tone_of(tone),
-            codec: early.chosen.codec,
+            codec: early.codec,
         }));
-        self.early = Some(early);
         self.facts.warned = Warned::Interrupted;
         if let (Caller::User { user, .. }, Some((number, class))) = (&self.caller, &plan.number) {
             cx.emit(CallOutput::Charge(ChargeNotice {
@@ -644,42 +691,15 @@ impl Call {
         self.phase = Phase::Warning(plan);
     }
 
-    fn aim<E: Entropy>(&self, cx: &mut Context<'_, E>, side: Side, description: &Description, flow: std::net::IpAddr) {
-        let target = description.target(Some(flow));
+    /// Tells the relay where a leg wants its media.
+    fn aim<E: Entropy>(&self, cx: &mut Context<'_, E>, leg: LegId, description: &Description) {
+        let Some(leg) = self.leg(leg) else { return };
+        let target = description.target(Some(leg.dialog.flow().remote.ip()));
         cx.emit(CallOutput::Media(MediaCommand::Aim {
             id: self.id,
-            side,
+            side: leg.side,
             target,
         }));
-    }
-
-    fn provisional<E: Entropy>(&self, cx: &mut Context<'_, E>, status: Status, body: Option<Bytes>) {
-        self.provisional_from(cx, status, body, None);
-    }
-
-    /// A provisional response to the caller, with what crosses from the callee's.
-    fn provisional_from<E: Entropy>(
-        &self,
-        cx: &mut Context<'_, E>,
-        status: Status,
-        body: Option<Bytes>,
-        far: Option<&Response>,
-    ) {
-        let Some(server) = self.near.asked else { return };
-        let response = invite::response(self, &self.invite, status, body, far);
-        cx.emit(CallOutput::Respond { server, response });
-    }
-
-    fn final_response<E: Entropy>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-        status: Status,
-        body: Option<Bytes>,
-        far: Option<&Response>,
-    ) {
-        let Some(server) = self.near.asked.take() else { return };
-        let response = invite::response(self, &self.invite, status, body, far);
-        cx.emit(CallOutput::Respond { server, response });
     }
 
     fn send<E: Entropy>(&mut self, cx: &mut Context<'_, E>, flow: Flow, request: Request) -> Token {
@@ -694,32 +714,13 @@ impl Call {
         Token(self.tokens)
     }
 
-    /// Whether a 2xx came for this token and waits for its ACK: another one is a copy.
-    fn is_waiting(&self, token: Token) -> bool {
-        let waits = |leg: &Leg| leg.unacknowledged.is_some_and(|(waiting, _)| waiting == token);
-        waits(&self.near) || self.far.iter().any(|far| waits(&far.leg))
-    }
-
-    fn leg_mut(&mut self, id: &DialogId) -> Option<&mut Leg> {
-        if self.near.dialog.id() == id {
-            return Some(&mut self.near);
-        }
-        // Once one has won, the others are on their way out and have no say.
-        let winner = self.winner;
-        self.far
-            .iter_mut()
-            .enumerate()
-            .filter(|(index, _)| winner.is_none_or(|winner| winner == *index))
-            .map(|(_, far)| &mut far.leg)
-            .find(|leg| leg.dialog.id() == id)
-    }
-
-    /// The leg of a side that is up.
-    fn side_mut(&mut self, side: Side) -> Option<&mut Leg> {
-        match side {
-            Side::Caller => Some(&mut self.near),
-            Side::Callee => self.winner.map(|winner| &mut self.far[winner].leg),
-        }
+    /// Our RTP address as that side is told.
+    fn address(&self, side: Side) -> Option<SocketAddr> {
+        let media = self.media?;
+        Some(match side {
+            Side::Caller => media.caller,
+            Side::Callee => media.callee,
+        })
     }
 }
 

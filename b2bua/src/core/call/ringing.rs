@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::record::Cause;
+use cusax_common::core::record::{Cause, Warned};
 use cusax_common::core::sip::typed::CSeq;
 use cusax_common::core::sip::{Method, Response, Status};
 use tracing::{debug, info};
 
-use super::{Call, CallOutput, Context, FarLeg, FarState, Phase, invite, rules};
+use super::reliable::Taken;
+use super::{Attempt, AttemptState, Call, CallOutput, Context, Exchange, LegId, Pair, Phase, invite, rules};
+use crate::core::dialog::set_sdp;
 use crate::core::media::rewrite::{Description, SdpFault};
 use crate::core::media::{MediaCommand, Side};
 use crate::core::routing::Plan;
@@ -28,15 +30,12 @@ impl Call {
     fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, place: (usize, usize)) {
         let Some(media) = self.media else { return };
         let hop = &plan.targets[place.0].hops[place.1];
-        let (mut leg, mut request, impp) = invite::compose(cx, self, plan, hop);
+        let name = self.next_leg();
+        let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop);
         self.facts.impp = impp;
-        let body = match (&self.offer, &self.early) {
-            (Some(offer), Some(early)) => Some(offer.offer_restricted(early.chosen, media.callee, &mut leg.origin)),
-            (Some(offer), None) => Some(offer.anchored(media.callee, &mut leg.origin)),
-            (None, _) => None,
-        };
-        if let Some(body) = body {
-            crate::core::dialog::set_sdp(&mut request.headers, &mut request.body, body);
+        if let Some(offer) = &self.offer {
+            let body = offer.anchored(media.callee, &mut leg.origin);
+            set_sdp(&mut request.headers, &mut request.body, body);
         }
         let token = self.token();
         cx.emit(CallOutput::Join(leg.dialog.id().clone(), hop.flow));
@@ -46,28 +45,30 @@ impl Call {
             flow: hop.flow,
             request,
         });
-        self.far.push(FarLeg {
-            leg,
+        leg.invited = Some(token);
+        self.legs.push(leg);
+        self.attempts.push(Attempt {
             token,
-            state: FarState::Inviting,
+            state: AttemptState::Inviting,
             failed: None,
-            joined: false,
+            done: false,
             place,
             heard: false,
+            last: None,
         });
     }
 
     /// Tries the next hop of a target whose last one is not there: it did not answer, could not be reached, is not
     /// serving (RFC 3263 §4.3), or has lost its connection (RFC 5626 §5.3). Whatever has rung is not tried elsewhere.
     fn try_next<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) -> bool {
-        let far = &self.far[index];
+        let attempt = &self.attempts[index];
         let gone = matches!(
             status,
             Status::REQUEST_TIMEOUT | Status::SERVICE_UNAVAILABLE | Status::FLOW_FAILED
         );
-        let (target, hop) = far.place;
+        let (target, hop) = attempt.place;
         let wanted =
-            far.state == FarState::Inviting && !far.heard && self.near.asked.is_some() && self.winner.is_none();
+            attempt.state == AttemptState::Inviting && !attempt.heard && self.asked.is_some() && self.pair.is_none();
         let Some(plan) = self
             .plan
             .take_if(|plan| gone && wanted && plan.targets[target].hops.len() > hop + 1)
@@ -77,129 +78,179 @@ impl Call {
         debug!(leg = "callee", status = status.code(), "trying the next hop");
         self.invite(cx, &plan, (target, hop + 1));
         self.plan = Some(plan);
-        let far = &mut self.far[index];
-        far.state = FarState::Gone;
-        cx.emit(CallOutput::Leave(far.leg.dialog.id().clone()));
+        self.give_up(cx, index);
         true
+    }
+
+    /// Forgets an INVITE of ours, with its legs.
+    fn give_up<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
+        let attempt = &mut self.attempts[index];
+        attempt.state = AttemptState::Gone;
+        let token = attempt.token;
+        let legs: Vec<LegId> = self
+            .legs
+            .iter()
+            .filter(|leg| leg.invited == Some(token))
+            .map(|leg| leg.id)
+            .collect();
+        for leg in legs {
+            self.speaking.take_if(|speaking| *speaking == leg);
+            self.leave(cx, leg);
+        }
     }
 
     /// A response to one of our INVITEs.
     pub(super) fn invited<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let far = &mut self.far[index];
-        match (far.state, response.status) {
-            (FarState::Inviting, status) if !status.is_final() => self.progress(cx, index, response),
-            (FarState::Inviting, status) if status.is_success() => {
-                far.leg.dialog.learn(response);
-                far.joined = true;
-                far.state = FarState::Answered;
-                self.answered(cx, index, response);
-            }
-            (FarState::Inviting | FarState::Cancelled, status) if status.is_final() && !status.is_success() => {
-                self.failed(cx, index, status);
-            }
-            // It crossed our CANCEL, or another one has won: acknowledge, and hang up.
-            (FarState::Cancelled, status) if status.is_success() => {
-                far.leg.dialog.learn(response);
-                far.joined = true;
-                self.dismiss(cx, index, response);
-            }
-            // A copy of a 2xx whose ACK waits for the caller's.
-            _ => {}
-        }
-    }
-
-    pub(super) fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        if response.status == Status::TRYING {
+        let (state, status) = (self.attempts[index].state, response.status);
+        if status == Status::TRYING {
             return;
         }
-        let far = &mut self.far[index];
-        far.heard = true;
-        far.leg.dialog.learn(response);
-        let body = self.early_media(cx, index, response);
-        // A second target's ringing tells the caller nothing new; its media does.
-        let status = if body.is_some() {
-            response.status
-        } else {
-            Status::RINGING
+        if status.is_final() && !status.is_success() {
+            return self.failed(cx, index, status);
+        }
+        let Some(far) = self.branch(cx, index, response) else {
+            return;
         };
-        self.provisional_from(cx, status, body, Some(response));
+        match (state, status.is_success()) {
+            (AttemptState::Inviting, false) => self.progress(cx, index, far, response),
+            (AttemptState::Inviting, true) if self.pair.is_none() && self.asked.is_some() => {
+                self.attempts[index].state = AttemptState::Answered;
+                self.answered(cx, far, response);
+            }
+            // A copy of a 2xx whose ACK waits for the caller's.
+            (_, true) if self.pair.is_some_and(|pair| pair.has(far)) => {}
+            // It crossed our CANCEL, another one has won, or it is another branch of the one that did (RFC 3261 §13.2.2.4):
+            // acknowledge, and hang up.
+            (_, true) => self.dismiss(cx, index, far, response),
+            (_, false) => {}
+        }
     }
 
-    /// Joins early media of a callee; the caller's description follows from the first one that speaks.
-    pub(super) fn early_media<E: Entropy>(
+    fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, far: LegId, response: &Response) {
+        self.attempts[index].heard = true;
+        let Some(leg) = self.leg_mut(far) else { return };
+        let taken = leg.receiving.take(response);
+        if taken == Taken::OutOfOrder {
+            return;
+        }
+        let reliable = taken != Taken::Unreliable;
+        let Some(near) = self.facing(cx, far) else { return };
+        let told = self.described(cx, near, far, response, reliable);
+        let is_offer = self.leg(far).is_some_and(|leg| leg.exchange == Exchange::Theirs);
+        if let Taken::InOrder(rack) = taken {
+            if is_offer && told.is_some() {
+                // The caller's PRACK brings the answer.
+                if let Some(leg) = self.leg_mut(far) {
+                    leg.owed = Some(rack);
+                }
+            } else {
+                self.acknowledge_provisional(cx, far, rack, None);
+            }
+        }
+        self.tell_caller(cx, near, crossing_status(response.status), told, Some(response));
+    }
+
+    /// What the caller is told of a callee's early description, if it has one that can be used. One is heard at a time: the
+    /// first that has something to say.
+    fn described<E: Entropy>(
         &mut self,
         cx: &mut Context<'_, E>,
-        index: usize,
+        near: LegId,
+        far: LegId,
         response: &Response,
+        reliable: bool,
     ) -> Option<Bytes> {
-        let (Some(media), Some(offer)) = (self.media, &self.offer) else {
-            return None;
-        };
-        if response.body.is_empty() || self.winner.is_some_and(|winner| winner != index) {
+        if response.body.is_empty() || !invite::is_sdp(&response.headers) {
             return None;
         }
-        let rules = rules(cx);
-        let answer = Description::read(&response.body, &rules).ok()?;
-        let body = match &self.early {
-            Some(early) => {
-                answer.keeps_to(early.chosen).ok()?;
-                early.body.clone()
+        let media = self.media?;
+        let description = Description::read(&response.body, &rules(cx)).ok()?;
+        let exchange = self.leg(far)?.exchange;
+        let next = match exchange {
+            Exchange::Ours => {
+                description.answers(self.offer.as_ref()?).ok()?;
+                if reliable { Exchange::Settled } else { Exchange::Ours }
             }
-            None => {
-                answer.answers(offer).ok()?;
-                answer.anchored(media.caller, &mut self.near.origin)
-            }
+            // An offer that may be lost is none (RFC 3262 §5).
+            Exchange::Blank if reliable && self.leg(near)?.can.reliable => Exchange::Theirs,
+            Exchange::Blank | Exchange::Theirs | Exchange::Settled => return None,
         };
-        let far = self.far[index].leg.dialog.flow().remote.ip();
-        let near = self.near.dialog.flow().remote.ip();
-        self.aim(cx, Side::Callee, &answer, far);
-        let offer = self.offer.clone()?;
-        if self.early.is_none() {
-            self.aim(cx, Side::Caller, &offer, near);
+        let leg = self.leg_mut(far)?;
+        leg.exchange = next;
+        leg.heard = response.body.clone();
+        let body = description.anchored(media.caller, &mut self.leg_mut(near)?.origin);
+        if *self.speaking.get_or_insert(far) == far {
+            self.aim(cx, far, &description);
+            if let Some(offer) = self.offer.clone() {
+                self.aim(cx, near, &offer);
+            }
         }
         Some(body)
     }
 
-    /// A callee answered: the first one wins.
-    pub(super) fn answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        if self.winner.is_some() || self.near.asked.is_none() {
-            return self.dismiss(cx, index, response);
+    /// A callee answered, the first one to do so.
+    fn answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
+        let (Some(near), Some(media)) = (self.facing(cx, far), self.media) else {
+            return self.unfit(cx, far, response, SdpFault::Mismatch);
+        };
+        self.pair = Some(Pair {
+            caller: near,
+            callee: far,
+        });
+        for other in 0..self.attempts.len() {
+            self.cancel(cx, other);
         }
-        self.winner = Some(index);
-        for other in 0..self.far.len() {
-            if other != index {
-                self.cancel(cx, other);
-            }
-        }
-        let Some(media) = self.media else { return };
-        let rules = rules(cx);
-        let description = match Description::read(&response.body, &rules) {
+        let Some(leg) = self.leg_mut(far) else { return };
+        leg.up = true;
+        let before = leg.exchange;
+        // What was agreed on reliably stands, and is not said again (RFC 6337 §2.1).
+        let text = if before == Exchange::Settled {
+            leg.heard.clone()
+        } else {
+            response.body.clone()
+        };
+        let read = Description::read(&text, &rules(cx)).and_then(|description| match (before, &self.offer) {
+            (Exchange::Ours, Some(offer)) => description.answers(offer).map(|()| description),
+            (Exchange::Theirs, _) => Err(SdpFault::Mismatch),
+            _ => Ok(description),
+        });
+        let description = match read {
             Ok(description) => description,
-            Err(fault) => return self.unfit(cx, index, response, fault),
+            Err(fault) => return self.unfit(cx, far, response, fault),
         };
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        let far = &mut self.far[index];
-        let far_ip = far.leg.dialog.flow().remote.ip();
-        let body = match (&self.offer, &self.early) {
-            (Some(_), Some(early)) => description.keeps_to(early.chosen).map(|()| early.body.clone()),
-            (Some(offer), None) => description
-                .answers(offer)
-                .map(|()| description.anchored(media.caller, &mut self.near.origin)),
-            (None, _) => Ok(description.anchored(media.caller, &mut self.near.origin)),
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(fault) => return self.unfit(cx, index, response, fault),
-        };
-        if let Some(offer) = self.offer.clone() {
-            far.acknowledge(cx, seq);
-            let near_ip = self.near.dialog.flow().remote.ip();
-            self.aim(cx, Side::Caller, &offer, near_ip);
+        let (now, usual) = (cx.now.instant, cx.settings.session_interval);
+        let Some(leg) = self.leg_mut(far) else { return };
+        leg.heard = text;
+        leg.timer.granted(now, usual, &response.headers);
+        if before == Exchange::Blank {
+            leg.exchange = Exchange::Theirs;
+            if let Some(token) = leg.invited {
+                leg.unacknowledged = Some((token, seq));
+            }
         } else {
-            far.leg.unacknowledged = Some((far.token, seq));
+            leg.exchange = Exchange::Settled;
+            self.acknowledge(cx, far, seq);
         }
-        self.aim(cx, Side::Callee, &description, far_ip);
-        if self.early.is_some() {
+        let wish = self.wish;
+        let Some(leg) = self.leg_mut(near) else { return };
+        leg.up = true;
+        let body = match leg.exchange {
+            Exchange::Settled | Exchange::Ours => None,
+            Exchange::Blank => {
+                leg.exchange = Exchange::Ours;
+                Some(description.anchored(media.caller, &mut leg.origin))
+            }
+            Exchange::Theirs => {
+                leg.exchange = Exchange::Settled;
+                Some(description.anchored(media.caller, &mut leg.origin))
+            }
+        };
+        if let Some(offer) = self.offer.take() {
+            self.aim(cx, near, &offer);
+        }
+        self.aim(cx, far, &description);
+        if self.facts.warned != Warned::None {
             cx.emit(CallOutput::Media(MediaCommand::Stop {
                 id: self.id,
                 side: Side::Caller,
@@ -210,80 +261,111 @@ impl Call {
         self.facts.status = Status::OK.code();
         self.deadline = None;
         info!(leg = "callee", "answered");
-        self.final_response(cx, Status::OK, Some(body), Some(response));
-        self.phase = Phase::Answering;
+        let Some(leg) = self.leg(near) else { return };
+        let mut answer = invite::response(self, leg, Status::OK, body, Some(response));
+        if let Some(leg) = self.leg_mut(near) {
+            leg.timer.grant(now, wish, usual, &mut answer.headers);
+        }
+        self.answer_caller(cx, near, answer);
+        self.leave_forks(cx, far);
         self.tell_busy(cx, true);
     }
 
+    /// The early dialogs of the answered INVITE that did not answer are over (RFC 3261 §13.2.2.4).
+    fn leave_forks<E: Entropy>(&mut self, cx: &mut Context<'_, E>, winner: LegId) {
+        let Some(token) = self.leg(winner).and_then(|leg| leg.invited) else {
+            return;
+        };
+        let forks: Vec<LegId> = self
+            .legs
+            .iter()
+            .filter(|leg| leg.invited == Some(token) && leg.id != winner)
+            .map(|leg| leg.id)
+            .collect();
+        for fork in forks {
+            self.leave(cx, fork);
+        }
+    }
+
     /// The answer cannot be used: the callee is acknowledged and hung up, the caller told.
-    pub(super) fn unfit<E: Entropy>(
-        &mut self,
-        cx: &mut Context<'_, E>,
-        index: usize,
-        response: &Response,
-        fault: SdpFault,
-    ) {
+    fn unfit<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response, fault: SdpFault) {
         debug!(leg = "callee", %fault, "answer refused");
-        self.dismiss(cx, index, response);
+        self.pair = None;
+        self.acknowledge_and_leave(cx, far, response);
         self.abandon(cx, Status::NOT_ACCEPTABLE_HERE, Cause::PeerFailed);
     }
 
     /// Acknowledges a 2xx that nobody wants, and hangs up.
-    pub(super) fn dismiss<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        let far = &mut self.far[index];
-        far.acknowledge(cx, seq);
-        far.state = FarState::Gone;
-        let bye = far.leg.dialog.request(Method::Bye);
-        let (flow, id) = (far.leg.dialog.flow(), far.leg.dialog.id().clone());
-        self.send(cx, flow, bye);
-        cx.emit(CallOutput::Leave(id));
+    fn dismiss<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, far: LegId, response: &Response) {
+        let winner = self.pair.and_then(|pair| self.leg(pair.callee)?.invited);
+        let attempt = &mut self.attempts[index];
+        if winner != Some(attempt.token) {
+            attempt.state = AttemptState::Answered;
+        }
+        self.acknowledge_and_leave(cx, far, response);
     }
 
-    /// Another branch behind an INVITE of ours answered too, though one was taken (RFC 3261 §13.2.2.4): it is hung up.
-    pub(super) fn dismiss_branch<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let far = &self.far[index];
-        let (token, mut branch) = (far.token, far.leg.dialog.clone());
-        branch.learn(response);
+    fn acknowledge_and_leave<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        let (flow, request) = (branch.flow(), branch.ack(seq, None));
-        cx.emit(CallOutput::Ack { token, flow, request });
-        let bye = branch.request(Method::Bye);
+        self.acknowledge(cx, far, seq);
+        let Some(leg) = self.leg_mut(far) else { return };
+        let bye = leg.dialog.request(Method::Bye);
+        let flow = leg.dialog.flow();
         self.send(cx, flow, bye);
+        self.leave(cx, far);
+    }
+
+    /// Acknowledges the 2xx with this number to an INVITE of ours, without a description.
+    pub(super) fn acknowledge<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, seq: u32) {
+        let Some(leg) = self.leg_mut(far) else { return };
+        let Some(token) = leg.invited else { return };
+        let (request, flow) = (leg.acknowledge(seq, None), leg.dialog.flow());
+        cx.emit(CallOutput::Ack { token, flow, request });
     }
 
     /// One target is out. When none is left, the caller hears the best of what came (RFC 3261 §16.7).
     pub(super) fn failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) {
-        if self.far[index].state == FarState::Gone || self.try_next(cx, index, status) {
+        let state = self.attempts[index].state;
+        if matches!(state, AttemptState::Gone | AttemptState::Answered) || self.try_next(cx, index, status) {
             return;
         }
-        let far = &mut self.far[index];
-        far.state = FarState::Gone;
-        far.failed = Some(status);
-        cx.emit(CallOutput::Leave(far.leg.dialog.id().clone()));
+        self.attempts[index].failed = Some(status);
+        self.give_up(cx, index);
         debug!(leg = "callee", status = status.code(), "failed");
-        if self.near.asked.is_none() || self.winner.is_some() || !matches!(self.phase, Phase::Ringing) {
+        if self.asked.is_none() || self.pair.is_some() || !matches!(self.phase, Phase::Ringing) {
             return;
         }
         if status.code() >= 600 {
             self.waiting = 0..0;
-            for other in 0..self.far.len() {
+            for other in 0..self.attempts.len() {
                 self.cancel(cx, other);
             }
         } else if let (Some(target), Some(plan)) = (self.waiting.next(), self.plan.take()) {
             self.invite(cx, &plan, (target, 0));
             self.plan = Some(plan);
             return;
-        } else if self.far.iter().any(|far| far.state == FarState::Inviting) {
+        } else if self
+            .attempts
+            .iter()
+            .any(|attempt| attempt.state == AttemptState::Inviting)
+        {
             return;
         }
         let best = self
-            .far
+            .attempts
             .iter()
-            .filter_map(|far| far.failed)
+            .filter_map(|attempt| attempt.failed)
             .min_by_key(|status| rank(*status));
         let outcome = crate::core::cause::of_failure(best.unwrap_or(status), self.facts.trunk.is_some());
         self.abandon(cx, outcome.status, outcome.cause);
+    }
+}
+
+/// What the caller hears of a callee's progress: what is common knowledge, and that it goes on.
+fn crossing_status(status: Status) -> Status {
+    match status.code() {
+        180..=183 => status,
+        _ => Status::SESSION_PROGRESS,
     }
 }
 

@@ -110,6 +110,22 @@ impl Dialog {
         }
     }
 
+    /// Another dialog that the same INVITE makes: with a tag of ours, to an INVITE of theirs; from another branch, of an
+    /// INVITE of ours that was sent to `target` by way of `routes` (RFC 3261 §12.1).
+    #[must_use]
+    pub fn fork(&self, local_tag: Option<String>, routed: Option<(Uri, Vec<NameAddr>)>) -> Self {
+        let mut fork = self.clone();
+        if let Some(local_tag) = local_tag {
+            fork.id.local_tag = local_tag;
+        }
+        if let Some((target, routes)) = routed {
+            fork.remote_tag = None;
+            fork.target = target;
+            fork.routes = routes;
+        }
+        fork
+    }
+
     /// The peer's tag, once it is known.
     #[must_use]
     pub fn remote_tag(&self) -> Option<&str> {

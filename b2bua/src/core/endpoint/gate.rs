@@ -72,9 +72,12 @@ impl<E: Entropy> Endpoint<E> {
         }
         match request.headers.opt::<Require>() {
             Ok(required) => {
-                let known = |option: &Token| {
-                    request.method == Method::Register && KNOWN.iter().any(|known| option.eq_ignore_ascii_case(known))
+                let known = match request.method {
+                    Method::Register => KNOWN,
+                    Method::Invite => call::OPTIONS,
+                    _ => &[],
                 };
+                let known = |option: &Token| known.iter().any(|known| option.eq_ignore_ascii_case(known));
                 let mut options = required.map(|Require(options)| options).unwrap_or_default();
                 options.retain(|option| !known(option));
                 if !options.is_empty() {

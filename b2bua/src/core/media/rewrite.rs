@@ -132,8 +132,8 @@ impl Description {
         Ok(())
     }
 
-    /// Our own answer to this offer, for tones before the callee has answered: the first G.711 codec of the offer
-    /// and its telephone events, every other stream refused. Say the same again in the final answer.
+    /// Our own answer to this offer, for tones before a callee has answered: the first G.711 codec of the offer and its
+    /// telephone events, every other stream refused. It belongs in a dialog of its own, so that no callee is bound by it.
     ///
     /// # Errors
     /// [`SdpFault::NoVoice`] when the offer has no G.711, [`SdpFault::NoMedia`] when it refuses the stream.
@@ -142,40 +142,13 @@ impl Description {
             return Err(SdpFault::NoMedia);
         }
         let codec = *self.g711.first().ok_or(SdpFault::NoVoice)?;
-        let chosen = Chosen {
-            codec,
-            telephone_event: self.telephone_event,
-        };
         let mut session = bare_session();
         session.medias.clone_from(&self.clean.medias);
-        session.medias[self.relayed] = self.restricted_stream(chosen, ours, self.direction.seen_from_across());
+        session.medias[self.relayed] = self.restricted_stream(codec, ours);
         Ok(EarlyAnswer {
             body: origin.sign(session, ours.ip()),
-            chosen,
+            codec,
         })
-    }
-
-    /// The offer for the callee after [`early_answer`](Self::early_answer): one stream, only what was chosen, under
-    /// the caller's payload numbers, so that the callee's answer cannot contradict what the caller was told.
-    #[must_use]
-    pub fn offer_restricted(&self, chosen: Chosen, ours: SocketAddr, origin: &mut Origin) -> Bytes {
-        let mut session = bare_session();
-        session
-            .medias
-            .push(self.restricted_stream(chosen, ours, self.direction));
-        origin.sign(session, ours.ip())
-    }
-
-    /// Whether this answer keeps to the restricted offer.
-    ///
-    /// # Errors
-    /// [`SdpFault::Mismatch`].
-    pub fn keeps_to(&self, chosen: Chosen) -> Result<(), SdpFault> {
-        let events = self.telephone_event.is_none() || self.telephone_event == chosen.telephone_event;
-        if self.clean.medias.len() == 1 && self.accepted() && self.g711.contains(&chosen.codec) && events {
-            return Ok(());
-        }
-        Err(SdpFault::Mismatch)
     }
 
     /// Whether the relayed stream is wanted at all.
@@ -184,18 +157,18 @@ impl Description {
         self.clean.medias[self.relayed].port != 0
     }
 
-    fn restricted_stream(&self, chosen: Chosen, ours: SocketAddr, direction: Direction) -> Media {
+    fn restricted_stream(&self, codec: PlayCodec, ours: SocketAddr) -> Media {
         let offered = &self.clean.medias[self.relayed];
-        let name = match chosen.codec.law {
+        let name = match codec.law {
             Law::A => "PCMA",
             Law::Mu => "PCMU",
         };
         let mut stream = stream_without_lines(offered, ours.port());
-        stream.fmt = chosen.codec.payload.to_string();
+        stream.fmt = codec.payload.to_string();
         stream
             .attributes
-            .push(attribute("rtpmap", &format!("{} {name}/{CLOCK}", chosen.codec.payload)));
-        if let Some(payload) = chosen.telephone_event {
+            .push(attribute("rtpmap", &format!("{} {name}/{CLOCK}", codec.payload)));
+        if let Some(payload) = self.telephone_event {
             stream.fmt = format!("{} {payload}", stream.fmt);
             // In the caller's own words: which events, and how it spells the name.
             let its = offered.attributes.iter().filter(|line| {
@@ -204,7 +177,7 @@ impl Description {
             stream.attributes.extend(its.cloned());
         }
         stream.attributes.push(attribute("ptime", PACKET_TIME));
-        stream.attributes.push(direction.attribute());
+        stream.attributes.push(self.direction.seen_from_across().attribute());
         stream
     }
 }
@@ -212,19 +185,10 @@ impl Description {
 /// What [`Description::early_answer`] says.
 #[derive(Clone, Debug)]
 pub struct EarlyAnswer {
-    /// For the 183 and for the 200 after it.
+    /// For the 183.
     pub body: Bytes,
-    /// What was chosen.
-    pub chosen: Chosen,
-}
-
-/// The one codec that a call is held to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chosen {
     /// For [`MediaCommand::Play`](super::MediaCommand::Play).
     pub codec: PlayCodec,
-    /// Telephone events, if the caller has them.
-    pub telephone_event: Option<u8>,
 }
 
 /// The `o=` line of the descriptions that we send on one leg. Keep one for each leg, for the life of its dialog.
@@ -234,8 +198,8 @@ pub struct Chosen {
 pub struct Origin {
     session: u64,
     version: u64,
-    /// The last description as it is without a version.
-    last: Option<Session>,
+    /// The last description; empty before the first.
+    last: Bytes,
 }
 
 impl Origin {
@@ -245,21 +209,31 @@ impl Origin {
         Self {
             session: u64::from_be_bytes(entropy.bytes()) >> 2,
             version: 1,
-            last: None,
+            last: Bytes::new(),
         }
     }
 
+    /// What was last said: to be said again where nothing is to change.
+    #[must_use]
+    pub fn last(&self) -> &Bytes {
+        &self.last
+    }
+
     fn sign(&mut self, mut session: Session, ours: IpAddr) -> Bytes {
-        session.origin = sdp_types::Origin::with_ip_addr(self.session, 0, ours);
         session.connection = Some(Connection::from_ip_addr(ours));
-        if self.last.as_ref().is_some_and(|last| *last != session) {
+        let mut write = |version| {
+            session.origin = sdp_types::Origin::with_ip_addr(self.session, version, ours);
+            let mut body = Vec::with_capacity(TYPICAL_OCTETS);
+            session.write(&mut body).expect("writing to a Vec cannot fail");
+            body
+        };
+        let mut body = write(self.version);
+        if !self.last.is_empty() && self.last != body {
             self.version += 1;
+            body = write(self.version);
         }
-        self.last = Some(session.clone());
-        session.origin.sess_version = self.version;
-        let mut body = Vec::with_capacity(TYPICAL_OCTETS);
-        session.write(&mut body).expect("writing to a Vec cannot fail");
-        body.into()
+        self.last = body.into();
+        self.last.clone()
     }
 }
 

@@ -20,6 +20,9 @@ section! {
         max_calls: u32 = 2_000,
         /// Seconds a phone may ring before the caller hears that nobody answers.
         ring_timeout: Seconds = Seconds(120),
+        /// Seconds after which a call is over unless its phones show that they are still there (RFC 4028). They are asked
+        /// at half of that.
+        session_expires: Seconds = Seconds(1800),
         /// Seconds for which a phone may use one digest nonce. Shorter costs one round trip more often.
         nonce_life: Seconds = Seconds(60),
         /// The name servers to ask for carriers that have names. Empty: those of the system.
@@ -190,6 +193,10 @@ impl Check for Sip {
             if value == 0 {
                 reader.fault_at(place.inner(key), "is 0".into(), "write at least 1".into());
             }
+        }
+        if !(90..=86_400).contains(&self.session_expires.0) {
+            let what = format!("{} is out of bounds", self.session_expires.0);
+            reader.fault_at(place.inner("session_expires"), what, "write 90 to 86400 seconds".into());
         }
         if !(10..=86_400).contains(&self.nonce_life.0) {
             let what = format!("{} is out of bounds", self.nonce_life.0);

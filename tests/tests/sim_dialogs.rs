@@ -1,0 +1,520 @@
+//! Early and confirmed dialogs, message by message: forks, reliable responses, UPDATE, session timers.
+
+use std::time::Duration;
+
+use cusax_common::core::record::Cause;
+use cusax_common::core::sip::typed::{RAck, RSeq, Require, SessionExpires, Supported};
+use cusax_common::core::sip::{Headers, Method, Response};
+use cusax_tests::sim::party::{Party, dialled, sdp};
+use cusax_tests::sim::{SECOND, Scene, address, scene};
+
+const RELIABLE: (&str, &str) = ("Supported", "100rel");
+const REQUIRED: (&str, &str) = ("Require", "100rel");
+const ALLOWED: (&str, &str) = ("Allow", "INVITE, ACK, BYE, CANCEL, PRACK, UPDATE");
+
+struct Stage {
+    scene: Scene,
+    alice: Party,
+    bob: Party,
+}
+
+/// Bob is registered, and Alice is not.
+fn stage(seed: u64) -> Stage {
+    let mut scene = scene(seed);
+    let mut bob = Party::new(&mut scene.world, address(20, 5090), "bob");
+    bob.register(&mut scene.world);
+    let alice = Party::new(&mut scene.world, address(10, 5090), "alice");
+    Stage { scene, alice, bob }
+}
+
+impl Stage {
+    /// Alice calls Bob, who has heard it.
+    fn calling(seed: u64, lines: &[(&str, &str)]) -> Self {
+        let mut stage = stage(seed);
+        let offer = sdp(stage.alice.address(), 1, 0);
+        stage.alice.call(&mut stage.scene.world, &dialled("bob"), lines, &offer);
+        stage.bob.hear(&mut stage.scene.world, Duration::ZERO);
+        assert!(stage.bob.invite.is_some());
+        stage.alice.hear(&mut stage.scene.world, Duration::ZERO);
+        stage
+    }
+
+    /// They speak.
+    fn up(seed: u64, alices: &[(&str, &str)], bobs: &[(&str, &str)]) -> (Self, Response) {
+        let mut stage = Self::calling(seed, alices);
+        let answer = stage.bobs(1, 0);
+        stage.bob.answer(&mut stage.scene.world, 200, bobs, &answer);
+        let told = stage.alice.told(&mut stage.scene.world, &Method::Invite);
+        assert_eq!(codes(&told), [200]);
+        stage.alice.acknowledge(&mut stage.scene.world, &told[0], "");
+        assert_eq!(stage.bob.asked(&mut stage.scene.world, &Method::Ack).len(), 1);
+        (stage, told[0].clone())
+    }
+
+    fn bobs(&self, version: u32, codec: u8) -> String {
+        sdp(self.bob.address(), version, codec)
+    }
+
+    fn alices(&self, version: u32, codec: u8) -> String {
+        sdp(self.alice.address(), version, codec)
+    }
+
+    /// Alice hangs up, and nothing is left.
+    fn over(mut self, met: &Response) {
+        let world = &mut self.scene.world;
+        self.alice.request(world, Method::Bye, Some(met), &[], "");
+        assert_eq!(codes(&self.alice.told(world, &Method::Bye)), [200]);
+        let byes = self.bob.asked(world, &Method::Bye);
+        for bye in &byes {
+            self.bob.respond(world, bye, 200, &[], "");
+        }
+        self.done(Cause::CallerHungUp);
+    }
+
+    fn done(mut self, cause: Cause) {
+        self.scene.world.run(64 * SECOND);
+        assert_eq!(self.scene.world.endpoint.calls(), 0);
+        assert_eq!(self.scene.world.endpoint.transactions(), 0);
+        let causes: Vec<Cause> = self.scene.world.records.iter().map(|record| record.cause).collect();
+        assert_eq!(causes, [cause]);
+    }
+}
+
+fn codes(responses: &[Response]) -> Vec<u16> {
+    responses.iter().map(|response| response.status.code()).collect()
+}
+
+fn tag(response: &Response) -> String {
+    response.headers.to().expect("a To").tag().expect("a tag").to_owned()
+}
+
+fn is_reliable(headers: &Headers) -> bool {
+    let required = matches!(headers.opt::<Require>(), Ok(Some(require)) if require.has("100rel"));
+    assert_eq!(required, headers.opt::<RSeq>().is_ok_and(|rseq| rseq.is_some()));
+    required
+}
+
+fn codec(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("m=audio"))
+        .unwrap_or_default();
+    line.rsplit(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Each leg has reliable responses by what its own peer can (RFC 3262 §3, §4).
+#[test]
+fn reliable_responses_are_each_legs_own() {
+    for (caller, callee) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut stage = Stage::calling(1, if caller { &[RELIABLE] } else { &[] });
+        let world = &mut stage.scene.world;
+        let invite = stage.bob.invite.clone().unwrap();
+        assert!(invite.headers.one::<Supported>().unwrap().has("100rel"));
+        let answer = sdp(stage.bob.address(), 1, 0);
+        let lines: &[(&str, &str)] = if callee { &[REQUIRED, ("RSeq", "7")] } else { &[] };
+        stage.bob.answer(world, 183, lines, &answer);
+        let pracks = stage.bob.asked(world, &Method::Prack);
+        assert_eq!(pracks.len(), usize::from(callee), "{caller} {callee}");
+        for prack in &pracks {
+            let rack: RAck = prack.headers.one().unwrap();
+            assert_eq!((rack.rseq, rack.cseq.method), (7, Method::Invite));
+            assert!(prack.body.is_empty());
+            stage.bob.respond(world, prack, 200, &[], "");
+        }
+        let told = stage.alice.told(world, &Method::Invite);
+        assert_eq!(codes(&told), [183], "{caller} {callee}");
+        assert!(!told[0].body.is_empty());
+        assert_eq!(is_reliable(&told[0].headers), caller);
+        if caller {
+            stage.alice.prack(world, &told[0], "");
+            assert_eq!(codes(&stage.alice.told(world, &Method::Prack)), [200]);
+        }
+        let last = if callee { "" } else { &answer };
+        stage.bob.answer(world, 200, &[], last);
+        let told = stage.alice.told(world, &Method::Invite);
+        assert_eq!(codes(&told), [200]);
+        assert_eq!(told[0].body.is_empty(), caller, "what was agreed on is not said again");
+        stage.alice.acknowledge(world, &told[0], "");
+        assert_eq!(stage.bob.asked(world, &Method::Ack).len(), 1);
+        stage.over(&told[0]);
+    }
+}
+
+/// RFC 3262 §4: a copy is not heard, nor one before its turn.
+#[test]
+fn a_callees_responses_are_heard_once_and_in_order() {
+    let mut stage = Stage::calling(2, &[]);
+    let world = &mut stage.scene.world;
+    for (rseq, pracked) in [("3", 1), ("3", 0), ("5", 0), ("4", 1), ("5", 1)] {
+        stage.bob.answer(world, 180, &[REQUIRED, ("RSeq", rseq)], "");
+        let pracks = stage.bob.asked(world, &Method::Prack);
+        assert_eq!(pracks.len(), pracked, "{rseq}");
+        for prack in &pracks {
+            stage.bob.respond(world, prack, 200, &[], "");
+        }
+        assert_eq!(stage.alice.told(world, &Method::Invite).len(), pracked, "{rseq}");
+    }
+}
+
+/// RFC 3262 §3: T1, doubled, for 64*T1; then the INVITE fails, and so does what was asked for on its behalf.
+#[test]
+fn an_unacknowledged_response_fails_the_call() {
+    let mut stage = Stage::calling(3, &[("Require", "100rel")]);
+    let world = &mut stage.scene.world;
+    stage.bob.answer(world, 180, &[], "");
+    let mut said = Vec::new();
+    for _ in 0..330 {
+        let told = stage.alice.told_in(world, Duration::from_millis(100), &Method::Invite);
+        said.extend(codes(&told));
+    }
+    assert_eq!(
+        said,
+        [180, 180, 180, 180, 180, 180, 180, 500],
+        "as often as T1 doubled fits"
+    );
+    assert_eq!(stage.bob.asked(world, &Method::Cancel).len(), 1);
+    stage.bob.answer(world, 487, &[], "");
+    stage.done(Cause::PeerFailed);
+}
+
+#[test]
+fn a_prack_for_nothing_changes_nothing() {
+    let mut stage = Stage::calling(4, &[RELIABLE]);
+    let world = &mut stage.scene.world;
+    let answer = sdp(stage.bob.address(), 1, 0);
+    stage.bob.answer(world, 183, &[], &answer);
+    let told = stage.alice.told(world, &Method::Invite);
+    let RSeq(rseq) = told[0].headers.one().unwrap();
+    for (rack, status) in [
+        (format!("{} 1 INVITE", rseq + 1), 481),
+        (format!("{rseq} 99 INVITE"), 481),
+        ("1 INVITE".to_owned(), 400),
+    ] {
+        stage
+            .alice
+            .request(world, Method::Prack, Some(&told[0]), &[("RAck", &rack)], "");
+        assert_eq!(codes(&stage.alice.told(world, &Method::Prack)), [status], "{rack}");
+    }
+    // The answer waits for the right one.
+    stage.bob.answer(world, 200, &[], &answer);
+    assert!(!codes(&stage.alice.told(world, &Method::Invite)).contains(&200));
+    stage.alice.prack(world, &told[0], "");
+    let heard = stage.alice.told(world, &Method::Invite);
+    assert_eq!(codes(&heard), [200]);
+    stage.alice.acknowledge(world, &heard[0], "");
+    stage.over(&heard[0]);
+}
+
+/// Who hangs up while the answer waits for a PRACK is not left with a callee who talks to nobody.
+#[test]
+fn a_call_given_up_before_its_prack_is_hung_up_at_the_callee() {
+    let mut stage = Stage::calling(5, &[RELIABLE]);
+    let world = &mut stage.scene.world;
+    let answer = sdp(stage.bob.address(), 1, 0);
+    stage.bob.answer(world, 183, &[], &answer);
+    let told = stage.alice.told(world, &Method::Invite);
+    stage.bob.answer(world, 200, &[], &answer);
+    assert_eq!(stage.bob.asked(world, &Method::Ack).len(), 1);
+    stage.alice.request(world, Method::Bye, Some(&told[0]), &[], "");
+    let byes = stage.bob.asked(world, &Method::Bye);
+    assert_eq!(byes.len(), 1);
+    stage.bob.respond(world, &byes[0], 200, &[], "");
+    assert!(codes(&stage.alice.told(world, &Method::Invite)).contains(&487));
+    stage.done(Cause::CallerHungUp);
+}
+
+/// RFC 3262 §5, RFC 6337 §2.2: an offer in a reliable response is answered in its PRACK, on either leg.
+#[test]
+fn a_late_offer_may_come_before_the_answer() {
+    let mut stage = stage(6);
+    let world = &mut stage.scene.world;
+    stage.alice.call(world, &dialled("bob"), &[RELIABLE], "");
+    stage.bob.hear(world, Duration::ZERO);
+    let invite = stage.bob.invite.clone().unwrap();
+    assert!(invite.body.is_empty() && invite.headers.one::<Supported>().unwrap().has("100rel"));
+    stage.alice.hear(world, Duration::ZERO);
+    let offer = sdp(stage.bob.address(), 1, 8);
+    stage.bob.answer(world, 183, &[REQUIRED, ("RSeq", "1")], &offer);
+    let told = stage.alice.told(world, &Method::Invite);
+    assert!(is_reliable(&told[0].headers));
+    assert_eq!(codec(&told[0].body), "8");
+    assert!(
+        stage.bob.asked(world, &Method::Prack).is_empty(),
+        "there is no answer yet"
+    );
+    let answer = sdp(stage.alice.address(), 1, 8);
+    stage.alice.prack(world, &told[0], &answer);
+    assert_eq!(codes(&stage.alice.told(world, &Method::Prack)), [200]);
+    let pracks = stage.bob.asked(world, &Method::Prack);
+    assert_eq!((pracks.len(), codec(&pracks[0].body).as_str()), (1, "8"));
+    stage.bob.respond(world, &pracks[0], 200, &[], "");
+    stage.bob.answer(world, 200, &[], "");
+    let told = stage.alice.told(world, &Method::Invite);
+    assert_eq!((codes(&told), told[0].body.is_empty()), (vec![200], true));
+    stage.alice.acknowledge(world, &told[0], "");
+    stage.over(&told[0]);
+}
+
+/// A caller who cannot answer early is not shown what could only be answered early.
+#[test]
+fn a_late_offer_without_100rel_comes_with_the_answer() {
+    let mut stage = stage(7);
+    let world = &mut stage.scene.world;
+    stage.alice.call(world, &dialled("bob"), &[], "");
+    stage.bob.hear(world, Duration::ZERO);
+    let invite = stage.bob.invite.clone().unwrap();
+    assert!(!invite.headers.one::<Supported>().unwrap().has("100rel"));
+    stage.alice.hear(world, Duration::ZERO);
+    let offer = sdp(stage.bob.address(), 1, 8);
+    stage.bob.answer(world, 200, &[], &offer);
+    let told = stage.alice.told(world, &Method::Invite);
+    assert_eq!((codes(&told), codec(&told[0].body).as_str()), (vec![200], "8"));
+    assert!(
+        stage.bob.asked(world, &Method::Ack).is_empty(),
+        "the answer is not there yet"
+    );
+    let answer = sdp(stage.alice.address(), 1, 8);
+    stage.alice.acknowledge(world, &told[0], &answer);
+    let acks = stage.bob.asked(world, &Method::Ack);
+    assert_eq!(codec(&acks[0].body), "8");
+    stage.over(&told[0]);
+}
+
+/// RFC 3261 §13.2.2.4: each branch is a dialog for the caller too; one wins, and what answers later is hung up.
+#[test]
+fn branches_behind_a_callee_are_dialogs_of_their_own() {
+    let mut stage = Stage::calling(8, &[]);
+    let world = &mut stage.scene.world;
+    let mut tags = Vec::new();
+    for (branch, codec_of) in [("desk", 0), ("door", 8), ("cellar", 0)] {
+        stage.bob.tag = branch.into();
+        let answer = sdp(stage.bob.address(), 1, codec_of);
+        stage.bob.answer(world, 183, &[], &answer);
+        let told = stage.alice.told(world, &Method::Invite);
+        assert_eq!((codes(&told), codec(&told[0].body)), (vec![183], codec_of.to_string()));
+        tags.push(tag(&told[0]));
+    }
+    assert!(
+        tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2],
+        "{tags:?}"
+    );
+    stage.bob.tag = "door".into();
+    let answer = sdp(stage.bob.address(), 1, 8);
+    stage.bob.answer(world, 200, &[], &answer);
+    let told = stage.alice.told(world, &Method::Invite);
+    assert_eq!((codes(&told), tag(&told[0])), (vec![200], tags[1].clone()));
+    stage.alice.acknowledge(world, &told[0], "");
+    assert_eq!(stage.bob.asked(world, &Method::Ack).len(), 1);
+    for branch in ["cellar", "garage"] {
+        stage.bob.tag = branch.into();
+        stage.bob.answer(world, 200, &[], &answer);
+        let heard: Vec<_> = stage.bob.hear(world, Duration::from_millis(300));
+        let methods: Vec<String> = heard
+            .iter()
+            .filter_map(|message| match message {
+                cusax_common::core::sip::Message::Request(request) => {
+                    assert_eq!(request.headers.to().unwrap().tag(), Some(branch));
+                    Some(request.method.to_string())
+                }
+                cusax_common::core::sip::Message::Response(_) => None,
+            })
+            .collect();
+        assert_eq!(methods, ["ACK", "BYE"], "{branch}");
+        for message in heard {
+            if let cusax_common::core::sip::Message::Request(request) = message
+                && request.method == Method::Bye
+            {
+                stage.bob.respond(world, &request, 200, &[], "");
+            }
+        }
+    }
+    stage.bob.tag = "door".into();
+    stage.over(&told[0]);
+}
+
+/// RFC 3311: once offer and answer are done reliably, either side may offer anew before the call is answered.
+#[test]
+fn an_update_crosses_an_early_dialog() {
+    let mut stage = Stage::calling(9, &[RELIABLE, ALLOWED]);
+    let world = &mut stage.scene.world;
+    let answer = sdp(stage.bob.address(), 1, 0);
+    stage
+        .bob
+        .answer(world, 183, &[REQUIRED, ("RSeq", "1"), ALLOWED], &answer);
+    let pracks = stage.bob.asked(world, &Method::Prack);
+    stage.bob.respond(world, &pracks[0], 200, &[], "");
+    let told = stage.alice.told(world, &Method::Invite);
+    let again = sdp(stage.alice.address(), 2, 8);
+    stage.alice.request(world, Method::Update, Some(&told[0]), &[], &again);
+    let updates = stage.bob.asked(world, &Method::Update);
+    assert_eq!((updates.len(), codec(&updates[0].body).as_str()), (1, "8"));
+    // Both at once: the second is told to wait (§5.2).
+    let mine = sdp(stage.bob.address(), 2, 0);
+    stage.bob.request(world, Method::Update, None, &[], &mine);
+    assert_eq!(codes(&stage.bob.told(world, &Method::Update)), [491]);
+    let answer = sdp(stage.bob.address(), 2, 8);
+    stage.bob.respond(world, &updates[0], 200, &[], &answer);
+    let answered = stage.alice.told(world, &Method::Update);
+    assert_eq!((codes(&answered), codec(&answered[0].body).as_str()), (vec![200], "8"));
+    // Before her PRACK nothing can be offered to the caller; afterwards it can.
+    stage.alice.prack(world, &told[0], "");
+    assert_eq!(codes(&stage.alice.told(world, &Method::Prack)), [200]);
+    stage.bob.request(world, Method::Update, None, &[], &mine);
+    let updates = stage.alice.asked(world, &Method::Update);
+    let answer = sdp(stage.alice.address(), 3, 0);
+    stage.alice.respond(world, &updates[0], 200, &[], &answer);
+    assert_eq!(codes(&stage.bob.told(world, &Method::Update)), [200]);
+    stage.bob.answer(world, 200, &[], "");
+    let told = stage.alice.told(world, &Method::Invite);
+    stage.alice.acknowledge(world, &told[0], "");
+    stage.over(&told[0]);
+}
+
+#[test]
+fn what_cannot_be_offered_now_is_put_off() {
+    // Nothing was agreed on yet: the callee's description may still be lost.
+    let mut stage = Stage::calling(10, &[ALLOWED]);
+    let answer = stage.bobs(1, 0);
+    let again = stage.alices(2, 8);
+    let world = &mut stage.scene.world;
+    stage.bob.answer(world, 183, &[ALLOWED], &answer);
+    let told = stage.alice.told(world, &Method::Invite);
+    stage.alice.request(world, Method::Update, Some(&told[0]), &[], &again);
+    let refused = stage.alice.told(world, &Method::Update);
+    assert_eq!(codes(&refused), [500]);
+    assert!(refused[0].headers.get(&"Retry-After".parse().unwrap()).is_some());
+    stage.bob.request(world, Method::Update, None, &[], &answer);
+    assert_eq!(codes(&stage.bob.told(world, &Method::Update)), [491]);
+    assert!(stage.bob.asked(world, &Method::Update).is_empty());
+}
+
+/// RFC 3262 §5: a PRACK may offer anew; the callee hears it as UPDATE, and the caller its answer in the 200.
+#[test]
+fn an_offer_in_a_prack_is_an_update_at_the_callee() {
+    for (lines, status) in [
+        (&[REQUIRED, ("RSeq", "1"), ALLOWED][..], 200),
+        (&[REQUIRED, ("RSeq", "1")], 488),
+    ] {
+        let mut stage = Stage::calling(11, &[RELIABLE]);
+        let (answer, again) = (stage.bobs(1, 0), stage.alices(2, 8));
+        let world = &mut stage.scene.world;
+        stage.bob.answer(world, 183, lines, &answer);
+        let pracks = stage.bob.asked(world, &Method::Prack);
+        stage.bob.respond(world, &pracks[0], 200, &[], "");
+        let told = stage.alice.told(world, &Method::Invite);
+        stage.alice.prack(world, &told[0], &again);
+        for update in stage.bob.asked(world, &Method::Update) {
+            assert_eq!(codec(&update.body), "8");
+            let answer = sdp(stage.bob.address(), 2, 8);
+            stage.bob.respond(world, &update, 200, &[], &answer);
+        }
+        let answered = stage.alice.told(world, &Method::Prack);
+        assert_eq!(codes(&answered), [status]);
+        assert_eq!(codec(&answered[0].body), if status == 200 { "8" } else { "" });
+        stage.bob.answer(world, 200, &[], "");
+        let told = stage.alice.told(world, &Method::Invite);
+        stage.alice.acknowledge(world, &told[0], "");
+        stage.over(&told[0]);
+    }
+}
+
+/// A request that says nothing new ends here; each leg has a timer of its own.
+#[test]
+fn what_only_refreshes_does_not_cross() {
+    let (mut stage, met) = Stage::up(12, &[("Supported", "timer")], &[]);
+    let same = stage.alices(1, 0);
+    let world = &mut stage.scene.world;
+    let lines = [("Supported", "timer"), ("Session-Expires", "600;refresher=uac")];
+    for (method, body) in [(Method::Update, ""), (Method::Invite, &same)] {
+        stage.alice.request(world, method.clone(), Some(&met), &lines, body);
+        let told = stage.alice.told(world, &method);
+        assert_eq!(codes(&told), [200], "{method}");
+        let expires: SessionExpires = told[0].headers.one().unwrap();
+        assert_eq!((expires.seconds, expires.params.value("refresher")), (600, Some("uac")));
+        assert_eq!(told[0].body.is_empty(), body.is_empty());
+        if method == Method::Invite {
+            assert_eq!(codec(&told[0].body), "0");
+            stage.alice.acknowledge(world, &told[0], "");
+        }
+        assert!(stage.bob.asked(world, &method).is_empty(), "{method}");
+    }
+    let brief = [("Supported", "timer"), ("Session-Expires", "60")];
+    stage.alice.request(world, Method::Update, Some(&met), &brief, "");
+    let told = stage.alice.told(world, &Method::Update);
+    assert_eq!(
+        (codes(&told), told[0].headers.get(&"Min-SE".parse().unwrap()).is_some()),
+        (vec![422], true)
+    );
+    stage.over(&met);
+}
+
+/// RFC 4028: whoever does not refresh is refreshed, by what it takes; whoever does not answer is hung up.
+#[test]
+fn sessions_are_refreshed_or_end() {
+    let (mut stage, met) = Stage::up(13, &[], &[ALLOWED]);
+    let world = &mut stage.scene.world;
+    let before = met.headers.get(&"Session-Expires".parse().unwrap()).is_some();
+    assert!(!before, "who does not know timers is not told of them");
+    let described = met.body.clone();
+    for round in 0..3 {
+        let (mut updates, mut invites) = (0, 0);
+        for _ in 0..9_000 {
+            for update in stage.bob.hear(world, Duration::from_millis(100)) {
+                if let cusax_common::core::sip::Message::Request(request) = update {
+                    assert_eq!((&request.method, request.body.len()), (&Method::Update, 0));
+                    updates += 1;
+                    stage.bob.respond(world, &request, 200, &[], "");
+                }
+            }
+            for message in stage.alice.hear(world, Duration::ZERO) {
+                match message {
+                    cusax_common::core::sip::Message::Request(request) if request.method == Method::Invite => {
+                        invites += 1;
+                        assert_eq!(request.body, described, "nothing changes");
+                        let same = sdp(stage.alice.address(), 1, 0);
+                        stage.alice.respond(world, &request, 200, &[], &same);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!((updates, invites), (1, 1), "in round {round}");
+    }
+    assert_eq!(stage.scene.world.endpoint.calls(), 1);
+    // Nobody answers any more.
+    stage.scene.world.run(1000 * SECOND);
+    stage.done(Cause::PeerFailed);
+}
+
+/// A callee that wants longer sessions, or began a change at the same time, is asked again.
+#[test]
+fn a_refresh_that_is_refused_is_asked_for_again() {
+    let (mut stage, met) = Stage::up(
+        14,
+        &[("Supported", "timer"), ("Session-Expires", "1800;refresher=uac")],
+        &[ALLOWED],
+    );
+    let world = &mut stage.scene.world;
+    let mut seen = Vec::new();
+    let mut refusals = [
+        (491, ("X-Nothing", "1")),
+        (422, ("Min-SE", "2400")),
+        (500, ("X-Nothing", "1")),
+    ]
+    .into_iter();
+    for _ in 0..9_300 {
+        for message in stage.bob.hear(world, Duration::from_millis(100)) {
+            if let cusax_common::core::sip::Message::Request(request) = message {
+                let expires: SessionExpires = request.headers.one().unwrap();
+                seen.push(expires.seconds);
+                match refusals.next() {
+                    Some((code, line)) => stage.bob.respond(world, &request, code, &[line], ""),
+                    None => stage.bob.respond(world, &request, 200, &[], ""),
+                }
+            }
+        }
+    }
+    assert_eq!(seen, [1800, 1800, 2400, 2400]);
+    stage.over(&met);
+}
