@@ -8,7 +8,7 @@ use cusax_common::core::sip::{Method, Request, Status};
 use cusax_common::core::time::Wall;
 use tracing::{debug, info};
 
-use super::{AttemptState, Call, CallOutput, Caller, Context, Leg, LegId, Phase, invite, respond};
+use super::{Call, CallOutput, Caller, Context, InvitationState, Leg, LegId, Phase, invite, respond};
 use crate::core::media::rewrite::SdpFault;
 use crate::core::media::{MediaCommand, Side};
 use crate::core::transaction::ServerId;
@@ -57,7 +57,7 @@ impl Call {
         if self.recorded {
             return;
         }
-        for index in 0..self.attempts.len() {
+        for index in 0..self.invitations.len() {
             self.cancel(cx, index);
         }
         self.settle_crossings(cx);
@@ -193,11 +193,11 @@ impl Call {
 
     pub(super) fn cancel<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
         let elsewhere = self.pair.is_some();
-        let attempt = &mut self.attempts[index];
-        if attempt.state == AttemptState::Inviting {
-            attempt.state = AttemptState::Cancelled;
+        let invitation = &mut self.invitations[index];
+        if invitation.state == InvitationState::Inviting {
+            invitation.state = InvitationState::Cancelled;
             cx.emit(CallOutput::Cancel {
-                token: attempt.token,
+                token: invitation.token,
                 elsewhere,
             });
         }

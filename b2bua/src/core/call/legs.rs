@@ -6,7 +6,7 @@ use cusax_common::core::sip::typed::{From, To};
 use cusax_common::core::sip::{Request, Response, Status};
 
 use super::reliable::Provisional;
-use super::{Attempt, AttemptState, Call, CallOutput, Context, Exchange, Leg, LegId, Phase, invite, respond};
+use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, Leg, LegId, Phase, invite, respond};
 use crate::core::dialog::DialogId;
 use crate::core::media::Side;
 
@@ -54,8 +54,8 @@ impl Call {
         index: usize,
         response: &Response,
     ) -> Option<LegId> {
-        let attempt = &self.attempts[index];
-        let token = attempt.token;
+        let invitation = &self.invitations[index];
+        let token = invitation.token;
         let to = response.headers.one::<To>().ok();
         let tag = to.as_ref().and_then(|to| to.tag());
         let mut own = self.legs.iter_mut().filter(|leg| leg.invited == Some(token));
@@ -68,10 +68,10 @@ impl Call {
             return Some(leg.id);
         }
         // A response without a tag is of whichever branch came first.
-        let place = attempt.place;
+        let place = invitation.place;
         tag?;
         let first = self.legs.iter().find(|leg| leg.invited == Some(token));
-        let dialog = first.map(|leg| &leg.dialog).or(attempt.last.as_deref())?;
+        let dialog = first.map(|leg| &leg.dialog).or(invitation.last.as_deref())?;
         if self.legs.len() >= MAX_LEGS {
             return None;
         }
@@ -134,16 +134,16 @@ impl Call {
         let gone = self.legs.remove(at);
         // Others may share it, or come yet.
         let shared = self.legs.iter().any(|leg| leg.dialog.id() == gone.dialog.id());
-        let open = self.attempts.iter().any(|attempt| {
-            Some(attempt.token) == gone.invited
-                && matches!(attempt.state, AttemptState::Inviting | AttemptState::Cancelled)
+        let open = self.invitations.iter().any(|invitation| {
+            Some(invitation.token) == gone.invited
+                && matches!(invitation.state, InvitationState::Inviting | InvitationState::Cancelled)
         });
         if !shared && !open {
             cx.emit(CallOutput::Leave(gone.dialog.id().clone()));
         }
-        let made = |attempt: &&mut Attempt| Some(attempt.token) == gone.invited;
-        if !shared && let Some(attempt) = self.attempts.iter_mut().find(made) {
-            attempt.last = Some(Box::new(gone.dialog));
+        let made = |invitation: &&mut Invitation| Some(invitation.token) == gone.invited;
+        if !shared && let Some(invitation) = self.invitations.iter_mut().find(made) {
+            invitation.last = Some(Box::new(gone.dialog));
         }
     }
 

@@ -129,7 +129,7 @@ pub struct Call {
     offer: Option<Description>,
     legs: Vec<Leg>,
     next_leg: u32,
-    attempts: Vec<Attempt>,
+    invitations: Vec<Invitation>,
     /// What is being invited, once it is.
     plan: Option<Plan>,
     /// Targets of the plan whose turn has not come.
@@ -184,9 +184,9 @@ impl Pair {
 
 /// One INVITE of ours.
 #[derive(Debug)]
-struct Attempt {
+struct Invitation {
     token: Token,
-    state: AttemptState,
+    state: InvitationState,
     /// The final status with which it failed.
     failed: Option<Status>,
     /// It has a final answer.
@@ -200,7 +200,7 @@ struct Attempt {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AttemptState {
+enum InvitationState {
     Inviting,
     Cancelled,
     Answered,
@@ -311,7 +311,7 @@ impl Call {
             offer,
             legs: vec![near],
             next_leg: 1,
-            attempts: Vec::new(),
+            invitations: Vec::new(),
             plan: None,
             waiting: 0..0,
             pair: None,
@@ -510,9 +510,9 @@ impl Call {
     /// A response to a request of ours.
     pub fn handle_response<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, response: &Response) {
         let is_final = response.status.is_final();
-        if let Some(index) = self.attempts.iter().position(|attempt| attempt.token == token) {
-            if is_final && !self.attempts[index].done {
-                self.attempts[index].done = true;
+        if let Some(index) = self.invitations.iter().position(|invitation| invitation.token == token) {
+            if is_final && !self.invitations[index].done {
+                self.invitations[index].done = true;
                 self.open = self.open.saturating_sub(1);
             }
             return self.invited(cx, index, response);
@@ -540,9 +540,9 @@ impl Call {
 
     /// A request of ours got no answer, or could not be sent.
     pub fn handle_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, why: Failure) {
-        if let Some(index) = self.attempts.iter().position(|attempt| attempt.token == token) {
-            if !self.attempts[index].done {
-                self.attempts[index].done = true;
+        if let Some(index) = self.invitations.iter().position(|invitation| invitation.token == token) {
+            if !self.invitations[index].done {
+                self.invitations[index].done = true;
                 self.open = self.open.saturating_sub(1);
             }
             let status = match why {

@@ -8,7 +8,7 @@ use cusax_common::core::sip::{Method, Response, Status};
 use tracing::{debug, info};
 
 use super::reliable::Taken;
-use super::{Attempt, AttemptState, Call, CallOutput, Context, Exchange, LegId, Pair, Phase, invite, rules};
+use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, LegId, Pair, Phase, invite, rules};
 use crate::core::dialog::set_sdp;
 use crate::core::media::rewrite::{Description, SdpFault};
 use crate::core::media::{MediaCommand, Side};
@@ -47,9 +47,9 @@ impl Call {
         });
         leg.invited = Some(token);
         self.legs.push(leg);
-        self.attempts.push(Attempt {
+        self.invitations.push(Invitation {
             token,
-            state: AttemptState::Inviting,
+            state: InvitationState::Inviting,
             failed: None,
             done: false,
             place,
@@ -61,14 +61,16 @@ impl Call {
     /// Tries the next hop of a target whose last one is not there: it did not answer, could not be reached, is not
     /// serving (RFC 3263 §4.3), or has lost its connection (RFC 5626 §5.3). Whatever has rung is not tried elsewhere.
     fn try_next<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) -> bool {
-        let attempt = &self.attempts[index];
+        let invitation = &self.invitations[index];
         let gone = matches!(
             status,
             Status::REQUEST_TIMEOUT | Status::SERVICE_UNAVAILABLE | Status::FLOW_FAILED
         );
-        let (target, hop) = attempt.place;
-        let wanted =
-            attempt.state == AttemptState::Inviting && !attempt.heard && self.asked.is_some() && self.pair.is_none();
+        let (target, hop) = invitation.place;
+        let wanted = invitation.state == InvitationState::Inviting
+            && !invitation.heard
+            && self.asked.is_some()
+            && self.pair.is_none();
         let Some(plan) = self
             .plan
             .take_if(|plan| gone && wanted && plan.targets[target].hops.len() > hop + 1)
@@ -84,9 +86,9 @@ impl Call {
 
     /// Forgets an INVITE of ours, with its legs.
     fn give_up<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
-        let attempt = &mut self.attempts[index];
-        attempt.state = AttemptState::Gone;
-        let token = attempt.token;
+        let invitation = &mut self.invitations[index];
+        invitation.state = InvitationState::Gone;
+        let token = invitation.token;
         let legs: Vec<LegId> = self
             .legs
             .iter()
@@ -101,7 +103,7 @@ impl Call {
 
     /// A response to one of our INVITEs.
     pub(super) fn invited<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let (state, status) = (self.attempts[index].state, response.status);
+        let (state, status) = (self.invitations[index].state, response.status);
         if status == Status::TRYING {
             return;
         }
@@ -112,9 +114,9 @@ impl Call {
             return;
         };
         match (state, status.is_success()) {
-            (AttemptState::Inviting, false) => self.progress(cx, index, far, response),
-            (AttemptState::Inviting, true) if self.pair.is_none() && self.asked.is_some() => {
-                self.attempts[index].state = AttemptState::Answered;
+            (InvitationState::Inviting, false) => self.progress(cx, index, far, response),
+            (InvitationState::Inviting, true) if self.pair.is_none() && self.asked.is_some() => {
+                self.invitations[index].state = InvitationState::Answered;
                 self.answered(cx, far, response);
             }
             // A copy of a 2xx whose ACK waits for the caller's.
@@ -127,7 +129,7 @@ impl Call {
     }
 
     fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, far: LegId, response: &Response) {
-        self.attempts[index].heard = true;
+        self.invitations[index].heard = true;
         let Some(leg) = self.leg_mut(far) else { return };
         let taken = leg.receiving.take(response);
         if taken == Taken::OutOfOrder {
@@ -197,7 +199,7 @@ impl Call {
             caller: near,
             callee: far,
         });
-        for other in 0..self.attempts.len() {
+        for other in 0..self.invitations.len() {
             self.cancel(cx, other);
         }
         let Some(leg) = self.leg_mut(far) else { return };
@@ -298,9 +300,9 @@ impl Call {
     /// Acknowledges a 2xx that nobody wants, and hangs up.
     fn dismiss<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, far: LegId, response: &Response) {
         let winner = self.pair.and_then(|pair| self.leg(pair.callee)?.invited);
-        let attempt = &mut self.attempts[index];
-        if winner != Some(attempt.token) {
-            attempt.state = AttemptState::Answered;
+        let invitation = &mut self.invitations[index];
+        if winner != Some(invitation.token) {
+            invitation.state = InvitationState::Answered;
         }
         self.acknowledge_and_leave(cx, far, response);
     }
@@ -325,11 +327,11 @@ impl Call {
 
     /// One target is out. When none is left, the caller hears the best of what came (RFC 3261 §16.7).
     pub(super) fn failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) {
-        let state = self.attempts[index].state;
-        if matches!(state, AttemptState::Gone | AttemptState::Answered) || self.try_next(cx, index, status) {
+        let state = self.invitations[index].state;
+        if matches!(state, InvitationState::Gone | InvitationState::Answered) || self.try_next(cx, index, status) {
             return;
         }
-        self.attempts[index].failed = Some(status);
+        self.invitations[index].failed = Some(status);
         self.give_up(cx, index);
         debug!(leg = "callee", status = status.code(), "failed");
         if self.asked.is_none() || self.pair.is_some() || !matches!(self.phase, Phase::Ringing) {
@@ -337,7 +339,7 @@ impl Call {
         }
         if status.code() >= 600 {
             self.waiting = 0..0;
-            for other in 0..self.attempts.len() {
+            for other in 0..self.invitations.len() {
                 self.cancel(cx, other);
             }
         } else if let (Some(target), Some(plan)) = (self.waiting.next(), self.plan.take()) {
@@ -345,16 +347,16 @@ impl Call {
             self.plan = Some(plan);
             return;
         } else if self
-            .attempts
+            .invitations
             .iter()
-            .any(|attempt| attempt.state == AttemptState::Inviting)
+            .any(|invitation| invitation.state == InvitationState::Inviting)
         {
             return;
         }
         let best = self
-            .attempts
+            .invitations
             .iter()
-            .filter_map(|attempt| attempt.failed)
+            .filter_map(|invitation| invitation.failed)
             .min_by_key(|status| rank(*status));
         let outcome = crate::core::cause::of_failure(best.unwrap_or(status), self.facts.trunk.is_some());
         self.abandon(cx, outcome.status, outcome.cause);
