@@ -201,6 +201,8 @@ fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trun
         place,
         realm,
         prefixes: trunk.prefixes.iter().map(|prefix| prefix.as_str().to_owned()).collect(),
+        order: trunk.order,
+        weight: trunk.weight,
         impp: trunk.impp,
         asserted: trunk.asserted,
         emergency: trunk.emergency,

@@ -14,12 +14,13 @@ use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::Via;
 use cusax_common::core::sip::{Host, Request};
 use ipnet::IpNet;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use crate::core::breaker::{Breakers, Change, Sign, Standing};
 use crate::core::flow::{Flow, Transport};
 use crate::core::locate::{self, Answer, Candidate, Family, Goal, GoalId, Locator, QueryId, Reach, draw};
 use crate::core::media::rewrite::Rules;
-use crate::core::routing::Trunk;
+use crate::core::routing::{Hop, Trunk};
 use crate::core::settings::Settings;
 
 /// Where a carrier is.
@@ -68,6 +69,8 @@ pub struct Carriers {
     proofs: u64,
     /// Connections that are over though calls of a carrier came by them, and its place among the trunks.
     gone: HashMap<Flow, usize>,
+    /// Which of their servers do not work at present.
+    breakers: Breakers,
 }
 
 /// A connection whose peer is known.
@@ -181,6 +184,34 @@ impl Carriers {
         ways.into_iter()
             .flat_map(|way| self.lent(&way, name).into_iter().chain([way]))
             .collect()
+    }
+
+    /// A call tells how a server of a carrier is.
+    pub fn handle_sign(&mut self, now: Instant, trunk: &str, flow: Flow, sign: Sign) {
+        let server = flow.remote;
+        match self.breakers.handle_sign(now, trunk, flow, sign) {
+            Some(Change::Opened) => warn!(trunk, %server, "a carrier's server does not work; it is tried last"),
+            Some(Change::Closed) => info!(trunk, %server, "a carrier's server works again"),
+            None => {}
+        }
+    }
+
+    /// Whether a hop leads to a server that is to be tried only after all others. An emergency call is no trial of
+    /// whether a server works again.
+    #[must_use]
+    pub fn is_broken(&self, now: Instant, hop: &Hop, emergency: bool) -> bool {
+        let Some(exit) = &hop.exit else { return false };
+        match self.breakers.standing(now, &exit.trunk, hop.flow) {
+            Standing::Sound => false,
+            Standing::Due => emergency,
+            Standing::Broken => true,
+        }
+    }
+
+    /// How many servers of a trunk do not work, as far as calls have shown.
+    #[must_use]
+    pub fn broken(&self, trunk: &str) -> usize {
+        self.breakers.broken(trunk)
     }
 
     /// The connection that a carrier lends for this way, if none of ours is up.

@@ -230,6 +230,12 @@ impl<E: Entropy> Endpoint<E> {
         self.calls.len()
     }
 
+    /// Each trunk with the number of its servers that do not work, as far as calls have shown.
+    pub fn broken_servers(&self) -> impl Iterator<Item = (&str, usize)> {
+        let trunks = self.settings.trunks.iter();
+        trunks.map(|trunk| (trunk.name.as_str(), self.carriers.broken(&trunk.name)))
+    }
+
     /// How many bindings there are.
     #[must_use]
     pub fn bindings(&self) -> usize {
@@ -718,6 +724,7 @@ impl<E: Entropy> Endpoint<E> {
                 }
             }
             CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
+            CallOutput::Show { trunk, flow, sign } => self.carriers.handle_sign(now.instant, &trunk, flow, sign),
             CallOutput::Fetch(lookup) => {
                 if self.fetch(Query::Owner(lookup), Fetching::Owner(id)).is_err() {
                     self.with_call(now, id, |call, cx| call.handle_fetched(cx, None));

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod breaker;
 pub mod call;
 pub mod carriers;
 pub mod cause;

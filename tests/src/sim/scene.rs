@@ -87,6 +87,8 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
             realm: None,
             certified: String::new(),
             prefixes: Vec::new(),
+            order: 0,
+            weight: 1,
             impp: false,
             asserted: true,
             emergency: true,

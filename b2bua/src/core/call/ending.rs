@@ -96,6 +96,7 @@ impl Call {
         }
         self.recorded = true;
         self.deadline = None;
+        self.attempts.stop();
         match tell {
             Some(Side::Caller) => self.part_with_caller(cx, because),
             Some(Side::Callee) => self.part_with_callee(cx, because),

@@ -73,7 +73,7 @@ pub fn compose<E: Entropy>(
     hop: &Hop,
 ) -> (Leg, Request, Impp) {
     let listener = contact(cx, hop.flow, call.is_secure());
-    let audience = identity::Audience::of(plan);
+    let audience = identity::Audience::of(plan, hop);
     let party = call.caller.party();
     let named = identity::name_caller(party, &call.invite.headers, &audience, &cx.settings.plan);
     let id = DialogId {
@@ -84,7 +84,7 @@ pub fn compose<E: Entropy>(
         id,
         hop.flow,
         named,
-        NameAddr::new(plan.to.clone()),
+        NameAddr::new(plan.called(hop).clone()),
         hop.uri.clone(),
         hop.path.clone(),
         listener,

@@ -68,14 +68,14 @@ impl Call {
             return Some(leg.id);
         }
         // A response without a tag is of whichever branch came first.
-        let place = invitation.place;
+        let turn = invitation.turn;
         tag?;
         let first = self.legs.iter().find(|leg| leg.invited == Some(token));
         let dialog = first.map(|leg| &leg.dialog).or(invitation.last.as_deref())?;
         if self.legs.len() >= MAX_LEGS {
             return None;
         }
-        let hop = self.plan.as_ref().map(|plan| &plan.targets[place.0].hops[place.1])?;
+        let hop = self.plan.as_ref().and_then(|plan| plan.hop(turn))?;
         let dialog = dialog.fork(None, Some((hop.uri.clone(), hop.path.clone())));
         let (origin, offered) = (first.map(|leg| leg.origin.clone()), self.offer.is_some());
         let id = self.next_leg();

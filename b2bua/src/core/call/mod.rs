@@ -59,7 +59,7 @@ use crate::core::identity;
 use crate::core::media::rewrite::{Description, Rules};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
 use crate::core::registrar::{Binding, Device};
-use crate::core::routing::{self, Hop, Owner, Phone, Plan, Trunk};
+use crate::core::routing::{self, Attempts, Hop, Owner, Phone, Plan, Trunk, Turn};
 use crate::core::transaction::{Failure, ServerId};
 
 /// Who began a call, proved.
@@ -132,6 +132,8 @@ pub struct Call {
     invitations: Vec<Invitation>,
     /// What is being invited, once it is.
     plan: Option<Plan>,
+    /// Which of its hops are tried when.
+    attempts: Attempts,
     /// Targets of the plan whose turn has not come.
     waiting: std::ops::Range<usize>,
     /// The two legs that are joined, once a callee has answered.
@@ -192,9 +194,7 @@ struct Invitation {
     /// It has a final answer.
     done: bool,
     /// Which target of the plan this is, and by which of its hops.
-    place: (usize, usize),
-    /// Something was heard from it but 100: it is there.
-    heard: bool,
+    turn: Turn,
     /// Its dialog when none of its legs is left, should another branch speak up yet.
     last: Option<Box<Dialog>>,
 }
@@ -313,6 +313,7 @@ impl Call {
             next_leg: 1,
             invitations: Vec::new(),
             plan: None,
+            attempts: Attempts::default(),
             waiting: 0..0,
             pair: None,
             speaking: None,
@@ -389,7 +390,8 @@ impl Call {
             .legs
             .iter()
             .flat_map(|leg| [leg.sending.poll_timeout(), leg.timer.poll_timeout()]);
-        legs.chain([self.deadline]).flatten().min()
+        let rest = [self.deadline, self.attempts.poll_timeout()];
+        legs.chain(rest).flatten().min()
     }
 
     /// The store's answer to the lookup; `None` when the store did not answer.
@@ -567,6 +569,7 @@ impl Call {
 
     /// Time has come to `cx.now`.
     pub fn handle_timeout<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        self.silence(cx);
         if self.deadline.is_some_and(|deadline| deadline <= cx.now.instant) {
             self.deadline = None;
             self.release_bye(cx);
@@ -605,18 +608,19 @@ impl Call {
                     uri: binding.uri(),
                     flow: binding.flow,
                     path: binding.path.to_vec(),
+                    exit: None,
                 },
             };
             let meant = |binding: &&Binding| device.as_ref().is_none_or(|device| binding.is_device(aor, device));
             cx.registrar.bindings(aor).iter().filter(meant).map(phone).collect()
         };
-        let (settings, carriers, entropy) = (cx.settings, cx.carriers, &mut *cx.entropy);
-        let ways = |trunk: &Trunk| carriers.ways(settings, &trunk.name, entropy);
-        let plan = match routing::plan(&settings.trunks, bindings, ways, self.caller.kind(), &dialled, &owner) {
+        let (settings, carriers, kind) = (cx.settings, cx.carriers, self.caller.kind());
+        let ways = |trunk: &Trunk, entropy: &mut E| carriers.ways(settings, &trunk.name, entropy);
+        let plan = routing::plan(&settings.trunks, bindings, ways, cx.entropy, kind, &dialled, &owner);
+        let mut plan = match plan {
             Ok(plan) => plan,
             Err(refusal) => return self.refuse(cx, refusal.status, refusal.cause),
         };
-        let mut plan = plan;
         if self.is_secure() && !plan.keep_secure() {
             return self.refuse(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::Unreachable);
         }

@@ -9,6 +9,7 @@ use cusax_common::core::sip::{Request, Response};
 use cusax_common::core::time::Now;
 use jid::BareJid;
 
+use crate::core::breaker::Sign;
 use crate::core::carriers::Carriers;
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
@@ -63,6 +64,15 @@ pub enum CallOutput {
     Leave(DialogId),
     /// For the media engine.
     Media(MediaCommand),
+    /// A server of a carrier showed how it is.
+    Show {
+        /// The name of the trunk.
+        trunk: String,
+        /// The way to the server.
+        flow: Flow,
+        /// What it showed.
+        sign: Sign,
+    },
     /// Look up who holds an address.
     Fetch(Lookup),
     /// The caller is about to be charged.

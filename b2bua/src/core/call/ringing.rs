@@ -12,24 +12,70 @@ use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, Le
 use crate::core::dialog::set_sdp;
 use crate::core::media::rewrite::{Description, SdpFault};
 use crate::core::media::{MediaCommand, Side};
-use crate::core::routing::Plan;
+use crate::core::routing::{Attempts, Fate, Plan, Step, Turn};
 
 impl Call {
     /// Invites the targets of the plan, as many at once as the caller allows.
     pub(super) fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
         self.phase = Phase::Ringing;
         let width = self.width(&plan);
-        for target in 0..width {
-            self.invite(cx, &plan, (target, 0));
-        }
         self.waiting = width..plan.targets.len();
+        self.attempts = Attempts::of(&plan);
+        self.plan = Some(plan);
+        for target in 0..width {
+            self.try_target(cx, target);
+        }
+    }
+
+    /// The turn of a target has come.
+    fn try_target<E: Entropy>(&mut self, cx: &mut Context<'_, E>, target: usize) {
+        let broken = |turn| is_broken(cx, self.plan.as_ref(), turn);
+        self.attempts.start(cx.now.instant, target, broken);
+        self.proceed(cx);
+    }
+
+    /// Time has come to `cx.now`: who has been silent for too long is given up.
+    pub(super) fn silence<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        let broken = |turn| is_broken(cx, self.plan.as_ref(), turn);
+        self.attempts.handle_timeout(cx.now.instant, broken);
+        self.proceed(cx);
+    }
+
+    /// Does what follows from what was heard of the attempts.
+    fn proceed<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        let Some(plan) = self.plan.take() else { return };
+        while let Some(step) = self.attempts.poll_output() {
+            match step {
+                Step::Invite(turn) => self.invite(cx, &plan, turn),
+                Step::Abandon(turn) => {
+                    debug!(leg = "callee", "silent for too long");
+                    let meant = |invitation: &Invitation| invitation.turn == turn;
+                    if let Some(index) = self.invitations.iter().position(meant) {
+                        self.cancel(cx, index);
+                    }
+                }
+                Step::Show(turn, sign) => {
+                    if let Some(hop) = plan.hop(turn)
+                        && let Some(exit) = &hop.exit
+                    {
+                        cx.emit(CallOutput::Show {
+                            trunk: exit.trunk.clone(),
+                            flow: hop.flow,
+                            sign,
+                        });
+                    }
+                }
+            }
+        }
         self.plan = Some(plan);
     }
 
     /// Invites one target by one of its hops.
-    fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, place: (usize, usize)) {
+    fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, turn: Turn) {
         let Some(media) = self.media else { return };
-        let hop = &plan.targets[place.0].hops[place.1];
+        let Some(hop) = plan.hop(turn) else { return };
+        // The record names the last trunk that was tried: the one that answered, if one did.
+        self.facts.trunk = hop.exit.as_ref().map(|exit| exit.trunk.clone());
         let name = self.next_leg();
         let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop);
         self.facts.impp = impp;
@@ -52,36 +98,9 @@ impl Call {
             state: InvitationState::Inviting,
             failed: None,
             done: false,
-            place,
-            heard: false,
+            turn,
             last: None,
         });
-    }
-
-    /// Tries the next hop of a target whose last one is not there: it did not answer, could not be reached, is not
-    /// serving (RFC 3263 §4.3), or has lost its connection (RFC 5626 §5.3). Whatever has rung is not tried elsewhere.
-    fn try_next<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) -> bool {
-        let invitation = &self.invitations[index];
-        let gone = matches!(
-            status,
-            Status::REQUEST_TIMEOUT | Status::SERVICE_UNAVAILABLE | Status::FLOW_FAILED
-        );
-        let (target, hop) = invitation.place;
-        let wanted = invitation.state == InvitationState::Inviting
-            && !invitation.heard
-            && self.asked.is_some()
-            && self.pair.is_none();
-        let Some(plan) = self
-            .plan
-            .take_if(|plan| gone && wanted && plan.targets[target].hops.len() > hop + 1)
-        else {
-            return false;
-        };
-        debug!(leg = "callee", status = status.code(), "trying the next hop");
-        self.invite(cx, &plan, (target, hop + 1));
-        self.plan = Some(plan);
-        self.give_up(cx, index);
-        true
     }
 
     /// Forgets an INVITE of ours, with its legs.
@@ -103,7 +122,12 @@ impl Call {
 
     /// A response to one of our INVITEs.
     pub(super) fn invited<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
-        let (state, status) = (self.invitations[index].state, response.status);
+        let Invitation { state, turn, .. } = self.invitations[index];
+        let status = response.status;
+        if !status.is_final() {
+            self.attempts.handle_provisional(turn, status);
+            self.proceed(cx);
+        }
         if status == Status::TRYING {
             return;
         }
@@ -114,9 +138,11 @@ impl Call {
             return;
         };
         match (state, status.is_success()) {
-            (InvitationState::Inviting, false) => self.progress(cx, index, far, response),
+            (InvitationState::Inviting, false) => self.progress(cx, far, response),
             (InvitationState::Inviting, true) if self.pair.is_none() && self.asked.is_some() => {
                 self.invitations[index].state = InvitationState::Answered;
+                self.attempts.handle_success(turn);
+                self.proceed(cx);
                 self.answered(cx, far, response);
             }
             // A copy of a 2xx whose ACK waits for the caller's.
@@ -128,8 +154,7 @@ impl Call {
         }
     }
 
-    fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, far: LegId, response: &Response) {
-        self.invitations[index].heard = true;
+    fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
         let Some(leg) = self.leg_mut(far) else { return };
         let taken = leg.receiving.take(response);
         if taken == Taken::OutOfOrder {
@@ -327,13 +352,19 @@ impl Call {
 
     /// One target is out. When none is left, the caller hears the best of what came (RFC 3261 §16.7).
     pub(super) fn failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, status: Status) {
-        let state = self.invitations[index].state;
-        if matches!(state, InvitationState::Gone | InvitationState::Answered) || self.try_next(cx, index, status) {
+        let Invitation { state, turn, .. } = self.invitations[index];
+        if matches!(state, InvitationState::Gone | InvitationState::Answered) {
+            return;
+        }
+        let broken = |turn| is_broken(cx, self.plan.as_ref(), turn);
+        let fate = self.attempts.handle_failure(cx.now.instant, turn, status, broken);
+        debug!(leg = "callee", status = status.code(), ?fate, "failed");
+        self.proceed(cx);
+        self.give_up(cx, index);
+        if fate != Fate::Final {
             return;
         }
         self.invitations[index].failed = Some(status);
-        self.give_up(cx, index);
-        debug!(leg = "callee", status = status.code(), "failed");
         if self.asked.is_none() || self.pair.is_some() || !matches!(self.phase, Phase::Ringing) {
             return;
         }
@@ -342,10 +373,8 @@ impl Call {
             for other in 0..self.invitations.len() {
                 self.cancel(cx, other);
             }
-        } else if let (Some(target), Some(plan)) = (self.waiting.next(), self.plan.take()) {
-            self.invite(cx, &plan, (target, 0));
-            self.plan = Some(plan);
-            return;
+        } else if let Some(target) = self.waiting.next() {
+            return self.try_target(cx, target);
         } else if self
             .invitations
             .iter()
@@ -361,6 +390,12 @@ impl Call {
         let outcome = crate::core::cause::of_failure(best.unwrap_or(status), self.facts.trunk.is_some());
         self.abandon(cx, outcome.status, outcome.cause);
     }
+}
+
+/// Whether a hop leads to a server that is to be tried last.
+fn is_broken<E>(cx: &Context<'_, E>, plan: Option<&Plan>, turn: Turn) -> bool {
+    let hop = plan.and_then(|plan| Some((plan.hop(turn)?, plan.emergency)));
+    hop.is_some_and(|(hop, emergency)| cx.carriers.is_broken(cx.now.instant, hop, emergency))
 }
 
 /// What the caller hears of a callee's progress: what is common knowledge, and that it goes on.

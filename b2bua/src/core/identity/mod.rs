@@ -22,7 +22,7 @@ use cusax_common::core::sip::typed::{From, NameAddr, PAssertedIdentity, Privacy}
 use cusax_common::core::sip::{HeaderName, Headers, Host, Uri};
 use cusax_common::core::user::{Aor, User};
 
-use crate::core::routing::Plan;
+use crate::core::routing::{Hop, Plan};
 
 /// Who calls, as proved.
 #[derive(Clone, Copy, Debug)]
@@ -58,19 +58,19 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// Who is told by an INVITE of this plan.
+    /// Who is told by an INVITE of this plan that goes by this hop.
     #[must_use]
-    pub fn of(plan: &Plan) -> Self {
-        match (plan.trunk(), &plan.to) {
+    pub fn of(plan: &Plan, hop: &Hop) -> Self {
+        match (&hop.exit, &plan.to) {
             (None, Uri::Sip(to)) => Self::Phones {
                 domain: to.host.clone(),
             },
             (None, _) => Self::Phones {
                 domain: asserted::nowhere(),
             },
-            (Some(_), _) => Self::Trunk {
-                impp: plan.trunk_impp,
-                asserted: plan.trunk_asserted,
+            (Some(exit), _) => Self::Trunk {
+                impp: exit.impp,
+                asserted: exit.asserted,
                 emergency: plan.emergency,
             },
         }

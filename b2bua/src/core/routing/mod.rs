@@ -7,13 +7,17 @@
 //! - A trunk reaches users of ours by their numbers, and nothing else: no call crosses from trunk to trunk.
 //! - What goes to a trunk is the canonical number and nothing that the caller wrote. Emergency digits go as dialled.
 //! - A caller from outside cannot tell a user without a phone from one who does not exist.
+//! - Each hop that leaves us says by which trunk it does: who is told what, and what is recorded, follow from that hop.
 //!
-//! # What it leaves out
-//! One trunk is chosen for a call; when all of its servers fail, the next trunk is not tried.
+//! Which of the hops is tried when is for [`attempts`] to say.
+
+mod attempts;
+mod order;
 
 use std::sync::Arc;
 
 use cusax_common::core::dialplan::Dialled;
+use cusax_common::core::entropy::Entropy;
 use cusax_common::core::policy::{CallerKind, NumberClass};
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::NameAddr;
@@ -21,6 +25,7 @@ use cusax_common::core::sip::{Host, SipUri, Status, Uri};
 use cusax_common::core::tel::Tel;
 use cusax_common::core::user::{Aor, User};
 
+pub use self::attempts::{Attempts, Fate, SILENCE, Step, Turn};
 use crate::core::carriers::Place;
 use crate::core::flow::{Flow, Transport};
 
@@ -37,6 +42,10 @@ pub struct Trunk {
     pub certified: String,
     /// The beginnings of the numbers, without `+`, that go this way. Empty: every number.
     pub prefixes: Vec<String>,
+    /// Among trunks with equally long beginnings the lowest one is tried first.
+    pub order: u16,
+    /// Its share of the calls among trunks of the same order, at least 1.
+    pub weight: u16,
     /// Whether it may learn the JIDs of our users.
     pub impp: bool,
     /// Whether it is told who calls (RFC 3325 §2).
@@ -97,10 +106,11 @@ pub enum Owner {
     Nobody,
 }
 
-/// Something to invite: a phone, or a trunk. Its hops are tried one after the other, until one of them is there.
+/// Something to invite: a phone, or what lies behind the trunks. Its hops are tried one after the other, until one of
+/// them is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// In the order to try. Never empty, at most [`MAX_HOPS`].
+    /// In the order to try. Never empty, at most [`MAX_HOPS`] to a phone and [`MAX_ATTEMPTS`] by trunks.
     pub hops: Vec<Hop>,
 }
 
@@ -113,6 +123,19 @@ pub struct Hop {
     pub flow: Flow,
     /// The proxies in between, for Route (RFC 3327 §5.3).
     pub path: Vec<NameAddr>,
+    /// The trunk that it goes by; none where the call stays with us.
+    pub exit: Option<Exit>,
+}
+
+/// How a call leaves us by one hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The name of the trunk in records and logs.
+    pub trunk: String,
+    /// Whether it may learn JIDs.
+    pub impp: bool,
+    /// Whether it is told who calls (RFC 3325 §2).
+    pub asserted: bool,
 }
 
 /// A phone at an address of record, as routing sees it.
@@ -127,19 +150,13 @@ pub struct Phone {
 /// Where a call goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// For the To header: the called user's address, or the number at the trunk.
+    /// The called user's address, or the number at the first trunk; see [`called`](Self::called).
     pub to: Uri,
     /// What to invite, all at once. Never empty, at most [`MAX_TARGETS`].
     pub targets: Vec<Target>,
     /// The canonical number that will be dialled and its class, for policy. None for a call to an address of record,
     /// and none for an emergency call, which no policy may touch.
     pub number: Option<(Tel, NumberClass)>,
-    /// The name of the trunk; none where the call stays with us.
-    pub trunk: Option<String>,
-    /// Whether the trunk may learn JIDs.
-    pub trunk_impp: bool,
-    /// Whether the trunk is told who calls.
-    pub trunk_asserted: bool,
     /// Whether this is an emergency call.
     pub emergency: bool,
 }
@@ -164,10 +181,26 @@ impl Plan {
         self.targets[0].hops[0].flow
     }
 
-    /// The name of the trunk; none where the call stays with us.
+    /// The name of the trunk that comes first; none where the call stays with us.
     #[must_use]
     pub fn trunk(&self) -> Option<&str> {
-        self.trunk.as_deref()
+        let exit = self.targets[0].hops[0].exit.as_ref()?;
+        Some(&exit.trunk)
+    }
+
+    /// A hop by its turn, if there is such a one.
+    #[must_use]
+    pub fn hop(&self, turn: Turn) -> Option<&Hop> {
+        self.targets.get(turn.target)?.hops.get(turn.hop)
+    }
+
+    /// For the To header of an INVITE by this hop: each trunk is asked for the number at its own domain.
+    #[must_use]
+    pub fn called<'a>(&'a self, hop: &'a Hop) -> &'a Uri {
+        match &hop.exit {
+            Some(_) => &hop.uri,
+            None => &self.to,
+        }
     }
 }
 
@@ -181,22 +214,23 @@ pub struct Refusal {
 }
 
 /// Decides where a call goes. `bindings` gives the phones registered at an address of record, the preferred one first;
-/// `ways` gives the servers of a trunk in the order to try.
+/// `ways` gives the servers of a trunk in the order to try. `entropy` shares out the calls among trunks of one order.
 ///
 /// # Errors
 /// [`Refusal`] when there is nothing that this caller may reach.
-pub fn plan(
+pub fn plan<E: Entropy>(
     trunks: &[Trunk],
     mut bindings: impl FnMut(&Aor) -> Vec<Phone>,
-    ways: impl FnOnce(&Trunk) -> Vec<Flow>,
+    ways: impl FnMut(&Trunk, &mut E) -> Vec<Flow>,
+    entropy: &mut E,
     caller: CallerKind,
     dialled: &Dialled,
     owner: &Owner,
 ) -> Result<Plan, Refusal> {
     match (dialled, owner, caller) {
         (Dialled::Emergency { digits }, _, CallerKind::User) => {
-            let trunk = trunks.iter().find(|trunk| trunk.emergency).ok_or(NO_WAY_OUT)?;
-            out(trunk, ways(trunk), digits, None)
+            let trunks = order::for_emergency(trunks, entropy);
+            out(&trunks, ways, entropy, digits, None)
         }
         (Dialled::Number { tel, .. }, Owner::User(user), _) => {
             let targets = user.aors.iter().flat_map(&mut bindings).collect();
@@ -207,8 +241,8 @@ pub fn plan(
             stay(aor, bindings(aor), None)
         }
         (Dialled::Number { tel, class }, Owner::Nobody, CallerKind::User) => {
-            let trunk = trunk_for(trunks, tel).ok_or(NO_WAY_OUT)?;
-            out(trunk, ways(trunk), tel.as_str(), Some((tel.clone(), *class)))
+            let trunks = order::for_number(trunks, tel, entropy);
+            out(&trunks, ways, entropy, tel.as_str(), Some((tel.clone(), *class)))
         }
         (Dialled::Name(_), Owner::Nobody, CallerKind::User) => Err(NOBODY),
         (Dialled::Extension(_), Owner::Nobody, CallerKind::User) => Err(NO_NUMBER),
@@ -216,50 +250,41 @@ pub fn plan(
     }
 }
 
-/// The trunk with the longest beginning of the number; among equals the first.
-fn trunk_for<'a>(trunks: &'a [Trunk], tel: &Tel) -> Option<&'a Trunk> {
-    let fit = |trunk: &Trunk| match &trunk.prefixes[..] {
-        [] => Some(0),
-        prefixes => prefixes
-            .iter()
-            .filter(|prefix| tel.digits().starts_with(*prefix))
-            .map(String::len)
-            .max(),
-    };
-    let mut best: Option<(usize, &Trunk)> = None;
+fn out<E: Entropy>(
+    trunks: &[&Trunk],
+    mut ways: impl FnMut(&Trunk, &mut E) -> Vec<Flow>,
+    entropy: &mut E,
+    digits: &str,
+    number: Option<(Tel, NumberClass)>,
+) -> Result<Plan, Refusal> {
+    // A carrier of many servers leaves room for the others.
+    let each = (MAX_ATTEMPTS / trunks.len().max(1)).clamp(1, MAX_HOPS);
+    let mut hops = Vec::new();
     for trunk in trunks {
-        if let Some(length) = fit(trunk)
-            && best.is_none_or(|(longest, _)| length > longest)
-        {
-            best = Some((length, trunk));
-        }
+        let (host, port) = trunk.host();
+        let mut uri = SipUri::new(digits, host);
+        uri.port = port;
+        uri.params.set("user", Some("phone"));
+        let uri = Uri::Sip(uri);
+        let hop = |flow| Hop {
+            uri: uri.clone(),
+            flow,
+            path: Vec::new(),
+            exit: Some(Exit {
+                trunk: trunk.name.clone(),
+                impp: trunk.impp,
+                asserted: trunk.asserted,
+            }),
+        };
+        hops.extend(ways(trunk, entropy).into_iter().take(each).map(hop));
     }
-    best.map(|(_, trunk)| trunk)
-}
-
-fn out(trunk: &Trunk, ways: Vec<Flow>, digits: &str, number: Option<(Tel, NumberClass)>) -> Result<Plan, Refusal> {
-    let (host, port) = trunk.host();
-    let mut uri = SipUri::new(digits, host);
-    uri.port = port;
-    uri.params.set("user", Some("phone"));
-    let uri = Uri::Sip(uri);
-    let hop = |flow| Hop {
-        uri: uri.clone(),
-        flow,
-        path: Vec::new(),
-    };
-    let hops: Vec<Hop> = ways.into_iter().take(MAX_HOPS).map(hop).collect();
-    if hops.is_empty() {
-        return Err(NO_WAY_OUT);
-    }
+    hops.truncate(MAX_ATTEMPTS);
+    let to = hops.first().ok_or(NO_WAY_OUT)?.uri.clone();
     Ok(Plan {
-        to: uri,
+        to,
         targets: vec![Target { hops }],
         emergency: number.is_none(),
         number,
-        trunk: Some(trunk.name.clone()),
-        trunk_impp: trunk.impp,
-        trunk_asserted: trunk.asserted,
     })
 }
 
@@ -291,17 +316,16 @@ fn stay(home: &Aor, phones: Vec<Phone>, number: Option<(Tel, NumberClass)>) -> R
         to,
         targets,
         number,
-        trunk: None,
-        trunk_impp: false,
-        trunk_asserted: false,
         emergency: false,
     })
 }
 
 /// The most phones that ring for one call.
 pub const MAX_TARGETS: usize = 16;
-/// The most ways to one target.
+/// The most ways to one phone, or to one trunk.
 pub const MAX_HOPS: usize = 8;
+/// The most ways by which one call leaves us, over all trunks.
+pub const MAX_ATTEMPTS: usize = 16;
 /// Nobody of that name. Callers from outside get [`ABSENT`] instead.
 const NOBODY: Refusal = Refusal {
     status: Status::NOT_FOUND,

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use cusax_common::core::entropy::Seeded;
 use cusax_common::core::user::Flags;
 
 use super::*;
@@ -74,7 +75,7 @@ fn every_kind_of_call_finds_its_way() {
             Err((484, Cause::BadNumber)),
         ),
         (
-            "another number goes to the first trunk that takes it",
+            "another number goes to the trunk that takes it",
             Inside,
             number("+4940123456", NumberClass::National),
             Owner::Nobody,
@@ -85,7 +86,7 @@ fn every_kind_of_call_finds_its_way() {
             )),
         ),
         (
-            "the longest beginning wins",
+            "the longest beginning wins, and the trunk of the lowest order comes first",
             Inside,
             number("+442079460000", NumberClass::Intl),
             Owner::Nobody,
@@ -154,7 +155,7 @@ fn every_kind_of_call_finds_its_way() {
         ),
     ];
     for (what, caller, dialled, owner, expected) in rows {
-        let found = plan(&trunks(), phones, ways, caller, &dialled, &owner);
+        let found = plan(&trunks(), phones, ways, &mut Seeded::new(1), caller, &dialled, &owner);
         if let (Ok(plan), Owner::User(_)) = (&found, &owner) {
             assert!(
                 plan.number
@@ -172,7 +173,7 @@ fn every_kind_of_call_finds_its_way() {
                 .iter()
                 .map(|target| target.hops[0].uri.to_string())
                 .collect();
-            (plan.to.to_string(), targets, plan.trunk)
+            (plan.to.to_string(), targets, plan.trunk().map(str::to_owned))
         });
         let expected = expected
             .map(|(to, targets, trunk): (&str, Vec<&str>, Option<&str>)| {
@@ -196,10 +197,16 @@ fn without_a_trunk_there_is_no_way_out() {
         tel: "+4940123456".parse().unwrap(),
         class: NumberClass::National,
     };
-    assert_eq!(
-        plan(&[], phones, ways, CallerKind::User, &dialled, &Owner::Nobody).unwrap_err(),
-        NO_WAY_OUT
+    let found = plan(
+        &[],
+        phones,
+        ways,
+        &mut Seeded::new(1),
+        CallerKind::User,
+        &dialled,
+        &Owner::Nobody,
     );
+    assert_eq!(found.unwrap_err(), NO_WAY_OUT);
     assert!(lookup(&Dialled::Emergency { digits: "112".into() }).is_none());
 }
 
@@ -212,6 +219,8 @@ fn trunks() -> Vec<Trunk> {
         realm: (name == "a").then(|| "carrier.test".into()),
         certified: String::new(),
         prefixes: prefixes.iter().map(|&prefix| prefix.into()).collect(),
+        order: 0,
+        weight: 1,
         impp: false,
         asserted: true,
         emergency,
@@ -219,11 +228,14 @@ fn trunks() -> Vec<Trunk> {
     vec![
         trunk("a", "198.51.100.1:5060", &[], false),
         trunk("b", "198.51.100.2:5062", &["44", "1"], true),
-        trunk("c", "198.51.100.3:5060", &["44"], true),
+        Trunk {
+            order: 1,
+            ..trunk("c", "198.51.100.3:5060", &["44"], true)
+        },
     ]
 }
 
-fn ways(trunk: &Trunk) -> Vec<Flow> {
+fn ways(trunk: &Trunk, _: &mut Seeded) -> Vec<Flow> {
     match &trunk.place {
         Place::Fixed(flow) => vec![*flow],
         Place::Domain(_) => Vec::new(),
@@ -245,6 +257,7 @@ fn phone(uri: &str, remote: &str) -> Phone {
             uri: uri.parse().unwrap(),
             flow: udp(remote),
             path: Vec::new(),
+            exit: None,
         },
     }
 }
@@ -291,7 +304,16 @@ fn several_registrations_of_one_phone_are_ways_to_it() {
     };
     let alice = Owner::User(Arc::new(user("alice", &["sip:alice@ours.test"], "+4930901820")));
     let dialled = Dialled::Name("sip:alice@ours.test".parse().unwrap());
-    let plan = plan(&[], bindings, ways, CallerKind::User, &dialled, &alice).unwrap();
+    let plan = plan(
+        &[],
+        bindings,
+        ways,
+        &mut Seeded::new(1),
+        CallerKind::User,
+        &dialled,
+        &alice,
+    )
+    .unwrap();
     let hops: Vec<Vec<String>> = plan
         .targets
         .iter()
@@ -306,4 +328,205 @@ fn several_registrations_of_one_phone_are_ways_to_it() {
             vec!["192.0.2.4:1000"]
         ]
     );
+}
+
+/// What it is about, the trunks (name, beginnings, order, whether for emergencies), what is dialled, and which trunks are
+/// tried.
+type Choice<'a> = (
+    &'a str,
+    &'a [(&'a str, &'a [&'a str], u16, bool)],
+    &'a str,
+    &'a [&'a str],
+);
+
+#[test]
+fn trunks_are_tried_in_their_order_and_only_those_with_the_longest_beginning() {
+    let rows: [Choice<'_>; 8] = [
+        (
+            "by order, not as they are written",
+            &[("a", &[], 2, true), ("b", &[], 0, true), ("c", &[], 1, true)],
+            "+4940123456",
+            &["b", "c", "a"],
+        ),
+        (
+            "a shorter beginning is no spare",
+            &[("a", &[], 0, true), ("b", &["44"], 1, true), ("c", &["4420"], 2, true)],
+            "+442079460000",
+            &["c"],
+        ),
+        (
+            "who writes the longer beginning there too has a spare",
+            &[("a", &["44", ""], 1, true), ("b", &["44"], 0, true)],
+            "+442079460000",
+            &["b", "a"],
+        ),
+        (
+            "the longest of a trunk's own beginnings counts",
+            &[
+                ("a", &["4", "442"], 1, true),
+                ("b", &["442"], 0, true),
+                ("c", &["44"], 0, true),
+            ],
+            "+442079460000",
+            &["b", "a"],
+        ),
+        (
+            "order does not make up for a shorter beginning",
+            &[("a", &["44"], 9, true), ("b", &["4"], 0, true)],
+            "+442079460000",
+            &["a"],
+        ),
+        (
+            "every number is the shortest beginning",
+            &[("a", &["1"], 0, true), ("b", &[], 0, true)],
+            "+4940123456",
+            &["b"],
+        ),
+        (
+            "an emergency goes by every trunk for it, whatever its beginnings, in their order",
+            &[("a", &["1"], 2, true), ("b", &[], 0, false), ("c", &["44"], 1, true)],
+            "112",
+            &["c", "a"],
+        ),
+        ("nobody takes it", &[("a", &["1"], 0, false)], "+4940123456", &[]),
+    ];
+    for (what, given, number, expected) in rows {
+        let trunks: Vec<Trunk> = given
+            .iter()
+            .zip(1..)
+            .map(|((name, prefixes, order, emergency), last)| Trunk {
+                order: *order,
+                ..one(name, last, prefixes, *emergency)
+            })
+            .collect();
+        let found = tried(&trunks, number, 1);
+        assert_eq!(found, expected, "{what}");
+    }
+}
+
+#[test]
+fn trunks_of_one_order_share_the_calls_by_their_weights() {
+    let weighted = |name: &str, last, order, weight| Trunk {
+        order,
+        weight,
+        ..one(name, last, &[], true)
+    };
+    let trunks = [
+        weighted("a", 1, 1, 1),
+        weighted("b", 2, 1, 3),
+        weighted("c", 3, 1, 6),
+        weighted("first", 4, 0, 1),
+        weighted("last", 5, 2, 1000),
+    ];
+    for number in ["+4940123456", "112"] {
+        let mut firsts = std::collections::HashMap::new();
+        for seed in 0..4_000 {
+            let found = tried(&trunks, number, seed);
+            assert_eq!(found, tried(&trunks, number, seed), "seed {seed}: the seed decides");
+            assert_eq!((found[0].as_str(), found[4].as_str()), ("first", "last"), "seed {seed}");
+            let mut all = found.clone();
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), 5, "seed {seed}: each once");
+            *firsts.entry(found[1].clone()).or_insert(0) += 1;
+        }
+        for (name, share) in [("a", 400), ("b", 1200), ("c", 2400)] {
+            let times: i32 = firsts[name];
+            assert!((times - share).abs() < 160, "{number}: {name} came first {times} times");
+        }
+    }
+}
+
+/// Each hop says by which trunk it goes, and names the number at that trunk.
+#[test]
+fn a_hop_belongs_to_its_trunk() {
+    let first = Trunk {
+        impp: true,
+        asserted: false,
+        realm: Some("one.test".into()),
+        ..one("one", 1, &[], true)
+    };
+    let second = Trunk {
+        order: 1,
+        realm: Some("two.test".into()),
+        ..one("two", 2, &[], true)
+    };
+    let servers = |trunk: &Trunk, entropy: &mut Seeded| {
+        let way = ways(trunk, entropy)[0];
+        let at = |port| {
+            let mut way = way;
+            way.remote.set_port(port);
+            way
+        };
+        (5060..5080).map(at).collect()
+    };
+    let dialled = number("+4940123456");
+    let plan = plan(
+        &[first, second],
+        phones,
+        servers,
+        &mut Seeded::new(1),
+        CallerKind::User,
+        &dialled,
+        &Owner::Nobody,
+    )
+    .unwrap();
+    let hops = &plan.targets[0].hops;
+    assert_eq!(hops.len(), MAX_ATTEMPTS);
+    for (index, hop) in hops.iter().enumerate() {
+        let exit = hop.exit.as_ref().unwrap();
+        let expected = match index {
+            0..MAX_HOPS => ("one", true, false, "sip:+4940123456@one.test;user=phone"),
+            _ => ("two", false, true, "sip:+4940123456@two.test;user=phone"),
+        };
+        let called = plan.called(hop).to_string();
+        assert_eq!(
+            (exit.trunk.as_str(), exit.impp, exit.asserted, called.as_str()),
+            expected
+        );
+    }
+    assert_eq!(plan.trunk(), Some("one"));
+    assert_eq!(
+        plan.hop(Turn {
+            target: 0,
+            hop: MAX_ATTEMPTS
+        }),
+        None
+    );
+}
+
+fn one(name: &str, last: u8, prefixes: &[&str], emergency: bool) -> Trunk {
+    Trunk {
+        name: name.into(),
+        place: Place::Fixed(udp(&format!("198.51.100.{last}:5060"))),
+        prefixes: prefixes.iter().map(|&prefix| prefix.into()).collect(),
+        emergency,
+        ..trunks().remove(1)
+    }
+}
+
+fn number(text: &str) -> Dialled {
+    match text.strip_prefix('+') {
+        Some(_) => Dialled::Number {
+            tel: text.parse().unwrap(),
+            class: NumberClass::National,
+        },
+        None => Dialled::Emergency { digits: text.into() },
+    }
+}
+
+/// The names of the trunks that are tried.
+fn tried(trunks: &[Trunk], whom: &str, seed: u64) -> Vec<String> {
+    let mut entropy = Seeded::new(seed);
+    let plan = plan(
+        trunks,
+        phones,
+        ways,
+        &mut entropy,
+        CallerKind::User,
+        &number(whom),
+        &Owner::Nobody,
+    );
+    let hops = plan.map_or_else(|_| Vec::new(), |mut plan| plan.targets.remove(0).hops);
+    hops.into_iter().map(|hop| hop.exit.unwrap().trunk).collect()
 }

@@ -140,7 +140,15 @@ section! {
         /// For a domain: the networks that its servers may be in. Empty: any public address.
         networks: Vec<IpNet> = Vec::new(),
         /// The beginnings of the numbers, without +, that go this way; the longest beginning wins. Empty: every number.
+        /// When a trunk fails, the next one with an equally long beginning is tried, and none with a shorter one: where
+        /// that is wanted, write the longer beginning there too, with a higher `order`.
         prefixes: Vec<Digits> = Vec::new(),
+        /// Among trunks with equally long beginnings of a number, and for emergency calls, the lowest is tried first. The
+        /// next one is tried when a server answers 5xx or 408, cannot be reached, or says nothing for 4 seconds, and
+        /// never once the call has rung. A server that has failed five times in a row is tried last for 30 seconds.
+        order: u16 = 0,
+        /// The share of the calls that is sent here first among trunks of the same order: 1 to 1000.
+        weight: u16 = 1,
         /// Whether this carrier may learn the JIDs of our users.
         impp: bool = false,
         /// Whether this carrier is told who calls by P-Asserted-Identity, as carriers with whom one has a contract are
@@ -340,6 +348,10 @@ impl Check for Trunk {
         }
         if self.port == Some(0) {
             reader.fault_at(place.inner("port"), "is 0".into(), "write a port such as 5060".into());
+        }
+        if !(1..=1_000).contains(&self.weight) {
+            let what = format!("{} is out of bounds", self.weight);
+            reader.fault_at(place.inner("weight"), what, "write 1 to 1000".into());
         }
     }
 }
