@@ -11,7 +11,7 @@ use cusax_common::core::entropy::Seeded;
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::{HeaderName, Method, Request, Value};
 use cusax_tests::peer::phone::{Manner, Phone, Stage};
-use cusax_tests::sim::{Actor, SECOND, Scene, address};
+use cusax_tests::sim::{Actor, SECOND, Scene, address, scene};
 
 const ABROAD: &str = "sip:+442079460000@sip.example.com";
 const TTL: Duration = Duration::from_secs(300);
@@ -75,8 +75,8 @@ fn a_call_goes_to_the_server_that_dns_prefers_and_to_the_next_one_when_that_is_s
 
     scene.world.phones[scene.trunk.0].manner = Manner::Mute;
     scene.alice_calls(ABROAD);
-    // Timer B (RFC 3261 §17.1.1.2).
-    scene.world.run(40 * SECOND);
+    // The warning, the silence and the ringing.
+    scene.world.run(8 * SECOND);
     assert_eq!(scene.stage(second), &Stage::Up, "the next one");
     assert_eq!(scene.stage(scene.alice), &Stage::Up);
     scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
@@ -295,6 +295,63 @@ fn a_call_from_any_server_of_the_carrier_is_its_own_and_from_no_other_address() 
         assert_eq!(scene.stage(from) == &Stage::Up, expected);
         scene.world.act(from, |phone, now| phone.hang_up(now));
         scene.world.run(40 * SECOND);
+    }
+}
+
+/// Security: whoever may ask only who is there must not learn who is.
+#[test]
+fn who_is_away_and_who_does_not_exist_are_told_apart_by_no_byte() {
+    // Who asks and what they hear; two addresses of one length each, the first of a user of ours without a phone.
+    let rows = [
+        (
+            "trunk",
+            480,
+            ["sip:+4930901821@sip.example.com", "sip:+4930901829@sip.example.com"],
+        ),
+        (
+            "trunk",
+            480,
+            ["sip:bob.phone@sip.example.com", "sip:bub.phone@sip.example.com"],
+        ),
+        (
+            "stranger",
+            407,
+            ["sip:+4930901821@sip.example.com", "sip:+4930901829@sip.example.com"],
+        ),
+        (
+            "stranger",
+            407,
+            ["sip:bob.phone@sip.example.com", "sip:bub.phone@sip.example.com"],
+        ),
+    ];
+    for (who, status, addresses) in rows {
+        let [known, unknown] = addresses.map(|called| {
+            let mut scene = scene(13);
+            scene.world.start();
+            let local = scene.world.address();
+            let asker = match who {
+                "trunk" => scene.trunk,
+                _ => scene.world.add(Phone::new(address(77, 5060), local, None, 13)),
+            };
+            scene.world.wire = Some(Vec::new());
+            scene.world.act(asker, |phone, now| phone.call(now, called));
+            let began = scene.world.elapsed();
+            let over = Stage::Over(Some(status));
+            assert!(
+                scene.world.until(5 * SECOND, |world| world.phone(asker).stage == over),
+                "{who}: {called}"
+            );
+            let time = scene.world.elapsed() - began;
+            let said = scene.world.said(local, scene.world.phone(asker).address);
+            let user = called.trim_start_matches("sip:").split('@').next().expect("a user");
+            let said: Vec<String> = said.iter().map(|text| text.replace(user, "them")).collect();
+            assert!(
+                !said.is_empty() && said.iter().all(|text| text.contains("<sip:them@")),
+                "{who}: {said:?}"
+            );
+            (time, said)
+        });
+        assert_eq!(known, unknown, "{who}: {addresses:?}");
     }
 }
 

@@ -167,6 +167,9 @@ fn an_unacknowledged_response_fails_the_call() {
     for _ in 0..330 {
         let told = stage.alice.told_in(world, Duration::from_millis(100), &Method::Invite);
         said.extend(codes(&told));
+        if said.contains(&500) {
+            break;
+        }
     }
     assert_eq!(
         said,

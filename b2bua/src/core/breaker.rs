@@ -293,16 +293,8 @@ mod tests {
                     }
                     Stands(expected) => {
                         assert_eq!(breakers.standing(now, "a", flow(1)), expected, "{what}: {ms} ms");
-                        assert_eq!(
-                            breakers.standing(now, "b", flow(1)),
-                            Sound,
-                            "{what}: another trunk"
-                        );
-                        assert_eq!(
-                            breakers.standing(now, "a", flow(2)),
-                            Sound,
-                            "{what}: another server"
-                        );
+                        assert_eq!(breakers.standing(now, "b", flow(1)), Sound, "{what}: another trunk");
+                        assert_eq!(breakers.standing(now, "a", flow(2)), Sound, "{what}: another server");
                         let broken = usize::from(expected != Sound);
                         assert_eq!(
                             (breakers.broken("a"), breakers.broken("b")),

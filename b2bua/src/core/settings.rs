@@ -37,7 +37,7 @@ pub struct Settings {
     pub session_interval: u32,
     /// How much may be asked for.
     pub limits: Limits,
-    /// The most calls at one time; one more gets 503.
+    /// The most calls at one time; one more gets 503, unless it is for an emergency.
     pub max_calls: usize,
     /// Networks that media may go to although they are loopback or otherwise suspect.
     pub media_networks: Vec<IpNet>,

@@ -136,6 +136,9 @@ impl Meter {
         metrics.connections.set(gauge(network.connections()));
         metrics.bindings.set(gauge(endpoint.bindings()));
         metrics.calls.set(gauge(endpoint.calls()));
+        for (trunk, broken) in endpoint.broken_servers() {
+            metrics.trunk_broken.set(trunk, gauge(broken));
+        }
         metrics.media_ports_free.set(gauge(relay.free_ports()));
     }
 }

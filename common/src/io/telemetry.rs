@@ -106,6 +106,27 @@ impl Counters {
     }
 }
 
+/// A family of gauges told apart by one label, whose values are names of the operator's choice, never of the network's.
+#[derive(Clone, Debug)]
+pub struct Gauges {
+    label: &'static str,
+    family: Family<[(&'static str, String); 1], Gauge>,
+}
+
+impl Gauges {
+    fn new(label: &'static str) -> Self {
+        Self {
+            label,
+            family: Family::default(),
+        }
+    }
+
+    /// That of `value` is so high.
+    pub fn set(&self, value: &str, height: i64) {
+        self.family.get_or_create(&[(self.label, value.to_owned())]).set(height);
+    }
+}
+
 /// Declares every metric once: field, kind, name, explanation.
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])+ $field:ident: $kind:ident $(($label:literal))? = $name:literal,)*) => {
@@ -135,9 +156,11 @@ macro_rules! metrics {
         }
     };
     (@new Counters ($label:literal)) => { Counters::new($label) };
+    (@new Gauges ($label:literal)) => { Gauges::new($label) };
     (@new Histogram) => { Histogram::new(SECONDS) };
     (@new $kind:ident) => { $kind::default() };
     (@metric $metrics:ident.$field:ident Counters) => { $metrics.$field.family.clone() };
+    (@metric $metrics:ident.$field:ident Gauges) => { $metrics.$field.family.clone() };
     (@metric $metrics:ident.$field:ident $kind:ident) => { $metrics.$field.clone() };
 }
 
@@ -168,6 +191,8 @@ metrics! {
     calls: Gauge = "cusax_calls",
     /// Calls ended, by cause.
     calls_ended: Counters("cause") = "cusax_calls_ended",
+    /// Servers of carriers that have failed several times in a row and are tried last, by trunk.
+    trunk_broken: Gauges("trunk") = "cusax_trunk_servers_broken",
     /// Seconds from the answer to the end of answered calls.
     call_seconds: Histogram = "cusax_call_duration_seconds",
     /// Warnings before a paid leg, by what became of them.
@@ -218,6 +243,7 @@ mod tests {
         metrics.sip_malformed.count("answered");
         metrics.sip_malformed.add("answered", 2);
         metrics.xmpp_connected.set(1);
+        metrics.trunk_broken.set("carrier", 2);
         assert_eq!(metrics.clone().sip_malformed.total("answered"), 3);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes everything");
@@ -226,6 +252,10 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("cusax_xmpp_connected 1"), "{text}");
+        assert!(
+            text.contains("cusax_trunk_servers_broken{trunk=\"carrier\"} 2"),
+            "{text}"
+        );
         let names: BTreeSet<_> = Metrics::TABLE.iter().map(|(name, ..)| name).collect();
         assert_eq!(names.len(), Metrics::TABLE.len(), "each name once");
         for (name, label, about) in Metrics::TABLE {

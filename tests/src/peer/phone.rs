@@ -33,6 +33,10 @@ pub enum Manner {
     Ring,
     /// Says nothing at all.
     Mute,
+    /// Says nothing for so long, and then this; with a provisional status it rings for ever.
+    Late(Duration, u16),
+    /// Rings, and after a while says this.
+    Quit(Duration, u16),
 }
 
 /// Who a phone is.
@@ -94,6 +98,8 @@ pub struct Phone {
     pending: Option<(ClientId, Request)>,
     invited: Option<(ServerId, Request)>,
     answer_at: Option<Instant>,
+    /// What it says then.
+    answer: Status,
     tries: u32,
     sequence: u32,
     /// The user hung up before the answer; one that crosses the CANCEL is hung up again.
@@ -139,6 +145,7 @@ impl Phone {
             pending: None,
             invited: None,
             answer_at: None,
+            answer: Status::OK,
             tries: 0,
             sequence: 0,
             given_up: false,
@@ -246,7 +253,7 @@ impl Phone {
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.answer_at.is_some_and(|at| at <= now) {
             self.answer_at = None;
-            self.finish(now, Status::OK);
+            self.finish(now, self.answer);
         }
         self.transactions.handle_timeout(now);
         self.settle(now);
@@ -385,8 +392,14 @@ impl Phone {
                     let ringing = self.dressed(request.response(Status::RINGING));
                     self.stage = Stage::Ringing;
                     self.invited = Some((server, request));
-                    let _ = self.transactions.respond(now, server, &ringing);
-                    if let Manner::Answer(after) = manner {
+                    if !matches!(manner, Manner::Late(..)) {
+                        let _ = self.transactions.respond(now, server, &ringing);
+                    }
+                    self.answer = match manner {
+                        Manner::Late(_, code) | Manner::Quit(_, code) => Status::new(code).expect("a status"),
+                        _ => Status::OK,
+                    };
+                    if let Manner::Answer(after) | Manner::Late(after, _) | Manner::Quit(after, _) = manner {
                         self.answer_at = Some(now + after);
                     }
                 }
@@ -519,6 +532,12 @@ impl Phone {
         let Some((server, request)) = self.invited.take() else {
             return;
         };
+        if !status.is_final() {
+            let response = self.dressed(request.response(status));
+            let _ = self.transactions.respond(now, server, &response);
+            self.invited = Some((server, request));
+            return self.settle(now);
+        }
         let response = if status.is_success() {
             self.stage = Stage::Up;
             self.described(&request)

@@ -14,7 +14,7 @@ use cusax_common::core::secret::Secret;
 use cusax_common::core::user::{Algorithm, Credential, Flags, Ha1, User};
 
 use super::{Actor, World, address};
-use crate::peer::phone::{Account, Phone, Stage};
+use crate::peer::phone::{Account, Manner, Phone, Stage};
 
 /// The SIP domain.
 pub const DOMAIN: &str = "sip.example.com";
@@ -155,6 +155,11 @@ impl Scene {
     pub fn alice_calls(&mut self, whom: &str) {
         let whom = whom.to_owned();
         self.world.act(self.alice, |phone, now| phone.call(now, &whom));
+    }
+
+    /// From now on somebody treats calls like this.
+    pub fn behaves(&mut self, who: Actor, manner: Manner) {
+        self.world.phones[who.0].manner = manner;
     }
 
     /// What a phone is doing.

@@ -20,12 +20,16 @@ use crate::core::transaction::ServerId;
 impl<E: Entropy> Endpoint<E> {
     /// Begins a call for a caller who was proved.
     pub(super) fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
-        if self.draining || self.calls.len() >= self.settings.max_calls {
-            return self.overloaded(server, &request);
-        }
         let ours = |host: &str, port| self.settings.is_local(host, port);
         let uri = self.settings.at_home(request.uri.clone());
         let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
+        let room = match dialled {
+            Ok(Dialled::Emergency { .. }) => self.settings.max_calls.saturating_add(EMERGENCY_ROOM),
+            _ => self.settings.max_calls,
+        };
+        if self.draining || self.calls.len() >= room {
+            return self.overloaded(server, &request);
+        }
         let Some(depth) = self.depth(&request) else {
             self.counters.looped += 1;
             return self.respond(now, server, request.response(Status::LOOP_DETECTED));
@@ -109,5 +113,7 @@ impl<E: Entropy> Endpoint<E> {
     }
 }
 
+/// How many emergency calls there is room for when there is none for others.
+const EMERGENCY_ROOM: usize = 64;
 /// How often one call may come back to us on its way.
 const MAX_SPIRAL: usize = 10;

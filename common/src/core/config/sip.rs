@@ -16,7 +16,7 @@ section! {
         /// The SIP domains of our users. The domain of an address of record is the realm of its password, so a domain
         /// that is taken out locks its users out.
         domains: Vec<Host> => "[\"sip.example.com\"]",
-        /// The most calls at once. Further ones are refused with 503.
+        /// The most calls at once. Further ones are refused with 503, but for emergency calls.
         max_calls: u32 = 2_000,
         /// Seconds a phone may ring before the caller hears that nobody answers.
         ring_timeout: Seconds = Seconds(120),
