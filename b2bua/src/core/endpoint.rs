@@ -91,6 +91,8 @@ pub struct Endpoint<E> {
     /// How many of them are being looked at.
     doubted: usize,
     busy: HashMap<BareJid, Busy>,
+    /// How many calls each user has begun.
+    begun: HashMap<BareJid, usize>,
     outputs: VecDeque<Output>,
     call_outputs: VecDeque<CallOutput>,
     counters: Counters,
@@ -192,6 +194,7 @@ impl<E: Entropy> Endpoint<E> {
             large: Large::default(),
             doubted: 0,
             busy: HashMap::new(),
+            begun: HashMap::new(),
             outputs: VecDeque::new(),
             call_outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -374,6 +377,7 @@ impl<E: Entropy> Endpoint<E> {
             MediaEvent::Opened { id, .. }
             | MediaEvent::Refused { id, .. }
             | MediaEvent::Played { id, .. }
+            | MediaEvent::Reported { id, .. }
             | MediaEvent::Closed { id, .. } => *id,
             MediaEvent::Failed => return,
         };
@@ -662,7 +666,15 @@ impl<E: Entropy> Endpoint<E> {
             if let Some(at) = live.deadline {
                 self.deadlines.remove(&(at, id));
             }
-            self.calls.remove(&id);
+            let over = self.calls.remove(&id);
+            if let Some(jid) = over.as_ref().and_then(|live| live.call.begun_by())
+                && let Some(count) = self.begun.get_mut(jid)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.begun.remove(jid);
+                }
+            }
             return;
         }
         let deadline = live.call.poll_timeout();

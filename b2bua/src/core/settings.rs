@@ -33,6 +33,12 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a callee may ring.
     pub ring_timeout: Duration,
+    /// How long a call may last.
+    pub max_duration: Duration,
+    /// How long both sides of a call may say nothing; none where they may for ever.
+    pub silence_timeout: Option<Duration>,
+    /// The most calls that one user may have begun.
+    pub calls_per_account: usize,
     /// How long a session lasts unless it is refreshed (RFC 4028), in seconds.
     pub session_interval: u32,
     /// How much may be asked for.

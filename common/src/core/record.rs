@@ -65,6 +65,10 @@ pub enum Cause {
     Overloaded,
     /// The service was stopped.
     Shutdown,
+    /// It lasted as long as any call may.
+    TooLong,
+    /// Neither side said anything any more.
+    NoMedia,
 }
 
 /// Whether a warning was given before the paid leg was dialled.
@@ -122,6 +126,8 @@ words! {
         PeerFailed = "peer-failed",
         Overloaded = "overloaded",
         Shutdown = "shutdown",
+        TooLong = "too-long",
+        NoMedia = "no-media",
     }
     Warned {
         None = "none",

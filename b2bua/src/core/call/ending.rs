@@ -8,6 +8,7 @@ use cusax_common::core::sip::{Method, Request, Status};
 use cusax_common::core::time::Wall;
 use tracing::{debug, info};
 
+use super::limits::Limits;
 use super::{Call, CallOutput, Caller, Context, InvitationState, Leg, LegId, Phase, invite, respond};
 use crate::core::media::rewrite::SdpFault;
 use crate::core::media::{MediaCommand, Side};
@@ -96,6 +97,7 @@ impl Call {
         }
         self.recorded = true;
         self.deadline = None;
+        self.limits = Limits::default();
         self.attempts.stop();
         match tell {
             Some(Side::Caller) => self.part_with_caller(cx, because),

@@ -21,6 +21,7 @@ mod ending;
 mod invite;
 mod leg;
 mod legs;
+mod limits;
 mod output;
 pub mod reliable;
 mod ringing;
@@ -47,6 +48,7 @@ use jid::BareJid;
 use tracing::{debug, info, warn};
 
 use self::crossing::Crossing;
+use self::limits::Limits;
 use self::session_timer::Wish;
 use self::upkeep::Own;
 
@@ -148,6 +150,7 @@ pub struct Call {
     /// Re-INVITEs whose asker has gone; a 2xx still wants its ACK.
     orphans: Vec<(Token, Box<Dialog>)>,
     media: Option<Media>,
+    limits: Limits,
     tokens: u32,
     /// Requests of ours that have no final answer yet.
     open: usize,
@@ -322,6 +325,7 @@ impl Call {
             own: Vec::new(),
             orphans: Vec::new(),
             media: None,
+            limits: Limits::default(),
             tokens: 0,
             open: 0,
             facts,
@@ -345,6 +349,15 @@ impl Call {
     #[must_use]
     pub fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// The user of ours who began it.
+    #[must_use]
+    pub fn begun_by(&self) -> Option<&BareJid> {
+        match &self.caller {
+            Caller::User { user, .. } => Some(&user.jid),
+            Caller::Trunk { .. } => None,
+        }
     }
 
     /// Through how many calls of ours the same request came before this one.
@@ -390,7 +403,7 @@ impl Call {
             .legs
             .iter()
             .flat_map(|leg| [leg.sending.poll_timeout(), leg.timer.poll_timeout()]);
-        let rest = [self.deadline, self.attempts.poll_timeout()];
+        let rest = [self.deadline, self.attempts.poll_timeout(), self.limits.poll_timeout()];
         legs.chain(rest).flatten().min()
     }
 
@@ -435,6 +448,7 @@ impl Call {
                 }
                 other => self.phase = other,
             },
+            MediaEvent::Reported { stats, .. } => self.listened(cx, stats.heard()),
             MediaEvent::Closed { .. } if !matches!(self.phase, Phase::Over) => {
                 warn!(dependency = "media", "the relay dropped a call");
                 self.hang_up_both(cx, Cause::Overloaded);
@@ -580,6 +594,7 @@ impl Call {
                 self.abandon(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::NoAnswer);
             }
         }
+        self.end_of_patience(cx);
         self.keep_up(cx);
     }
 

@@ -7,6 +7,7 @@ use cusax_common::core::sip::typed::CSeq;
 use cusax_common::core::sip::{Method, Response, Status};
 use tracing::{debug, info};
 
+use super::limits::Limits;
 use super::reliable::Taken;
 use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, LegId, Pair, Phase, invite, rules};
 use crate::core::dialog::set_sdp;
@@ -287,6 +288,7 @@ impl Call {
         self.facts.answered = Some(cx.now.wall);
         self.facts.status = Status::OK.code();
         self.deadline = None;
+        self.limits = Limits::begin(cx);
         info!(leg = "callee", "answered");
         let Some(leg) = self.leg(near) else { return };
         let mut answer = invite::response(self, leg, Status::OK, body, Some(response));

@@ -30,6 +30,18 @@ impl<E: Entropy> Endpoint<E> {
         if self.draining || self.calls.len() >= room {
             return self.overloaded(server, &request);
         }
+        if !matches!(dialled, Ok(Dialled::Emergency { .. })) && self.has_too_many(&caller) {
+            self.counters.throttled += 1;
+            return self.refuse_call(
+                now,
+                server,
+                &request,
+                &caller,
+                Status::FORBIDDEN,
+                "too many calls",
+                Cause::Barred,
+            );
+        }
         let Some(depth) = self.depth(&request) else {
             self.counters.looped += 1;
             return self.respond(now, server, request.response(Status::LOOP_DETECTED));
@@ -63,6 +75,9 @@ impl<E: Entropy> Endpoint<E> {
         };
         match Call::begin(&mut cx, id, session, caller, dialling, server, flow, request) {
             Ok(call) => {
+                if let Some(jid) = call.begun_by() {
+                    *self.begun.entry(jid.clone()).or_default() += 1;
+                }
                 self.calls.insert(
                     id,
                     Live {
@@ -101,14 +116,46 @@ impl<E: Entropy> Endpoint<E> {
     fn undiallable(&mut self, now: Now, server: ServerId, request: &Request, caller: &Caller, reject: Reject) {
         debug!(%reject, "dialled text refused");
         let status = Status::new(reject.status()).unwrap_or(Status::ADDRESS_INCOMPLETE);
+        self.refuse_call(
+            now,
+            server,
+            request,
+            caller,
+            status,
+            &reject.to_string(),
+            Cause::BadNumber,
+        );
+    }
+
+    /// Whether a user has as many calls as one may begin.
+    fn has_too_many(&self, caller: &Caller) -> bool {
+        let Caller::User { user, .. } = caller else {
+            return false;
+        };
+        let calls = self.begun.get(&user.jid).copied().unwrap_or_default();
+        calls >= self.settings.calls_per_account
+    }
+
+    /// A call does not begin: the caller is told why, and a record is kept.
+    #[expect(clippy::too_many_arguments, reason = "one answer and one record, of one request")]
+    fn refuse_call(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        request: &Request,
+        caller: &Caller,
+        status: Status,
+        why: &str,
+        cause: Cause,
+    ) {
         let mut response = request.response(status);
         // RFC 3261 §20.43: 399 is for people to read.
         let host = self.settings.domains.first().map_or("invalid", String::as_str);
-        let warning = Value::cleaned(&format!("399 {host} \"{reject}\""));
+        let warning = Value::cleaned(&format!("399 {host} \"{why}\""));
         response.headers.push(HeaderName::WARNING, warning);
         self.respond(now, server, response);
         let session = SessionId::draw(&mut self.entropy);
-        let record = call::refused(now.wall, session, caller, request, status, Cause::BadNumber);
+        let record = call::refused(now.wall, session, caller, request, status, cause);
         self.outputs.push_back(Output::Record(record));
     }
 }

@@ -86,6 +86,11 @@ pub enum MediaCommand {
         /// The side that heard it.
         side: Side,
     },
+    /// Tell what went through so far (`Reported`).
+    Report {
+        /// Which session.
+        id: MediaId,
+    },
     /// Give the ports back; they rest for a while before they serve another call.
     Close {
         /// Which session.
@@ -102,6 +107,7 @@ impl MediaCommand {
             | Self::Aim { id, .. }
             | Self::Play { id, .. }
             | Self::Stop { id, .. }
+            | Self::Report { id }
             | Self::Close { id } => id,
         }
     }
@@ -143,6 +149,13 @@ pub enum MediaEvent {
         id: MediaId,
         /// Who heard it.
         side: Side,
+    },
+    /// What went through the session so far.
+    Reported {
+        /// Which session.
+        id: MediaId,
+        /// All of it.
+        stats: MediaStats,
     },
     /// The session is gone: after `Close`, or because its worker died (then `stats` are all zero).
     Closed {
@@ -242,6 +255,13 @@ impl MediaStats {
             Side::Caller => &self.caller,
             Side::Callee => &self.callee,
         }
+    }
+
+    /// How much was heard of both sides.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        let of = |side: &SideStats| side.received + side.rtcp_received;
+        of(&self.caller) + of(&self.callee)
     }
 
     /// One side's share, to be counted up.

@@ -164,6 +164,12 @@ impl Worker {
                     session.leg_mut(side).playing = None;
                 }
             }
+            MediaCommand::Report { id } => {
+                if let Some((_, session)) = self.session(id) {
+                    let stats = session.stats;
+                    self.events.tell(MediaEvent::Reported { id, stats });
+                }
+            }
             MediaCommand::Close { id } => self.close(id),
         }
     }

@@ -18,8 +18,14 @@ section! {
         domains: Vec<Host> => "[\"sip.example.com\"]",
         /// The most calls at once. Further ones are refused with 503, but for emergency calls.
         max_calls: u32 = 2_000,
+        /// The most calls at once of one user, as caller. Further ones are refused with 403; emergency calls never are.
+        calls_per_account: u32 = 20,
         /// Seconds a phone may ring before the caller hears that nobody answers.
         ring_timeout: Seconds = Seconds(120),
+        /// Seconds after which any call is hung up.
+        max_duration: Seconds = Seconds(14_400),
+        /// Seconds after which a call is hung up in which neither side sends RTP or RTCP and neither is on hold. 0: never.
+        silence_timeout: Seconds = Seconds(120),
         /// Seconds after which a call is over unless its phones show that they are still there (RFC 4028). They are asked
         /// at half of that.
         session_expires: Seconds = Seconds(1800),
@@ -197,7 +203,13 @@ impl Check for Sip {
                 reader.fault_at(key, what, "write another port, or take this listener out".into());
             }
         }
-        for (key, value) in [("max_calls", self.max_calls), ("ring_timeout", self.ring_timeout.0)] {
+        let at_least_one = [
+            ("max_calls", self.max_calls),
+            ("calls_per_account", self.calls_per_account),
+            ("ring_timeout", self.ring_timeout.0),
+            ("max_duration", self.max_duration.0),
+        ];
+        for (key, value) in at_least_one {
             if value == 0 {
                 reader.fault_at(place.inner(key), "is 0".into(), "write at least 1".into());
             }
