@@ -5,7 +5,7 @@ use std::time::Duration;
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{RAck, RSeq, Require, SessionExpires, Supported};
 use cusax_common::core::sip::{Headers, Method, Response};
-use cusax_tests::sim::party::{Party, dialled, sdp};
+use cusax_tests::sim::puppet::{Puppet, dialled, sdp};
 use cusax_tests::sim::{SECOND, Scene, address, scene};
 
 const RELIABLE: (&str, &str) = ("Supported", "100rel");
@@ -14,16 +14,16 @@ const ALLOWED: (&str, &str) = ("Allow", "INVITE, ACK, BYE, CANCEL, PRACK, UPDATE
 
 struct Stage {
     scene: Scene,
-    alice: Party,
-    bob: Party,
+    alice: Puppet,
+    bob: Puppet,
 }
 
 /// Bob is registered, and Alice is not.
 fn stage(seed: u64) -> Stage {
     let mut scene = scene(seed);
-    let mut bob = Party::new(&mut scene.world, address(20, 5090), "bob");
+    let mut bob = Puppet::new(&mut scene.world, address(20, 5090), "bob");
     bob.register(&mut scene.world);
-    let alice = Party::new(&mut scene.world, address(10, 5090), "alice");
+    let alice = Puppet::new(&mut scene.world, address(10, 5090), "alice");
     Stage { scene, alice, bob }
 }
 

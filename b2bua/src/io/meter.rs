@@ -84,7 +84,10 @@ impl Meter {
                     metrics.media_dropped.add("unsent", dropped.unsent);
                 }
             }
-            MediaEvent::Refused { .. } | MediaEvent::Played { .. } | MediaEvent::Failed => {}
+            MediaEvent::Refused { .. }
+            | MediaEvent::Played { .. }
+            | MediaEvent::Reported { .. }
+            | MediaEvent::Failed => {}
         }
         metrics.media_sessions.set(self.sessions);
     }

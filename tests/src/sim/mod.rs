@@ -5,7 +5,7 @@
 
 pub mod hand;
 mod net;
-pub mod party;
+pub mod puppet;
 mod scene;
 mod world;
 

@@ -13,7 +13,7 @@ use super::{DOMAIN, World};
 
 /// One end of one dialog.
 #[derive(Debug)]
-pub struct Party {
+pub struct Puppet {
     hand: Hand,
     /// Messages before this one were heard.
     heard: usize,
@@ -29,7 +29,7 @@ pub struct Party {
 /// A header line of a test.
 pub type Line<'a> = (&'a str, &'a str);
 
-impl Party {
+impl Puppet {
     /// The user of this name at this address; nobody knows of them yet.
     pub fn new(world: &mut World, address: SocketAddr, name: &str) -> Self {
         Self {
