@@ -3,9 +3,12 @@
 //!
 //! One seed decides everything that is random, so a failing run is replayed from the seed that it prints.
 
+pub mod bench;
 pub mod hand;
+pub mod matrix;
 mod net;
 pub mod puppet;
+pub mod party;
 mod scene;
 mod world;
 
