@@ -595,9 +595,14 @@ impl<E: Entropy> Endpoint<E> {
             // What CUSAX keeps on XMPP: presence is not given out here (RFC 7081 §4.1), whatever the package.
             Method::Subscribe | Method::Message => self.respond_once(server, self.kept_on_xmpp(&request)),
             Method::Register => self.authenticate(now, server, flow, request),
-            Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify | Method::Refer => {
+            Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
                 self.counters.misplaced += 1;
                 self.respond_once(server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+            }
+            // It may come without a dialog (RFC 3515 §2.4.2), but nobody is sent to calls from outside of one.
+            Method::Refer => {
+                self.counters.misplaced += 1;
+                self.respond_once(server, request.response(Status::FORBIDDEN));
             }
             Method::Other(_) => self.respond_once(server, request.response(Status::NOT_IMPLEMENTED)),
             _ => self.respond_once(server, call::not_allowed(&request)),
