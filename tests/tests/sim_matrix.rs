@@ -124,7 +124,7 @@ fn a_false_row_fails() {
     for (afterwards, fault) in [
         ("unchanged", "200, the other side is told [\"BYE\"]"),
         ("nothing", "200, there is a call"),
-        ("cancelled", "200, the INVITE that is under way gets []"),
+        ("cancelled", "200, what is under way gets []"),
     ] {
         let mut row = bye.clone();
         afterwards.clone_into(&mut row.afterwards);

@@ -20,6 +20,7 @@ enum Standing {
     Answered,
     Up,
     Changing,
+    Updating,
 }
 
 /// A call in some state, with both of its parties.
@@ -31,6 +32,8 @@ pub struct Bench {
     standing: Standing,
     /// The caller's last INVITE.
     invite: Option<Ask>,
+    /// The caller's UPDATE, and as the callee got it.
+    update: Option<(Ask, Request)>,
     /// A REFER was taken, and has led to a call that may have a record of its own.
     referred: bool,
 }
@@ -66,6 +69,7 @@ impl Bench {
             state,
             standing: Standing::Nothing,
             invite: None,
+            update: None,
             referred: false,
         };
         bench.bob_registers()?;
@@ -123,6 +127,7 @@ impl Bench {
         self.acknowledge()?;
         match self.state {
             State::OwnReinvite | State::OthersReinvite => self.change(),
+            State::OwnUpdate | State::OthersUpdate => self.update(),
             State::HungUp => self.hang_up(true),
             State::LetGo => {
                 self.alice.ignores_bye = true;
@@ -283,6 +288,29 @@ impl Bench {
         Ok(())
     }
 
+    /// The caller sends an UPDATE, to which the callee says nothing yet.
+    fn update(&mut self) -> Result<(), String> {
+        let update = self.alice.ask("UPDATE");
+        self.alice.say(&mut self.world, &update);
+        self.tick();
+        let refused = codes(&self.alice, &update, 0);
+        let asked = self.bob.requests(0).find(|request| request.method == Method::Update);
+        let asked = asked.cloned().ok_or_else(|| format!("UPDATE gets {refused:?}"))?;
+        self.update = Some((update, asked));
+        self.standing = Standing::Updating;
+        Ok(())
+    }
+
+    /// The callee answers the UPDATE, and the caller hears of it.
+    fn answer_update(&mut self, code: u16) -> Result<(), String> {
+        let (update, asked) = self.update.clone().ok_or("no UPDATE was sent")?;
+        self.bob.answer(&mut self.world, &asked, code, &[]);
+        self.tick();
+        let answered = codes(&self.alice, &update, 0);
+        self.standing = Standing::Up;
+        check(answered == [code], || format!("the UPDATE under way gets {answered:?}"))
+    }
+
     fn hang_up(&mut self, by_caller: bool) -> Result<(), String> {
         let (one, other) = match by_caller {
             true => (&mut self.alice, &self.bob),
@@ -420,11 +448,14 @@ impl Bench {
             let odd: Vec<_> = party.requests(mark).filter(|request| !allowed(request)).collect();
             odd.iter().map(|request| request.method.to_string()).collect::<Vec<_>>()
         };
-        let pending = |bench: &Self| match (&bench.invite, bench.standing) {
-            (Some(invite), Standing::Trying | Standing::Early | Standing::Changing) => codes(&bench.alice, invite, {
-                if bench.state.is_callees() { others } else { mine }
-            }),
-            _ => Vec::new(),
+        let pending = |bench: &Self| {
+            let ask = match bench.standing {
+                Standing::Trying | Standing::Early | Standing::Changing => bench.invite.as_ref(),
+                Standing::Updating => bench.update.as_ref().map(|(update, _)| update),
+                Standing::Nothing | Standing::Answered | Standing::Up => None,
+            };
+            let mark = if bench.state.is_callees() { others } else { mine };
+            ask.map_or_else(Vec::new, |ask| codes(&bench.alice, ask, mark))
         };
         let quiet = |bench: &Self| {
             let by_method =
@@ -435,9 +466,7 @@ impl Bench {
             let sender = told(bench.sender(), mine, &notify);
             check(sender.is_empty(), || format!("the sender is told {sender:?}"))?;
             let (calls, answered) = (bench.world.endpoint.calls(), pending(bench));
-            check(answered.is_empty(), || {
-                format!("the INVITE that is under way gets {answered:?}")
-            })?;
+            check(answered.is_empty(), || format!("what is under way gets {answered:?}"))?;
             // An ending call may end meanwhile.
             check(
                 calls == before || bench.standing == Standing::Nothing && calls < before,
@@ -461,23 +490,23 @@ impl Bench {
                 check(self.other().was_asked(&Method::Bye, others), || {
                     "the other side gets no BYE".to_owned()
                 })?;
+                if self.standing == Standing::Updating && pending(self).is_empty() {
+                    // The callee has a pending request as well (RFC 3261 §15.1.2).
+                    self.answer_update(487)?;
+                }
                 let answered = pending(self);
                 let due: &[u16] = if self.standing == Standing::Changing {
                     &[487]
                 } else {
                     &[]
                 };
-                check(answered == due, || {
-                    format!("the INVITE that is under way gets {answered:?}")
-                })?;
+                check(answered == due, || format!("what is under way gets {answered:?}"))?;
                 self.standing = Standing::Nothing;
                 Ok(())
             }
             what @ ("cancelled" | "retracted") => {
                 let answered = pending(self);
-                check(answered == [487], || {
-                    format!("the INVITE that is under way gets {answered:?}")
-                })?;
+                check(answered == [487], || format!("what is under way gets {answered:?}"))?;
                 check(self.other().was_asked(&Method::Cancel, others), || {
                     "the other side gets no CANCEL".to_owned()
                 })?;
@@ -507,6 +536,9 @@ impl Bench {
         }
         if self.standing == Standing::Changing {
             self.pick_up()?;
+        }
+        if self.standing == Standing::Updating {
+            self.answer_update(200)?;
         }
         if self.standing == Standing::Answered {
             self.acknowledge()?;

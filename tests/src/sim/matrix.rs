@@ -65,6 +65,10 @@ pub enum State {
     OwnReinvite,
     /// The other side has a re-INVITE under way, which the sender has not answered.
     OthersReinvite,
+    /// The sender has an UPDATE under way.
+    OwnUpdate,
+    /// The other side has an UPDATE under way, which the sender has not answered.
+    OthersUpdate,
     /// The sender has sent a BYE, which was answered.
     HungUp,
     /// The other side has hung up, and the sender has not yet answered the BYE.
@@ -83,7 +87,7 @@ pub enum State {
 
 impl State {
     /// All of them, with the names that the table has for them.
-    pub const ALL: [(Self, &str); 19] = [
+    pub const ALL: [(Self, &str); 21] = [
         (Self::NoDialog, "no dialog"),
         (Self::UnknownDialog, "unknown dialog"),
         (Self::Trying, "trying"),
@@ -96,6 +100,8 @@ impl State {
         (Self::ConfirmedCallee, "confirmed, callee"),
         (Self::OwnReinvite, "re-INVITE of its own"),
         (Self::OthersReinvite, "re-INVITE of the other"),
+        (Self::OwnUpdate, "UPDATE of its own"),
+        (Self::OthersUpdate, "UPDATE of the other"),
         (Self::HungUp, "hung up"),
         (Self::LetGo, "let go"),
         (Self::Cancelled, "cancelled"),
@@ -115,7 +121,10 @@ impl State {
     /// Whether it is the callee who sends the request.
     #[must_use]
     pub fn is_callees(self) -> bool {
-        matches!(self, Self::EarlyCallee | Self::ConfirmedCallee | Self::OthersReinvite)
+        matches!(
+            self,
+            Self::EarlyCallee | Self::ConfirmedCallee | Self::OthersReinvite | Self::OthersUpdate
+        )
     }
 
     /// Whether the caller wants every provisional response to be reliable (RFC 3262 §3).

@@ -332,10 +332,23 @@ impl Party {
         finals
     }
 
-    /// The requests that came from `mark` on.
+    /// The requests that came from `mark` on, without copies.
     pub fn requests(&self, mark: usize) -> impl Iterator<Item = &Request> {
-        self.inbox[mark..].iter().filter_map(|message| match message {
-            Message::Request(request) => Some(request),
+        let name = |message: &Message| match message {
+            Message::Request(request) => request.cseq().ok().map(|cseq| (cseq.seq, cseq.method)),
+            Message::Response(_) => None,
+        };
+        let (mut seen, late): (Vec<_>, _) = (
+            self.inbox[..mark].iter().filter_map(name).collect(),
+            self.inbox[mark..].iter(),
+        );
+        late.filter_map(move |message| match message {
+            Message::Request(request) => {
+                let name = name(message)?;
+                let fresh = !seen.contains(&name);
+                seen.push(name);
+                fresh.then_some(request)
+            }
             Message::Response(_) => None,
         })
     }
