@@ -57,6 +57,8 @@ pub enum State {
     EarlyAgreed,
     /// The caller has got the 2xx and has not acknowledged it.
     Answered,
+    /// The same with an offer in the 2xx, since the INVITE had none.
+    AnsweredLate,
     /// Both sides talk; the caller sends the request.
     ConfirmedCaller,
     /// Both sides talk; the callee sends the request.
@@ -87,7 +89,7 @@ pub enum State {
 
 impl State {
     /// All of them, with the names that the table has for them.
-    pub const ALL: [(Self, &str); 21] = [
+    pub const ALL: [(Self, &str); 22] = [
         (Self::NoDialog, "no dialog"),
         (Self::UnknownDialog, "unknown dialog"),
         (Self::Trying, "trying"),
@@ -96,6 +98,7 @@ impl State {
         (Self::EarlyAgreed, "early agreed, caller"),
         (Self::EarlyCallee, "early, callee"),
         (Self::Answered, "answered"),
+        (Self::AnsweredLate, "answered, late offer"),
         (Self::ConfirmedCaller, "confirmed, caller"),
         (Self::ConfirmedCallee, "confirmed, callee"),
         (Self::OwnReinvite, "re-INVITE of its own"),

@@ -197,6 +197,13 @@ impl Party {
         self.ask_as("ACK", invite.number)
     }
 
+    /// The same with the answer to the offer that the 2xx made.
+    pub fn answering_ack(&mut self, invite: &Ask) -> Ask {
+        let (mut ack, sdp) = (self.ack(invite), self.sdp());
+        ack.text = ack.text.carrying("application/sdp", sdp);
+        ack
+    }
+
     /// The CANCEL of that INVITE (RFC 3261 §9.1).
     #[must_use]
     pub fn cancel(&self, invite: &Ask) -> Ask {
@@ -209,7 +216,7 @@ impl Party {
         self.asked.push(ask.clone());
     }
 
-    /// Answers a request, with a description if it is one of a session and is taken.
+    /// Answers a request, with a description if it is about a session and is taken.
     ///
     /// # Panics
     /// If the code is none, or a line is no header.
@@ -230,7 +237,12 @@ impl Party {
             let name: HeaderName = name.parse().expect("a header name of a test");
             response.headers.push(name, Value::cleaned(value));
         }
-        let offered = matches!(request.method, Method::Invite | Method::Update) && !request.body.is_empty();
+        let offered = match request.method {
+            // Without an offer in it, the answer makes one (RFC 3261 §13.3.1.4).
+            Method::Invite => true,
+            Method::Update => !request.body.is_empty(),
+            _ => false,
+        };
         // A session progresses with a description of it, and is taken with one.
         if offered && (code == 183 || (200..300).contains(&code)) {
             response.headers.put(&ContentType::SDP);
@@ -399,6 +411,14 @@ impl Party {
 }
 
 impl Ask {
+    /// The same without a body.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        self.text.body = String::new();
+        self.text.lines.retain(|(name, _)| name != "Content-Type");
+        self
+    }
+
     fn is_answered_by(&self, response: &Response) -> bool {
         response
             .cseq()
