@@ -7,8 +7,8 @@ pub mod bench;
 pub mod hand;
 pub mod matrix;
 mod net;
-pub mod puppet;
 pub mod party;
+pub mod puppet;
 mod scene;
 mod world;
 

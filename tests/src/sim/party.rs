@@ -149,6 +149,7 @@ impl Party {
             ("Call-ID", call_id.clone()),
             ("CSeq", format!("{number} {method}")),
             ("Contact", self.contact()),
+            ("Allow", ALLOWED.to_owned()),
             (
                 "User-Agent",
                 "A pen and some paper, which may be of any length".to_owned(),
@@ -232,6 +233,7 @@ impl Party {
             let uri = self.contact();
             let uri = uri.trim_matches(['<', '>']).parse().expect("an address of a test");
             response.headers.replace(&Contact(NameAddr::new(uri)));
+            response.headers.push(HeaderName::ALLOW, Value::of_static(ALLOWED));
         }
         for (name, value) in lines {
             let name: HeaderName = name.parse().expect("a header name of a test");
@@ -451,3 +453,6 @@ fn target(headers: &Headers) -> Option<String> {
 
 /// High enough that there are lower numbers.
 const FIRST: u32 = 10;
+
+/// What each end says that it takes (RFC 3311 §5.1).
+const ALLOWED: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY";

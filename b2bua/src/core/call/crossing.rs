@@ -16,6 +16,7 @@ use super::session_timer::Wish;
 use super::{Call, CallOutput, Context, Exchange, LegId, Phase, Token, invite, read_offer, respond, rules};
 use crate::core::cause;
 use crate::core::dialog::set_sdp;
+use crate::core::media::Side;
 use crate::core::media::rewrite::Description;
 use crate::core::transaction::ServerId;
 
@@ -63,7 +64,14 @@ impl Call {
             return respond(cx, server, refusal);
         }
         if !matches!(self.phase, Phase::Up) {
-            return respond(cx, server, request.response(PENDING));
+            // A caller's first one has no final answer yet (RFC 3261 §14.2).
+            let same = self.asked.is_some() && self.leg(from).is_some_and(|leg| leg.side == Side::Caller);
+            let refusal = if same {
+                retry_later(request)
+            } else {
+                request.response(PENDING)
+            };
+            return respond(cx, server, refusal);
         }
         let wish = match Wish::read(request) {
             Ok(wish) => wish,

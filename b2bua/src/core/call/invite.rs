@@ -21,8 +21,10 @@ use crate::core::routing::{Hop, Plan};
 
 /// The methods that we serve (RFC 3261 §20.5).
 const METHODS: &[&str] = &[
-    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "UPDATE", "INFO", "PRACK",
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK", "REGISTER",
 ];
+/// Those that we serve within a call: all but the last.
+const METHODS_WITHIN: &[&str] = METHODS.split_last().expect("there are some").1;
 /// The extensions that we know in a call (RFC 3262, RFC 4028).
 pub const OPTIONS: &[&str] = &["100rel", "timer"];
 /// The same where a reliable response could hold an offer that nobody could answer in time.
@@ -112,7 +114,7 @@ pub fn compose<E: Entropy>(
     if let Some(share) = call.share(plan) {
         request.headers.replace(&MaxBreadth(share));
     }
-    request.headers.replace(&Allow::of(METHODS));
+    request.headers.replace(&Allow::of(METHODS_WITHIN));
     // A callee that is offered nothing offers itself, and the caller must be able to answer.
     let may_offer = call.offer.is_some() || call.legs.iter().any(|leg| leg.can.reliable);
     let options = if may_offer { OPTIONS } else { FEWER_OPTIONS };
@@ -179,14 +181,14 @@ fn dress(leg: &Leg, response: &mut Response) {
     }
     if !response.status.is_final() || response.status.is_success() {
         response.headers.replace(&Contact(leg.dialog.contact().clone()));
-        response.headers.replace(&Allow::of(METHODS));
+        response.headers.replace(&Allow::of(METHODS_WITHIN));
         response.headers.replace(&Supported::of(OPTIONS));
     }
 }
 
 /// Says in a request within a dialog what we can, and asks for a session.
 pub fn offer_options(leg: &Leg, interval: u32, headers: &mut Headers) {
-    headers.replace(&Allow::of(METHODS));
+    headers.replace(&Allow::of(METHODS_WITHIN));
     headers.replace(&Supported::of(OPTIONS));
     if leg.up {
         leg.timer.ask(interval, headers);
@@ -254,6 +256,13 @@ pub fn capabilities(request: &Request) -> Response {
 pub fn not_allowed(request: &Request) -> Response {
     let mut response = request.response(Status::METHOD_NOT_ALLOWED);
     response.headers.put(&Allow::of(METHODS));
+    response
+}
+
+/// The same within a call.
+pub fn not_allowed_within(request: &Request) -> Response {
+    let mut response = request.response(Status::METHOD_NOT_ALLOWED);
+    response.headers.put(&Allow::of(METHODS_WITHIN));
     response
 }
 

@@ -497,7 +497,10 @@ impl Call {
             Method::Info => self.info(cx, name, server, request),
             Method::Prack => self.prack(cx, name, server, request),
             Method::Options => respond(cx, server, capabilities(request)),
-            _ => respond(cx, server, not_allowed(request)),
+            // There is no subscription (RFC 6665 §4.1.3).
+            Method::Notify => respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
+            Method::Other(_) => respond(cx, server, request.response(Status::NOT_IMPLEMENTED)),
+            _ => respond(cx, server, invite::not_allowed_within(request)),
         }
     }
 
