@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{RAck, RSeq, Require, SessionExpires, Supported};
-use cusax_common::core::sip::{Headers, Method, Response};
+use cusax_common::core::sip::{HeaderName, Headers, Method, Response};
 use cusax_tests::sim::puppet::{Puppet, dialled, sdp};
 use cusax_tests::sim::{SECOND, Scene, address, scene};
 
@@ -520,4 +520,76 @@ fn a_refresh_that_is_refused_is_asked_for_again() {
     }
     assert_eq!(seen, [1800, 1800, 2400, 2400]);
     stage.over(&met);
+}
+
+/// RFC 7989 §7: the session has one name from end to end, whoever speaks.
+#[test]
+fn a_session_has_one_name() {
+    const ALICE: &str = "ab30317f1a784dc48ff824d0d3715d86";
+    const BOB: &str = "47755a9de7794ba387653f2099600ef2";
+    const NIL: &str = "00000000000000000000000000000000";
+    let named = |headers: &Headers| {
+        headers
+            .get(&HeaderName::SESSION_ID)
+            .map(|value| value.to_text().into_owned())
+    };
+    let lines = [("Session-ID", &*format!("{ALICE};remote={NIL}"))];
+    let mut stage = Stage::calling(15, &lines);
+    let world = &mut stage.scene.world;
+    let invite = stage.bob.invite.clone().expect("a call");
+    assert_eq!(named(&invite.headers), Some(format!("{ALICE};remote={NIL}")));
+    let (answer, said) = (sdp(stage.bob.address(), 1, 0), format!("{BOB};remote={ALICE}"));
+    stage.bob.answer(world, 180, &[], "");
+    let told = stage.alice.told(world, &Method::Invite);
+    assert_eq!(named(&told[0].headers), Some(format!("{NIL};remote={ALICE}")));
+    stage.bob.answer(world, 200, &[("Session-ID", &said)], &answer);
+    let told = stage.alice.told(world, &Method::Invite);
+    assert_eq!(named(&told[0].headers), Some(said));
+    let acks = stage.bob.asked(world, &Method::Ack);
+    assert_eq!(named(&acks[0].headers), Some(format!("{ALICE};remote={BOB}")));
+    stage.alice.acknowledge(world, &told[0], "");
+    stage.alice.request(world, Method::Bye, Some(&told[0]), &[], "");
+    let byes = stage.bob.asked(world, &Method::Bye);
+    assert_eq!(named(&byes[0].headers), Some(format!("{ALICE};remote={BOB}")));
+    stage.bob.respond(world, &byes[0], 200, &[], "");
+    stage.done(Cause::CallerHungUp);
+}
+
+/// The drafts' correlation of calls and chats: a thread crosses, a JID only if it is the speaker's own, and both only in
+/// INVITE and 2xx.
+#[test]
+fn a_call_may_name_its_chat() {
+    let named = |headers: &Headers| {
+        let text = |name| {
+            headers
+                .get(&name)
+                .map(|value| value.to_text().into_owned())
+                .unwrap_or_default()
+        };
+        (text(HeaderName::XMPP_THREAD), text(HeaderName::XMPP_CONTACT))
+    };
+    for (who, crosses) in [("alice", true), ("mallory", false)] {
+        let contact = format!("<xmpp:{who}@example.com/orchard>;1@example");
+        let mut stage = Stage::calling(16, &[("XMPP-Thread", "chat1"), ("XMPP-Contact", &contact)]);
+        let world = &mut stage.scene.world;
+        let invite = stage.bob.invite.clone().expect("a call");
+        let kept = if crosses { contact.as_str() } else { "" };
+        assert_eq!(named(&invite.headers), ("chat1".to_owned(), kept.to_owned()));
+        let answer = sdp(stage.bob.address(), 1, 0);
+        let lines = [("XMPP-Thread", "chat1"), ("XMPP-Contact", "xmpp:bob@example.com")];
+        for (code, body) in [(180, ""), (200, &*answer)] {
+            stage.bob.answer(world, code, &lines, body);
+            let told = stage.alice.told(world, &Method::Invite);
+            let due = if code == 200 {
+                (lines[0].1, lines[1].1)
+            } else {
+                ("", "")
+            };
+            assert_eq!(named(&told[0].headers), (due.0.to_owned(), due.1.to_owned()), "{code}");
+            if code == 200 {
+                stage.alice.acknowledge(world, &told[0], "");
+                stage.alice.request(world, Method::Bye, Some(&told[0]), &[], "");
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@ use cusax_common::core::sip::typed::{
     Allow, AllowEvents, Authorization, CSeq, CallId, CallInfo, Contact, ContactList, ContentType, Diversion, Event,
     Expires, From, MaxBreadth, MaxForwards, MinExpires, MinSe, PAssertedIdentity, PPreferredIdentity, Path, Privacy,
     ProxyAuthenticate, ProxyAuthorization, ProxyRequire, RAck, RSeq, Reason, RecordRoute, ReferTo, ReferredBy,
-    Replaces, Require, RetryAfter, Route, ServiceRoute, SessionExpires, SubscriptionState, Supported, To, Unsupported,
-    Via, WwwAuthenticate,
+    Replaces, Require, RetryAfter, Route, ServiceRoute, SessionExpires, SessionUuids, SubscriptionState, Supported, To,
+    Unsupported, Via, WwwAuthenticate,
 };
 use cusax_common::core::sip::{Form, Headers, TypedHeader, Value};
 
@@ -91,6 +91,7 @@ kinds! {
     Route;
     ServiceRoute;
     SessionExpires => |session| { let _ = session.refresher(); };
+    SessionUuids;
     SubscriptionState;
     Supported;
     To;

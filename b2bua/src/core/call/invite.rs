@@ -82,7 +82,7 @@ pub fn compose<E: Entropy>(
         call_id: cx.draw(),
         local_tag: cx.draw(),
     };
-    let dialog = Dialog::calling(
+    let mut dialog = Dialog::calling(
         id,
         hop.flow,
         named,
@@ -91,6 +91,8 @@ pub fn compose<E: Entropy>(
         hop.path.clone(),
         listener,
     );
+    let near = call.legs.iter().find(|leg| leg.side == Side::Caller);
+    dialog.join_session(near.and_then(|near| near.dialog.session()));
     let exchange = if call.offer.is_some() {
         Exchange::Ours
     } else {
@@ -138,7 +140,13 @@ pub fn response(call: &Call, near: &Leg, status: Status, body: Option<Bytes>, fa
     }
     if let (Some(user), Some(far)) = (&call.facts.callee, far) {
         let may_learn = matches!(call.caller, Caller::User { .. });
-        identity::stamp_callee(&mut response.headers, user, &far.headers, may_learn);
+        identity::stamp_callee(
+            &mut response.headers,
+            user,
+            &far.headers,
+            may_learn,
+            status.is_success(),
+        );
     }
     if let Some(body) = body {
         set_sdp(&mut response.headers, &mut response.body, body);
@@ -175,6 +183,7 @@ pub fn answer_within(leg: &Leg, request: &Request, far: &Response, body: Option<
 
 /// Gives a response our tag, and where it makes or keeps a dialog, our Contact and what we can.
 fn dress(leg: &Leg, response: &mut Response) {
+    leg.dialog.mark(&mut response.headers);
     if let Ok(To(mut to)) = response.headers.one::<To>() {
         to.params.set("tag", Some(&leg.dialog.id().local_tag));
         response.headers.replace(&To(to));

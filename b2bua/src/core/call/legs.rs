@@ -34,6 +34,16 @@ impl Call {
         self.leg(id)?.peer
     }
 
+    /// Tells the leg joined with this one what its peer calls the session.
+    pub(super) fn name_session(&mut self, id: LegId) {
+        let Some(leg) = self.leg(id) else { return };
+        if let (Some(session), Some(peer)) = (leg.dialog.session(), leg.peer)
+            && let Some(peer) = self.leg_mut(peer)
+        {
+            peer.dialog.join_session(Some(session));
+        }
+    }
+
     /// The leg of a side, once a callee has answered.
     pub(super) fn of_side(&mut self, side: Side) -> Option<&mut Leg> {
         let id = self.pair?.of(side);
@@ -123,6 +133,7 @@ impl Call {
         };
         self.leg_mut(near)?.peer = Some(far);
         self.leg_mut(far)?.peer = Some(near);
+        self.name_session(far);
         Some(near)
     }
 

@@ -487,6 +487,7 @@ impl Call {
             };
             return respond(cx, server, request.response(status));
         }
+        self.name_session(name);
         if let Some(refusal) = invite::unknown_extension(request) {
             return respond(cx, server, refusal);
         }

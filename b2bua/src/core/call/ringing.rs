@@ -138,6 +138,7 @@ impl Call {
         let Some(far) = self.branch(cx, index, response) else {
             return;
         };
+        self.name_session(far);
         match (state, status.is_success()) {
             (InvitationState::Inviting, false) => self.progress(cx, far, response),
             (InvitationState::Inviting, true) if self.pair.is_none() && self.asked.is_some() => {

@@ -8,8 +8,9 @@
 //! - A request is accepted only with both tags, from the address of the flow, in order.
 
 use bytes::Bytes;
+use cusax_common::core::id::SessionId;
 use cusax_common::core::sip::typed::{
-    CSeq, CallId, Contact, ContentType, From, MaxForwards, NameAddr, RecordRoute, Route, To,
+    CSeq, CallId, Contact, ContentType, From, MaxForwards, NameAddr, RecordRoute, Route, SessionUuids, To,
 };
 use cusax_common::core::sip::{HeaderError, Headers, Method, Request, Response, Uri};
 
@@ -42,6 +43,8 @@ pub struct Dialog {
     routes: Vec<NameAddr>,
     /// Our own Contact.
     contact: NameAddr,
+    /// What the ends of the session call themselves (RFC 7989), as we say it to this peer.
+    session: SessionUuids,
 }
 
 /// Why a request does not belong where it says.
@@ -71,7 +74,12 @@ impl Dialog {
         local.params.remove("tag");
         let target = sole_contact(&request.headers).ok_or(Misplaced::Malformed)?;
         let routes = record_route(&request.headers).map_err(malformed)?;
+        let session = SessionUuids {
+            local: None,
+            remote: said(&request.headers),
+        };
         Ok(Self {
+            session,
             id: DialogId { call_id, local_tag },
             flow,
             local,
@@ -107,6 +115,25 @@ impl Dialog {
             target,
             routes,
             contact,
+            session: SessionUuids::default(),
+        }
+    }
+
+    /// What the peer calls the session.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.session.remote
+    }
+
+    /// What whoever it is joined with calls the session; not known, it stays as it was.
+    pub fn join_session(&mut self, other: Option<SessionId>) {
+        self.session.local = other.or(self.session.local);
+    }
+
+    /// Says in a message of ours what both ends call the session (RFC 7989 §7), if either has said anything.
+    pub fn mark(&self, headers: &mut Headers) {
+        if self.session != SessionUuids::default() {
+            headers.replace(&self.session);
         }
     }
 
@@ -155,6 +182,7 @@ impl Dialog {
     /// The first response with a tag makes the early dialog; a 2xx makes it anew from what it says, since another
     /// branch of a fork may have answered. A route set that cannot be read, or is too long, is not taken.
     pub fn learn(&mut self, response: &Response) {
+        self.session.remote = said(&response.headers).or(self.session.remote);
         let Ok(To(to)) = response.headers.one::<To>() else {
             return;
         };
@@ -192,6 +220,7 @@ impl Dialog {
         if from.params.value("tag") != self.remote_tag.as_deref() || elsewhere || exposed {
             return Err(Misplaced::NotOurs);
         }
+        self.session.remote = said(&request.headers).or(self.session.remote);
         // ACK repeats the number of its INVITE (RFC 3261 §13.2.2.4).
         if matches!(request.method, Method::Ack | Method::Cancel) {
             return Ok(seq);
@@ -238,6 +267,7 @@ impl Dialog {
             seq,
             method: method.clone(),
         });
+        self.mark(&mut request.headers);
         if has_contact(&method) {
             request.headers.put(&Contact(self.contact.clone()));
         }
@@ -262,6 +292,11 @@ fn sole_contact(headers: &Headers) -> Option<Uri> {
         [Contact(contact)] => Some(contact.uri.clone()),
         _ => None,
     }
+}
+
+/// What the sender of a message calls the session.
+fn said(headers: &Headers) -> Option<SessionId> {
+    headers.opt::<SessionUuids>().ok().flatten()?.local
 }
 
 fn record_route(headers: &Headers) -> Result<Vec<NameAddr>, HeaderError> {

@@ -14,6 +14,7 @@
 
 pub mod asserted;
 pub mod call_info;
+pub mod correlation;
 
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::jid;
@@ -136,6 +137,13 @@ pub fn stamp(ours: &mut Headers, party: Party<'_>, invite: &Headers, audience: &
         Party::User { user, .. } if !private && user.flags.impp && audience.may_learn_jids() => jid::to_uri(&user.jid),
         Party::User { .. } | Party::Outside => None,
     };
+    if !private && audience.may_learn_jids() {
+        let user = match party {
+            Party::User { user, .. } if user.flags.impp => Some(user),
+            Party::User { .. } | Party::Outside => None,
+        };
+        correlation::carry(ours, invite, user);
+    }
     let others = match (private, party) {
         (true, _) => call_info::Others::Drop,
         (false, Party::User { .. }) => call_info::Others::Keep,
@@ -152,8 +160,9 @@ pub fn stamp(ours: &mut Headers, party: Party<'_>, invite: &Headers, audience: &
 }
 
 /// Puts the callee's JID into a 18x or 2xx for the caller, and what is harmless of the callee's own Call-Info. `far`
-/// holds the headers of the callee's response; `may_learn` tells whether the caller's side may learn JIDs.
-pub fn stamp_callee(ours: &mut Headers, callee: &User, far: &Headers, may_learn: bool) {
+/// holds the headers of the callee's response; `may_learn` tells whether the caller's side may learn JIDs, and `accepted`
+/// whether it is a 2xx, which alone may correlate.
+pub fn stamp_callee(ours: &mut Headers, callee: &User, far: &Headers, may_learn: bool, accepted: bool) {
     for claim in CLAIMS {
         ours.remove(claim);
     }
@@ -162,6 +171,9 @@ pub fn stamp_callee(ours: &mut Headers, callee: &User, far: &Headers, may_learn:
     let jid = (!private && callee.flags.impp && may_learn)
         .then(|| jid::to_uri(&callee.jid))
         .flatten();
+    if accepted && may_learn && !private {
+        correlation::carry(ours, far, Some(callee).filter(|callee| callee.flags.impp));
+    }
     let others = if private {
         call_info::Others::Drop
     } else {

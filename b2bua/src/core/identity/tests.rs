@@ -443,7 +443,7 @@ fn a_callee_is_named_in_the_answer() {
     ];
     for (what, far, may_learn, expected) in rows {
         let mut ours = Headers::new();
-        stamp_callee(&mut ours, &alice, &headers(far), may_learn);
+        stamp_callee(&mut ours, &alice, &headers(far), may_learn, true);
         assert_eq!(all(&ours, &HeaderName::CALL_INFO), expected, "{what}");
         assert!(!ours.has(&HeaderName::P_ASSERTED_IDENTITY), "{what}");
     }

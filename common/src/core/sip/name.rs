@@ -240,6 +240,7 @@ names! {
     SERVER Server "Server" b"server",
     SERVICE_ROUTE ServiceRoute "Service-Route" b"service-route",
     SESSION_EXPIRES SessionExpires "Session-Expires" b"session-expires" | b"x",
+    SESSION_ID SessionId "Session-ID" b"session-id",
     SIP_ETAG SipEtag "SIP-ETag" b"sip-etag",
     SIP_IF_MATCH SipIfMatch "SIP-If-Match" b"sip-if-match",
     SUBJECT Subject "Subject" b"subject" | b"s",
@@ -252,6 +253,8 @@ names! {
     VIA Via "Via" b"via" | b"v",
     WARNING Warning "Warning" b"warning",
     WWW_AUTHENTICATE WwwAuthenticate "WWW-Authenticate" b"www-authenticate",
+    XMPP_CONTACT XmppContact "XMPP-Contact" b"xmpp-contact",
+    XMPP_THREAD XmppThread "XMPP-Thread" b"xmpp-thread",
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod number;
 pub mod reason;
 pub mod replaces;
 pub mod session;
+pub mod session_id;
 pub mod tokens;
 pub mod via;
 
@@ -33,6 +34,7 @@ pub use number::{Expires, MaxBreadth, MaxForwards, MinExpires, RetryAfter};
 pub use reason::Reason;
 pub use replaces::Replaces;
 pub use session::{MinSe, Refresher, SessionExpires};
+pub use session_id::SessionUuids;
 pub use tokens::{Allow, AllowEvents, Privacy, ProxyRequire, Require, Supported, Unsupported};
 pub use via::Via;
 
