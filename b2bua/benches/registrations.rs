@@ -76,6 +76,7 @@ impl Scene {
             plan: HomePlan::new("DE").expect("a country"),
             policy: Policy::default(),
             ring_timeout: Duration::from_secs(60),
+            ring_each: Duration::from_secs(20),
             max_duration: Duration::from_secs(14_400),
             silence_timeout: None,
             calls_per_account: 20,

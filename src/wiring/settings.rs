@@ -43,6 +43,7 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         plan: config.numbers.plan().map_err(|error| format!("numbers: {error}"))?,
         policy: config.policy.rules(),
         ring_timeout: config.sip.ring_timeout.duration(),
+        ring_each: config.sip.ring_each.duration(),
         max_duration: config.sip.max_duration.duration(),
         silence_timeout: Some(config.sip.silence_timeout.duration()).filter(|time| !time.is_zero()),
         calls_per_account: usize::try_from(config.sip.calls_per_account).unwrap_or(usize::MAX),

@@ -33,6 +33,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a callee may ring.
     pub ring_timeout: Duration,
+    /// How long those of one preference ring before those of the next do.
+    pub ring_each: Duration,
     /// How long a call may last.
     pub max_duration: Duration,
     /// How long both sides of a call may say nothing; none where they may for ever.

@@ -141,7 +141,7 @@ impl Hand {
             ("Max-Forwards", "70".to_owned()),
             ("From", format!("{aor};tag=f{number}")),
             ("To", to),
-            ("Call-ID", format!("{name}{number}")),
+            ("Call-ID", format!("{name}{number}@{address}")),
             ("CSeq", format!("{number} {method}")),
             ("Contact", format!("<sip:{name}@{address}>")),
             (

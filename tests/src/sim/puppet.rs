@@ -49,7 +49,13 @@ impl Puppet {
 
     /// Registers.
     pub fn register(&mut self, world: &mut World) {
-        let text = self.hand.register();
+        self.register_with(world, "");
+    }
+
+    /// Registers with parameters of its Contact, such as `;q=0.5`.
+    pub fn register_with(&mut self, world: &mut World, params: &str) {
+        let contact = format!("<sip:{}>{params}", self.address());
+        let text = self.hand.register().with("Contact", &contact);
         let answers = self.hand.prove(world, &text);
         assert_eq!(answers.first().and_then(Heard::code), Some(200), "{answers:?}");
         self.heard = world.wire.get_or_insert_default().len();

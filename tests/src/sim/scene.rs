@@ -96,6 +96,7 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
         plan: HomePlan::new("DE").expect("a constant of the scene"),
         policy: Policy::default(),
         ring_timeout: Duration::from_secs(60),
+        ring_each: Duration::from_secs(20),
         max_duration: Duration::from_secs(14_400),
         silence_timeout: None,
         calls_per_account: 20,

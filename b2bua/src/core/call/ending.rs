@@ -99,6 +99,7 @@ impl Call {
         self.deadline = None;
         self.limits = Limits::default();
         self.attempts.stop();
+        self.turns.stop();
         match tell {
             Some(Side::Caller) => self.part_with_caller(cx, because),
             Some(Side::Callee) => self.part_with_callee(cx, because),

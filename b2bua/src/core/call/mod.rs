@@ -26,6 +26,7 @@ mod output;
 pub mod reliable;
 mod ringing;
 pub mod session_timer;
+mod turns;
 mod upkeep;
 
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ use tracing::{debug, info, warn};
 use self::crossing::Crossing;
 use self::limits::Limits;
 use self::session_timer::Wish;
+use self::turns::Turns;
 use self::upkeep::Own;
 
 pub use self::invite::{OPTIONS, capabilities, not_allowed};
@@ -136,8 +138,8 @@ pub struct Call {
     plan: Option<Plan>,
     /// Which of its hops are tried when.
     attempts: Attempts,
-    /// Targets of the plan whose turn has not come.
-    waiting: std::ops::Range<usize>,
+    /// Whose turn has come, and whose has not.
+    turns: Turns,
     /// The two legs that are joined, once a callee has answered.
     pair: Option<Pair>,
     /// The callee's leg whose early media the caller hears.
@@ -317,7 +319,7 @@ impl Call {
             invitations: Vec::new(),
             plan: None,
             attempts: Attempts::default(),
-            waiting: 0..0,
+            turns: Turns::default(),
             pair: None,
             speaking: None,
             held_answer: None,
@@ -403,7 +405,12 @@ impl Call {
             .legs
             .iter()
             .flat_map(|leg| [leg.sending.poll_timeout(), leg.timer.poll_timeout()]);
-        let rest = [self.deadline, self.attempts.poll_timeout(), self.limits.poll_timeout()];
+        let rest = [
+            self.turns.poll_timeout(),
+            self.deadline,
+            self.attempts.poll_timeout(),
+            self.limits.poll_timeout(),
+        ];
         legs.chain(rest).flatten().min()
     }
 
@@ -588,6 +595,7 @@ impl Call {
     /// Time has come to `cx.now`.
     pub fn handle_timeout<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         self.silence(cx);
+        self.turn_over(cx);
         if self.deadline.is_some_and(|deadline| deadline <= cx.now.instant) {
             self.deadline = None;
             self.release_bye(cx);
@@ -623,6 +631,7 @@ impl Call {
         let bindings = |aor: &Aor| {
             let phone = |binding: &Binding| Phone {
                 instance: binding.instance().map(str::to_owned),
+                q: binding.q(),
                 hop: Hop {
                     uri: binding.uri(),
                     flow: binding.flow,

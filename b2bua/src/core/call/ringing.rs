@@ -9,6 +9,7 @@ use tracing::{debug, info};
 
 use super::limits::Limits;
 use super::reliable::Taken;
+use super::turns::Turns;
 use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, LegId, Pair, Phase, invite, rules};
 use crate::core::dialog::set_sdp;
 use crate::core::media::rewrite::{Description, SdpFault};
@@ -19,12 +20,43 @@ impl Call {
     /// Invites the targets of the plan, as many at once as the caller allows.
     pub(super) fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
         self.phase = Phase::Ringing;
-        let width = self.width(&plan);
-        self.waiting = width..plan.targets.len();
+        self.turns = Turns::of(&plan);
         self.attempts = Attempts::of(&plan);
         self.plan = Some(plan);
-        for target in 0..width {
+        self.ring_next_group(cx);
+    }
+
+    /// The turn goes to those of the next preference. False if there is nobody left.
+    fn ring_next_group<E: Entropy>(&mut self, cx: &mut Context<'_, E>) -> bool {
+        let is_turn = self.turns.next_group(cx.now.instant, cx.settings.ring_each);
+        self.ring_more(cx);
+        is_turn
+    }
+
+    /// Invites who has the turn, as many at one time as the caller allows.
+    fn ring_more<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        let width = self.plan.as_ref().map_or(0, |plan| self.width(plan));
+        while self.ringing() < width
+            && let Some(target) = self.turns.next_target()
+        {
             self.try_target(cx, target);
+        }
+    }
+
+    /// How many INVITEs of ours may yet be answered.
+    fn ringing(&self) -> usize {
+        let open = |invitation: &&Invitation| invitation.state == InvitationState::Inviting;
+        self.invitations.iter().filter(open).count()
+    }
+
+    /// Time has come to `cx.now`: who has rung for long enough makes room for the next.
+    pub(super) fn turn_over<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        if self.turns.is_over(cx.now.instant) && matches!(self.phase, Phase::Ringing) {
+            debug!(leg = "callee", "those of the next preference ring");
+            for index in 0..self.invitations.len() {
+                self.cancel(cx, index);
+            }
+            self.ring_next_group(cx);
         }
     }
 
@@ -289,6 +321,7 @@ impl Call {
         self.facts.answered = Some(cx.now.wall);
         self.facts.status = Status::OK.code();
         self.deadline = None;
+        self.turns.stop();
         self.limits = Limits::begin(cx);
         info!(leg = "callee", "answered");
         let Some(leg) = self.leg(near) else { return };
@@ -367,23 +400,24 @@ impl Call {
         if fate != Fate::Final {
             return;
         }
+        // That we have cancelled it tells nothing of the callee.
+        if state == InvitationState::Cancelled {
+            return;
+        }
         self.invitations[index].failed = Some(status);
         if self.asked.is_none() || self.pair.is_some() || !matches!(self.phase, Phase::Ringing) {
             return;
         }
         if status.code() >= 600 {
-            self.waiting = 0..0;
+            self.turns.stop();
             for other in 0..self.invitations.len() {
                 self.cancel(cx, other);
             }
-        } else if let Some(target) = self.waiting.next() {
-            return self.try_target(cx, target);
-        } else if self
-            .invitations
-            .iter()
-            .any(|invitation| invitation.state == InvitationState::Inviting)
-        {
-            return;
+        } else {
+            self.ring_more(cx);
+            if self.ringing() > 0 || self.ring_next_group(cx) {
+                return;
+            }
         }
         let best = self
             .invitations

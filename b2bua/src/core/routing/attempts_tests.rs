@@ -266,7 +266,10 @@ impl<'a> World<'a> {
         };
         let plan = Plan {
             to: "sip:1@192.0.2.1".parse().unwrap(),
-            targets: vec![Target { hops: vec![hop; hops] }],
+            targets: vec![Target {
+                hops: vec![hop; hops],
+                q: 1000,
+            }],
             number: None,
             emergency: false,
         };

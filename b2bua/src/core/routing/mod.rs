@@ -14,6 +14,7 @@
 mod attempts;
 mod order;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use cusax_common::core::dialplan::Dialled;
@@ -112,6 +113,8 @@ pub enum Owner {
 pub struct Target {
     /// In the order to try. Never empty, at most [`MAX_HOPS`] to a phone and [`MAX_ATTEMPTS`] by trunks.
     pub hops: Vec<Hop>,
+    /// How much it is preferred, in thousandths (RFC 3261 §20.10): equals ring together, others later.
+    pub q: u16,
 }
 
 /// One way to a target.
@@ -143,6 +146,8 @@ pub struct Exit {
 pub struct Phone {
     /// Its own name, if it has one: several registrations of it are ways to one phone (RFC 5626 §7).
     pub instance: Option<String>,
+    /// How much it is preferred, in thousandths.
+    pub q: u16,
     /// The way to it.
     pub hop: Hop,
 }
@@ -282,7 +287,7 @@ fn out<E: Entropy>(
     let to = hops.first().ok_or(NO_WAY_OUT)?.uri.clone();
     Ok(Plan {
         to,
-        targets: vec![Target { hops }],
+        targets: vec![Target { hops, q: MAX_Q }],
         emergency: number.is_none(),
         number,
     })
@@ -291,7 +296,7 @@ fn out<E: Entropy>(
 fn stay(home: &Aor, phones: Vec<Phone>, number: Option<(Tel, NumberClass)>) -> Result<Plan, Refusal> {
     let mut names: Vec<Option<String>> = Vec::new();
     let mut targets: Vec<Target> = Vec::new();
-    for Phone { instance, hop } in phones {
+    for Phone { instance, q, hop } in phones {
         // One phone may be registered under several addresses of its user: it rings once.
         let same = |other: &Hop| other.flow == hop.flow && other.uri.same_as(&hop.uri);
         if targets.iter().any(|target| target.hops.iter().any(same)) {
@@ -303,11 +308,13 @@ fn stay(home: &Aor, phones: Vec<Phone>, number: Option<(Tel, NumberClass)>) -> R
             Some(_) => {}
             None if targets.len() < MAX_TARGETS => {
                 names.push(instance);
-                targets.push(Target { hops: vec![hop] });
+                targets.push(Target { hops: vec![hop], q });
             }
             None => {}
         }
     }
+    // Those of several addresses come one address after the other.
+    targets.sort_by_key(|target| Reverse(target.q));
     let to = home.as_str().parse().map_err(|_| ABSENT)?;
     if targets.is_empty() {
         return Err(ABSENT);
@@ -320,6 +327,8 @@ fn stay(home: &Aor, phones: Vec<Phone>, number: Option<(Tel, NumberClass)>) -> R
     })
 }
 
+/// The preference of what has none, in thousandths (RFC 3261 §20.10).
+pub const MAX_Q: u16 = 1000;
 /// The most phones that ring for one call.
 pub const MAX_TARGETS: usize = 16;
 /// The most ways to one phone, or to one trunk.

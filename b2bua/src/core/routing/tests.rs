@@ -253,6 +253,7 @@ fn udp(remote: &str) -> Flow {
 fn phone(uri: &str, remote: &str) -> Phone {
     Phone {
         instance: None,
+        q: MAX_Q,
         hop: Hop {
             uri: uri.parse().unwrap(),
             flow: udp(remote),
@@ -291,6 +292,7 @@ fn user(name: &str, aors: &[&str], number: &str) -> User {
 fn several_registrations_of_one_phone_are_ways_to_it() {
     let named = |uri: &str, remote: &str, instance: &str| Phone {
         instance: Some(instance.into()),
+        q: MAX_Q,
         ..phone(uri, remote)
     };
     let bindings = |_: &Aor| {

@@ -22,6 +22,8 @@ section! {
         calls_per_account: u32 = 20,
         /// Seconds a phone may ring before the caller hears that nobody answers.
         ring_timeout: Seconds = Seconds(120),
+        /// Seconds that phones ring before those that their user prefers less (a lower `q` in their Contact) ring instead.
+        ring_each: Seconds = Seconds(20),
         /// Seconds after which any call is hung up.
         max_duration: Seconds = Seconds(14_400),
         /// Seconds after which a call is hung up in which neither side sends RTP or RTCP and neither is on hold. 0: never.
@@ -207,6 +209,7 @@ impl Check for Sip {
             ("max_calls", self.max_calls),
             ("calls_per_account", self.calls_per_account),
             ("ring_timeout", self.ring_timeout.0),
+            ("ring_each", self.ring_each.0),
             ("max_duration", self.max_duration.0),
         ];
         for (key, value) in at_least_one {
