@@ -12,7 +12,7 @@ use cusax_b2bua::core::auth::{Authenticator, DEFAULT_ALGORITHMS, NONCE_LIFE};
 use cusax_b2bua::core::endpoint::{Endpoint, Output};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::registrar::{self, Keeping, Registrar};
-use cusax_b2bua::core::settings::{Listener, Settings};
+use cusax_b2bua::core::settings::{Foreign, Listener, Settings};
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::policy::Policy;
@@ -73,6 +73,7 @@ impl Scene {
                 algorithms: DEFAULT_ALGORITHMS.to_vec(),
             }],
             trunks: Vec::new(),
+            foreign: Foreign::default(),
             plan: HomePlan::new("DE").expect("a country"),
             policy: Policy::default(),
             ring_timeout: Duration::from_secs(60),

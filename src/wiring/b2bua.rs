@@ -93,7 +93,12 @@ pub fn start(
         listeners.push(bound);
     }
     let named = sip.trunks.iter().any(|trunk| matches!(trunk.place, Place::Domain(_)));
-    let resolver = named.then(|| Resolver::new(&config.sip.dns)).transpose();
+    let calls_others = sip.foreign.any || !sip.foreign.domains.is_empty();
+    let others = calls_others.then(|| others(&config)).transpose()?;
+    certificates.extend(others.clone().map(Reload::Carrier));
+    let resolver = (named || calls_others)
+        .then(|| Resolver::new(&config.sip.dns))
+        .transpose();
     let resolver = resolver.map_err(|told| Failure::new(Exit::Config, format!("sip.dns: {told}")))?;
     let (media_events, media) = mpsc::channel(MEDIA_EVENTS);
     let relay = Relay::start(settings::relay(&config, &sip), move |event: MediaEvent| {
@@ -113,6 +118,7 @@ pub fn start(
         endpoint,
         listeners,
         carriers,
+        others,
         resolver,
         relay,
         media,
@@ -213,6 +219,20 @@ fn carriers(config: &Config, sip: &Settings) -> Result<Vec<Carrier>, Failure> {
         })
     });
     carriers.collect()
+}
+
+/// The trust toward other domains. They see what the first TLS listener shows.
+fn others(config: &Config) -> Result<Trust, Failure> {
+    let foreign = &config.sip.foreign;
+    let identity = config.sip.listeners.iter().find_map(|listener| {
+        let is_tls = listener.transport == config::Transport::Tls;
+        Some((listener.certificate.clone()?, listener.key.clone()?)).filter(|_| is_tls)
+    });
+    let roots = Roots {
+        files: foreign.ca.iter().cloned().collect(),
+        system: foreign.ca.is_none(),
+    };
+    Trust::load(roots, identity).map_err(|fault| Failure::new(Exit::Config, format!("sip.foreign.ca: {fault}")))
 }
 
 /// Whom a carrier's certificate may be signed by.

@@ -8,7 +8,7 @@ use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Goal, default_port};
 use cusax_b2bua::core::registrar;
 use cusax_b2bua::core::routing::Trunk;
-use cusax_b2bua::core::settings::{Answers, Listener, Settings};
+use cusax_b2bua::core::settings::{Answers, Foreign, Listener, Settings};
 use cusax_b2bua::io::relay::RelayConfig;
 use cusax_common::core::config::{self, Config};
 use cusax_common::core::sip::Status;
@@ -40,6 +40,7 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         answers: config.sip.answers.iter().map(of_answers).collect::<Result<_, _>>()?,
         listeners,
         trunks: trunks.collect::<Result<_, _>>()?,
+        foreign: of_foreign(&config.sip.foreign),
         plan: config.numbers.plan().map_err(|error| format!("numbers: {error}"))?,
         policy: config.policy.rules(),
         ring_timeout: config.sip.ring_timeout.duration(),
@@ -135,6 +136,15 @@ fn of_answers(answers: &config::Answers) -> Result<Answers, String> {
         message: status(answers.message)?,
         presence: status(answers.presence)?,
     })
+}
+
+fn of_foreign(foreign: &config::Foreign) -> Foreign {
+    let domains = foreign.domains.iter();
+    Foreign {
+        any: foreign.any,
+        domains: domains.map(|domain| domain.as_str().to_ascii_lowercase()).collect(),
+        networks: foreign.networks.clone(),
+    }
 }
 
 fn of_limits(limits: &config::Limits) -> Limits {

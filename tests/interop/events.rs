@@ -141,6 +141,7 @@ impl World {
                 endpoint: Endpoint::new(Arc::new(settings), registrar, authenticator, &secret, entropy),
                 listeners: vec![Listener::Udp(listener)],
                 carriers: Vec::new().into(),
+                others: None,
                 resolver: None,
                 relay: relay.expect("a relay"),
                 media,

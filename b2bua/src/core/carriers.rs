@@ -1,5 +1,6 @@
 //! Carriers as the network has them now: where each of them is, which of them a message comes from, and which
-//! connections they lend (RFC 5923).
+//! connections they lend (RFC 5923). Domains of others that users of ours call are found here too; nothing that comes
+//! from them is believed.
 //!
 //! # Trust
 //! A carrier is known by its address, port and realm as configured, or as DNS gives them for its configured name; over
@@ -12,15 +13,17 @@ use std::time::Instant;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::Via;
-use cusax_common::core::sip::{Host, Request};
+use cusax_common::core::sip::{Host, Request, SipUri};
 use ipnet::IpNet;
 use tracing::{debug, info, warn};
 
 use crate::core::breaker::{Breakers, Change, Sign, Standing};
 use crate::core::flow::{Flow, Transport};
-use crate::core::locate::{self, Answer, Candidate, Family, Goal, GoalId, Locator, QueryId, Reach, draw};
+use crate::core::locate::{
+    self, Answer, Candidate, Family, Goal, GoalId, Inquired, Inquiries, Locator, QueryId, Reach, draw,
+};
 use crate::core::media::rewrite::Rules;
-use crate::core::routing::{Hop, Trunk};
+use crate::core::routing::{Hop, Trunk, Whose};
 use crate::core::settings::Settings;
 
 /// Where a carrier is.
@@ -55,6 +58,11 @@ pub enum Opening {
         /// Its name in the settings.
         trunk: String,
     },
+    /// By TLS, with a certificate of this domain's (RFC 5922 §7.2), which is not ours and no carrier's.
+    Domain {
+        /// What the certificate must hold.
+        name: String,
+    },
 }
 
 /// All carriers.
@@ -71,6 +79,10 @@ pub struct Carriers {
     gone: HashMap<Flow, usize>,
     /// Which of their servers do not work at present.
     breakers: Breakers,
+    /// Domains of others that are called.
+    others: Inquiries,
+    /// Searches that are over.
+    located: Vec<Goal>,
 }
 
 /// A connection whose peer is known.
@@ -93,7 +105,8 @@ impl Carriers {
             .listeners
             .iter()
             .map(|listener| (listener.transport, Family::of(listener.local.ip())));
-        let mut locator = Locator::new(Reach(reach.collect()));
+        let reach = Reach(reach.collect());
+        let mut locator = Locator::new(reach.clone());
         let goals = settings.trunks.iter().map(|trunk| match &trunk.place {
             Place::Fixed(_) => None,
             Place::Domain(domain) => Some(locator.watch(now, domain.goal.clone())),
@@ -101,6 +114,7 @@ impl Carriers {
         Self {
             goals: goals.collect(),
             locator,
+            others: Inquiries::new(reach),
             ..Self::default()
         }
     }
@@ -167,6 +181,33 @@ impl Carriers {
         self.proved.contains_key(flow)
     }
 
+    /// A user of ours calls this address in a domain of others. Gives what is looked up, if one has to wait for it; then
+    /// [`poll_located`](Self::poll_located) tells when it is over.
+    pub fn want(&mut self, now: Instant, uri: &SipUri) -> Option<Goal> {
+        let goal = goal_of(uri)?;
+        self.others.want(now, &goal).then_some(goal)
+    }
+
+    /// A domain of others for which somebody waited, and whose search is over.
+    pub fn poll_located(&mut self) -> Option<Goal> {
+        self.located.pop()
+    }
+
+    /// The ways to whom a call leaves us for, in the order to try this time.
+    pub fn ways_of(&self, settings: &Settings, whose: Whose<'_>, entropy: &mut impl Entropy) -> Vec<Flow> {
+        match whose {
+            Whose::Trunk(trunk) => self.ways(settings, &trunk.name, entropy),
+            Whose::Domain(uri) => {
+                let Some(goal) = goal_of(uri) else { return Vec::new() };
+                let candidates = draw(self.others.servers(&goal), entropy).into_iter();
+                let domain = of_others(settings, goal);
+                candidates
+                    .filter_map(|candidate| way(settings, &domain, candidate))
+                    .collect()
+            }
+        }
+    }
+
     /// The ways to a carrier, in the order to try this time.
     pub fn ways(&self, settings: &Settings, name: &str, entropy: &mut impl Entropy) -> Vec<Flow> {
         let Some(index) = settings.trunks.iter().position(|trunk| trunk.name == name) else {
@@ -200,8 +241,8 @@ impl Carriers {
     /// whether a server works again.
     #[must_use]
     pub fn is_broken(&self, now: Instant, hop: &Hop, emergency: bool) -> bool {
-        let Some(exit) = &hop.exit else { return false };
-        match self.breakers.standing(now, &exit.trunk, hop.flow) {
+        let Some(trunk) = hop.trunk() else { return false };
+        match self.breakers.standing(now, trunk, hop.flow) {
             Standing::Sound => false,
             Standing::Due => emergency,
             Standing::Broken => true,
@@ -268,40 +309,69 @@ impl Carriers {
         }
     }
 
-    /// How a connection for this flow may be opened: to a carrier, never to where a peer's message points.
+    /// How a connection for this flow may be opened: to a carrier, or to a domain that a user of ours called, never to
+    /// where a peer's message points.
     #[must_use]
     pub fn opening(&self, settings: &Settings, flow: &Flow) -> Option<Opening> {
         let to = |index| self.any_way(settings, index, |way| way == *flow);
         let trunk = (0..settings.trunks.len())
             .find(|index| to(*index))
-            .map(|index| &settings.trunks[index])?;
-        match flow.transport {
-            Transport::Tcp => Some(Opening::Plain),
-            Transport::Tls => Some(Opening::Tls {
+            .map(|index| &settings.trunks[index]);
+        match (flow.transport, trunk) {
+            (Transport::Tcp, Some(_)) => Some(Opening::Plain),
+            (Transport::Tls, Some(trunk)) => Some(Opening::Tls {
                 trunk: trunk.name.clone(),
             }),
-            Transport::Udp | Transport::Ws | Transport::Wss => None,
+            (Transport::Tcp, None) => self.domain_at(settings, flow).map(|_| Opening::Plain),
+            (Transport::Tls, None) => self.domain_at(settings, flow).map(|name| Opening::Domain { name }),
+            (Transport::Udp | Transport::Ws | Transport::Wss, _) => None,
         }
+    }
+
+    /// The domain of others, called by a user of ours, that has a server there.
+    fn domain_at(&self, settings: &Settings, flow: &Flow) -> Option<String> {
+        let is_there =
+            |server: &locate::Server| server.transport == flow.transport && server.addresses.contains(&flow.remote);
+        let mut known = self.others.known();
+        let (goal, _) = known.find(|(_, servers)| servers.iter().any(is_there))?;
+        let (transport, address) = (flow.transport, flow.remote);
+        let found = way(
+            settings,
+            &of_others(settings, goal.clone()),
+            Candidate { transport, address },
+        );
+        (found == Some(*flow)).then(|| goal.domain.clone())
     }
 
     /// What DNS said; see [`Locator::handle_answer`].
     pub fn handle_answer(&mut self, now: Instant, id: QueryId, answer: Option<Answer>) {
-        self.locator.handle_answer(now, id, answer);
+        self.locator.handle_answer(now, id, answer.clone());
+        self.others.handle_answer(now, id, answer);
     }
 
     /// Time has come to `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.locator.handle_timeout(now);
+        self.others.handle_timeout(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.locator.poll_timeout()
+        [self.locator.poll_timeout(), self.others.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next question for DNS.
     pub fn poll_question(&mut self, settings: &Settings) -> Option<(QueryId, locate::Query)> {
+        while let Some(output) = self.others.poll_output() {
+            match output {
+                Inquired::Ask { id, query } => return Some((id, query)),
+                Inquired::Done(goal) => self.located.push(goal),
+            }
+        }
         while let Some(output) = self.locator.poll_output() {
             match output {
                 locate::Output::Ask { id, query } => return Some((id, query)),
@@ -367,6 +437,24 @@ impl Carriers {
             })
         });
         fixed.into_iter().chain(named)
+    }
+}
+
+/// What is looked up for an address in a domain of others (RFC 3263 §4): a `sips:` address by TLS alone.
+fn goal_of(uri: &SipUri) -> Option<Goal> {
+    Some(Goal {
+        domain: uri.host.name()?.trim_end_matches('.').to_ascii_lowercase(),
+        port: uri.port,
+        transport: uri.secure.then_some(Transport::Tls),
+    })
+}
+
+/// A domain of others, as one looks at a carrier's.
+fn of_others(settings: &Settings, goal: Goal) -> Domain {
+    Domain {
+        goal,
+        listener: None,
+        networks: settings.foreign.networks.clone(),
     }
 }
 

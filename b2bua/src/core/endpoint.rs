@@ -86,6 +86,8 @@ pub struct Endpoint<E> {
     doubtful: VecDeque<BareJid>,
     /// Where carriers are.
     carriers: Carriers,
+    /// Calls to domains that are being looked up.
+    searching: BTreeMap<ServerId, begin::Searching>,
     /// Requests that are too large for UDP.
     large: Large,
     /// How many of them are being looked at.
@@ -191,6 +193,7 @@ impl<E: Entropy> Endpoint<E> {
             next_fetch: 0,
             doubtful: VecDeque::new(),
             carriers: Carriers::default(),
+            searching: BTreeMap::new(),
             large: Large::default(),
             doubted: 0,
             busy: HashMap::new(),
@@ -312,6 +315,7 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
         let has_dialogs = self.flows.contains_key(&flow);
         self.carriers.handle_closed(&self.settings, &flow, has_dialogs);
+        self.searching.retain(|_, searching| searching.flow != flow);
         // Nobody is there who could be answered, or registered.
         self.fetches
             .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
@@ -492,6 +496,12 @@ impl<E: Entropy> Endpoint<E> {
         while let Some((id, query)) = self.carriers.poll_question(&self.settings) {
             self.outputs.push_back(Output::Resolve { id, query });
         }
+        while let Some(goal) = self.carriers.poll_located() {
+            self.found(now, &goal);
+            while let Some(output) = self.transactions.poll_output() {
+                self.carry(now, output);
+            }
+        }
     }
 
     fn carry(&mut self, now: Now, output: transaction::Output) {
@@ -515,6 +525,7 @@ impl<E: Entropy> Endpoint<E> {
                 if let Some(&call) = self.servers.get(&invite) {
                     self.with_call(now, call, |call, cx| call.handle_cancel(cx, invite));
                 } else {
+                    self.give_up_search(now, invite);
                     self.give_up_proof(now, invite);
                 }
             }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// The ways out, in the order to try.
     pub trunks: Vec<Trunk>,
+    /// The domains of others that users of ours may call.
+    pub foreign: Foreign,
     /// How dialled digits are read.
     pub plan: HomePlan,
     /// What may be called and what must be told first.
@@ -49,6 +51,25 @@ pub struct Settings {
     pub max_calls: usize,
     /// Networks that media may go to although they are loopback or otherwise suspect.
     pub media_networks: Vec<IpNet>,
+}
+
+/// The domains of others that users of ours may call. The default is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Whether it is every domain.
+    pub any: bool,
+    /// These, lower-case.
+    pub domains: Vec<String>,
+    /// Where their servers may be; at any public address if none.
+    pub networks: Vec<IpNet>,
+}
+
+impl Foreign {
+    /// Whether a domain may be called.
+    #[must_use]
+    pub fn allows(&self, domain: &str) -> bool {
+        self.any || self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain))
+    }
 }
 
 /// What one domain answers to what CUSAX keeps on XMPP.

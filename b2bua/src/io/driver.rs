@@ -40,7 +40,7 @@ use crate::io::meter::Meter;
 use crate::io::others::{Event, Fetched, Located, Others};
 use crate::io::relay::Relay;
 use crate::io::resolver::Resolver;
-use crate::io::transport::tls::Carrier;
+use crate::io::transport::tls::{Carrier, Trust};
 use crate::io::transport::udp::{self, SharedUdp};
 use crate::io::transport::{Listener, Network, Received};
 use crate::io::writer::{Kept, Writer, spawn_keeper, spawn_recorder};
@@ -53,7 +53,9 @@ pub struct Shell<E, U, S> {
     pub listeners: Vec<Listener>,
     /// The carriers that speak TLS.
     pub carriers: Arc<[Carrier]>,
-    /// For carriers that have names; none if no carrier has.
+    /// Who may have signed the certificates of other domains, if such are called.
+    pub others: Option<Trust>,
+    /// For carriers that have names, and other domains; none if there are none.
     pub resolver: Option<Resolver>,
     /// The media engine.
     pub relay: Relay,
@@ -99,6 +101,7 @@ where
         mut endpoint,
         listeners,
         carriers,
+        others,
         resolver,
         relay,
         media,
@@ -111,7 +114,7 @@ where
     } = shell;
     let _entered = runtime.enter();
     let bell = Arc::new(Bell::new()?);
-    let (network, received) = Network::start(listeners, carriers);
+    let (network, received) = Network::start(listeners, carriers, others);
     let (resolved, located) = mpsc::channel(LOCATED);
     let (answers, fetched) = mpsc::channel(ANSWERS);
     let records = spawn_recorder(Arc::clone(&users), metrics.clone());

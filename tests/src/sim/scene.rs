@@ -7,7 +7,7 @@ use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::carriers::Place;
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::routing::Trunk;
-use cusax_b2bua::core::settings::{Listener, Settings};
+use cusax_b2bua::core::settings::{Foreign, Listener, Settings};
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::policy::Policy;
 use cusax_common::core::secret::Secret;
@@ -93,6 +93,7 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
             asserted: true,
             emergency: true,
         }],
+        foreign: Foreign::default(),
         plan: HomePlan::new("DE").expect("a constant of the scene"),
         policy: Policy::default(),
         ring_timeout: Duration::from_secs(60),

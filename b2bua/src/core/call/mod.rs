@@ -63,7 +63,7 @@ use crate::core::identity;
 use crate::core::media::rewrite::{Description, Rules};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
 use crate::core::registrar::{Binding, Device};
-use crate::core::routing::{self, Attempts, Hop, Owner, Phone, Plan, Trunk, Turn};
+use crate::core::routing::{self, Attempts, Hop, Owner, Phone, Plan, Turn, Whose};
 use crate::core::transaction::{Failure, ServerId};
 
 /// Who began a call, proved.
@@ -643,7 +643,7 @@ impl Call {
             cx.registrar.bindings(aor).iter().filter(meant).map(phone).collect()
         };
         let (settings, carriers, kind) = (cx.settings, cx.carriers, self.caller.kind());
-        let ways = |trunk: &Trunk, entropy: &mut E| carriers.ways(settings, &trunk.name, entropy);
+        let ways = |whose: Whose<'_>, entropy: &mut E| carriers.ways_of(settings, whose, entropy);
         let plan = routing::plan(&settings.trunks, bindings, ways, cx.entropy, kind, &dialled, &owner);
         let mut plan = match plan {
             Ok(plan) => plan,
@@ -850,6 +850,7 @@ fn name_of(dialled: &Dialled) -> String {
         Dialled::Number { tel, .. } => tel.to_string(),
         Dialled::Emergency { digits } => digits.clone(),
         Dialled::Name(aor) | Dialled::Extension(aor) => aor.to_string(),
+        Dialled::Foreign(uri) => Uri::Sip((**uri).clone()).to_string(),
     }
 }
 
@@ -857,7 +858,7 @@ fn class_of(dialled: &Dialled) -> Option<NumberClass> {
     match dialled {
         Dialled::Number { class, .. } => Some(*class),
         Dialled::Emergency { .. } => Some(NumberClass::Emergency),
-        Dialled::Name(_) | Dialled::Extension(_) => None,
+        Dialled::Name(_) | Dialled::Extension(_) | Dialled::Foreign(_) => None,
     }
 }
 

@@ -89,10 +89,10 @@ impl Call {
                 }
                 Step::Show(turn, sign) => {
                     if let Some(hop) = plan.hop(turn)
-                        && let Some(exit) = &hop.exit
+                        && let Some(trunk) = hop.trunk()
                     {
                         cx.emit(CallOutput::Show {
-                            trunk: exit.trunk.clone(),
+                            trunk: trunk.to_owned(),
                             flow: hop.flow,
                             sign,
                         });
@@ -108,7 +108,7 @@ impl Call {
         let Some(media) = self.media else { return };
         let Some(hop) = plan.hop(turn) else { return };
         // The record names the last trunk that was tried: the one that answered, if one did.
-        self.facts.trunk = hop.exit.as_ref().map(|exit| exit.trunk.clone());
+        self.facts.trunk = hop.trunk().map(str::to_owned);
         let name = self.next_leg();
         let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop);
         self.facts.impp = impp;

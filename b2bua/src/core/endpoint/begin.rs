@@ -13,6 +13,7 @@ use super::{Endpoint, Live, Output};
 use crate::core::call::{self, Call, Caller, Context, Dialling};
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
+use crate::core::locate::Goal;
 use crate::core::media::MediaId;
 use crate::core::registrar::{Gruu, NotOurs};
 use crate::core::transaction::ServerId;
@@ -22,7 +23,12 @@ impl<E: Entropy> Endpoint<E> {
     pub(super) fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
         let ours = |host: &str, port| self.settings.is_local(host, port);
         let uri = self.settings.at_home(request.uri.clone());
-        let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
+        let mut dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
+        if let (Err(Reject::Relay), Uri::Sip(sip), Caller::User { .. }) = (&dialled, &uri, &caller)
+            && sip.host.name().is_some_and(|name| self.settings.foreign.allows(name))
+        {
+            dialled = dialplan::foreign(sip);
+        }
         let room = match dialled {
             Ok(Dialled::Emergency { .. }) => self.settings.max_calls.saturating_add(EMERGENCY_ROOM),
             _ => self.settings.max_calls,
@@ -59,6 +65,63 @@ impl<E: Entropy> Endpoint<E> {
             (Ok(dialled), None) => (dialled, None),
         };
         let dialling = Dialling { dialled, device, depth };
+        if let Dialled::Foreign(_) = &dialling.dialled
+            && self.searching.len() >= MAX_SEARCHING
+        {
+            return self.overloaded(server, &request);
+        }
+        if let Dialled::Foreign(uri) = &dialling.dialled
+            && let Some(goal) = self.carriers.want(now.instant, uri)
+        {
+            // DNS may take a while, and the INVITE is not to be sent again meanwhile (RFC 3261 §17.2.1).
+            self.respond(now, server, request.response(Status::TRYING));
+            let searching = Searching {
+                goal,
+                flow,
+                request,
+                caller,
+                dialling,
+            };
+            self.searching.insert(server, searching);
+            return;
+        }
+        self.begin(now, server, flow, request, caller, dialling);
+    }
+
+    /// A domain was looked up for which calls wait.
+    pub(super) fn found(&mut self, now: Now, goal: &Goal) {
+        let waiting = self.searching.iter().filter(|(_, searching)| searching.goal == *goal);
+        let waiting: Vec<ServerId> = waiting.map(|(server, _)| *server).collect();
+        for server in waiting {
+            if let Some(searching) = self.searching.remove(&server) {
+                let Searching {
+                    flow,
+                    request,
+                    caller,
+                    dialling,
+                    ..
+                } = searching;
+                if self.draining || self.calls.len() >= self.settings.max_calls {
+                    self.overloaded(server, &request);
+                } else {
+                    self.begin(now, server, flow, request, caller, dialling);
+                }
+            }
+        }
+    }
+
+    /// The caller gave up while the domain was looked up.
+    pub(super) fn give_up_search(&mut self, now: Now, invite: ServerId) {
+        if let Some(Searching { request, caller, .. }) = self.searching.remove(&invite) {
+            let status = Status::REQUEST_TERMINATED;
+            self.respond(now, invite, request.response(status));
+            let session = SessionId::draw(&mut self.entropy);
+            let record = call::refused(now.wall, session, &caller, &request, status, Cause::Cancelled);
+            self.outputs.push_back(Output::Record(record));
+        }
+    }
+
+    fn begin(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller, dialling: Dialling) {
         let session = SessionId::draw(&mut self.entropy);
         let span = info_span!("call", session = %session);
         self.next_call += 1;
@@ -160,6 +223,18 @@ impl<E: Entropy> Endpoint<E> {
     }
 }
 
+/// A call to a domain that is being looked up.
+#[derive(Debug)]
+pub(super) struct Searching {
+    goal: Goal,
+    pub(super) flow: Flow,
+    request: Request,
+    caller: Caller,
+    dialling: Dialling,
+}
+
+/// The most calls that wait for DNS.
+const MAX_SEARCHING: usize = 1024;
 /// How many emergency calls there is room for when there is none for others.
 const EMERGENCY_ROOM: usize = 64;
 /// How often one call may come back to us on its way.

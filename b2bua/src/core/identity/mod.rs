@@ -23,7 +23,7 @@ use cusax_common::core::sip::typed::{From, NameAddr, PAssertedIdentity, Privacy}
 use cusax_common::core::sip::{HeaderName, Headers, Host, Uri};
 use cusax_common::core::user::{Aor, User};
 
-use crate::core::routing::{Hop, Plan};
+use crate::core::routing::{Exit, Hop, Plan};
 
 /// Who calls, as proved.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,8 @@ pub enum Audience {
         /// Whether it carries an emergency call, for which help must know whom to call back.
         emergency: bool,
     },
+    /// A domain that is not ours: it is told the address that can be called back, and nothing that asks for trust.
+    Others,
 }
 
 impl Audience {
@@ -69,9 +71,10 @@ impl Audience {
             (None, _) => Self::Phones {
                 domain: asserted::nowhere(),
             },
-            (Some(exit), _) => Self::Trunk {
-                impp: exit.impp,
-                asserted: exit.asserted,
+            (Some(Exit::Domain), _) => Self::Others,
+            (Some(Exit::Trunk { impp, asserted, .. }), _) => Self::Trunk {
+                impp: *impp,
+                asserted: *asserted,
                 emergency: plan.emergency,
             },
         }
@@ -81,6 +84,7 @@ impl Audience {
         match self {
             Self::Phones { .. } => true,
             Self::Trunk { impp, .. } => *impp,
+            Self::Others => false,
         }
     }
 
@@ -91,6 +95,7 @@ impl Audience {
             Self::Trunk {
                 asserted, emergency, ..
             } => *asserted || *emergency,
+            Self::Others => false,
         }
     }
 
@@ -110,7 +115,7 @@ pub fn name_caller(party: Party<'_>, invite: &Headers, audience: &Audience, plan
         Party::User { user, aor } => asserted::of_user(user, aor, audience),
         Party::Outside => match audience {
             Audience::Phones { domain } => asserted::of_outside(invite, domain, plan),
-            Audience::Trunk { .. } => asserted::anonymous(),
+            Audience::Trunk { .. } | Audience::Others => asserted::anonymous(),
         },
     }
 }
@@ -130,7 +135,7 @@ pub fn stamp(ours: &mut Headers, party: Party<'_>, invite: &Headers, audience: &
             ours.put(&PAssertedIdentity(identity));
         }
     }
-    if private && matches!(audience, Audience::Trunk { .. }) {
+    if private && matches!(audience, Audience::Trunk { .. } | Audience::Others) {
         ours.put(&Privacy::of(&["id"]));
     }
     let jid = match party {

@@ -7,11 +7,13 @@
 //! # Use
 //! Call one `handle_*` method, drain [`poll_output`](Locator::poll_output), read [`poll_timeout`](Locator::poll_timeout).
 
+mod inquiries;
 mod search;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+pub use inquiries::{Inquired, Inquiries};
 pub use search::{
     Answer, Candidate, Family, Goal, Kind, Known, MAX_CANDIDATES, MAX_QUERIES, Naptr, Query, Reach, Records, Server,
     Srv, Step, default_port, draw, search,

@@ -3,7 +3,7 @@
 //! The hops of a target are tried one after the other, never two at a time. The next one is tried when the present one
 //! shows that it is not there:
 //!
-//! - By a trunk: when nothing at all, not even 100, was heard for [`SILENCE`]; on 5xx, which speaks of the server and
+//! - By a trunk, or to a domain of others: when nothing at all, not even 100, was heard for [`SILENCE`]; on 5xx, which speaks of the server and
 //!   not of the callee (RFC 3261 §21.5), but not on 580, which the callee's phone gives (RFC 3312 §8); and on what stands
 //!   for a timeout or a way that could not be used (§8.1.3.1). A 4xx or 6xx is the answer that was asked for.
 //! - To a phone: when it did not answer, could not be reached, is not serving (RFC 3263 §4.3), or has lost its
@@ -45,7 +45,7 @@ pub enum Step {
     /// Nothing more is wanted of that attempt: its INVITE is cancelled as soon as that is allowed (RFC 3261 §9.1), and a
     /// 2xx that comes all the same is acknowledged and hung up.
     Abandon(Turn),
-    /// The server of a trunk showed this.
+    /// The server of a trunk, or of a domain of others, showed this.
     Show(Turn, Sign),
 }
 

@@ -249,8 +249,8 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn new(way: Way, hops: usize, broken: &'a [usize]) -> Self {
-        let exit = (way == Way::Trunk).then(|| Exit {
-            trunk: "carrier".into(),
+        let exit = (way == Way::Trunk).then(|| Exit::Trunk {
+            name: "carrier".into(),
             impp: false,
             asserted: false,
         });

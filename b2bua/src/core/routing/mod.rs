@@ -6,6 +6,7 @@
 //! - A number that a user of ours holds never goes to a trunk.
 //! - A trunk reaches users of ours by their numbers, and nothing else: no call crosses from trunk to trunk.
 //! - What goes to a trunk is the canonical number and nothing that the caller wrote. Emergency digits go as dialled.
+//! - A domain of others is reached by users of ours alone, and where the operator allows it; never by a trunk.
 //! - A caller from outside cannot tell a user without a phone from one who does not exist.
 //! - Each hop that leaves us says by which trunk it does: who is told what, and what is recorded, follow from that hop.
 //!
@@ -88,13 +89,14 @@ pub enum Lookup {
     ByNumber(Tel),
 }
 
-/// The question that what was dialled poses; none for an emergency call, which waits for no store.
+/// The question that what was dialled poses; none for an emergency call, which waits for no store, and for an address of
+/// others, of which it knows nothing.
 #[must_use]
 pub fn lookup(dialled: &Dialled) -> Option<Lookup> {
     match dialled {
         Dialled::Number { tel, .. } => Some(Lookup::ByNumber(tel.clone())),
         Dialled::Name(aor) | Dialled::Extension(aor) => Some(Lookup::ByAor(aor.clone())),
-        Dialled::Emergency { .. } => None,
+        Dialled::Emergency { .. } | Dialled::Foreign(_) => None,
     }
 }
 
@@ -126,19 +128,44 @@ pub struct Hop {
     pub flow: Flow,
     /// The proxies in between, for Route (RFC 3327 §5.3).
     pub path: Vec<NameAddr>,
-    /// The trunk that it goes by; none where the call stays with us.
+    /// How the call leaves us; none where it stays.
     pub exit: Option<Exit>,
+}
+
+impl Hop {
+    /// The name of the trunk that it goes by, if it goes by one.
+    #[must_use]
+    pub fn trunk(&self) -> Option<&str> {
+        match &self.exit {
+            Some(Exit::Trunk { name, .. }) => Some(name),
+            Some(Exit::Domain) | None => None,
+        }
+    }
 }
 
 /// How a call leaves us by one hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// The name of the trunk in records and logs.
-    pub trunk: String,
-    /// Whether it may learn JIDs.
-    pub impp: bool,
-    /// Whether it is told who calls (RFC 3325 §2).
-    pub asserted: bool,
+pub enum Exit {
+    /// By a trunk.
+    Trunk {
+        /// Its name in records and logs.
+        name: String,
+        /// Whether it may learn JIDs.
+        impp: bool,
+        /// Whether it is told who calls (RFC 3325 §2).
+        asserted: bool,
+    },
+    /// To a domain of others, in which nobody is trusted.
+    Domain,
+}
+
+/// Whose servers are wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    /// Those of a trunk.
+    Trunk(&'a Trunk),
+    /// Those of the domain of this address.
+    Domain(&'a SipUri),
 }
 
 /// A phone at an address of record, as routing sees it.
@@ -189,8 +216,7 @@ impl Plan {
     /// The name of the trunk that comes first; none where the call stays with us.
     #[must_use]
     pub fn trunk(&self) -> Option<&str> {
-        let exit = self.targets[0].hops[0].exit.as_ref()?;
-        Some(&exit.trunk)
+        self.targets[0].hops[0].trunk()
     }
 
     /// A hop by its turn, if there is such a one.
@@ -219,14 +245,14 @@ pub struct Refusal {
 }
 
 /// Decides where a call goes. `bindings` gives the phones registered at an address of record, the preferred one first;
-/// `ways` gives the servers of a trunk in the order to try. `entropy` shares out the calls among trunks of one order.
+/// `ways` gives the servers of a trunk or domain in the order to try. `entropy` shares out the calls among trunks of one order.
 ///
 /// # Errors
 /// [`Refusal`] when there is nothing that this caller may reach.
 pub fn plan<E: Entropy>(
     trunks: &[Trunk],
     mut bindings: impl FnMut(&Aor) -> Vec<Phone>,
-    ways: impl FnMut(&Trunk, &mut E) -> Vec<Flow>,
+    mut ways: impl FnMut(Whose<'_>, &mut E) -> Vec<Flow>,
     entropy: &mut E,
     caller: CallerKind,
     dialled: &Dialled,
@@ -249,6 +275,7 @@ pub fn plan<E: Entropy>(
             let trunks = order::for_number(trunks, tel, entropy);
             out(&trunks, ways, entropy, tel.as_str(), Some((tel.clone(), *class)))
         }
+        (Dialled::Foreign(uri), _, CallerKind::User) => away(uri, ways(Whose::Domain(uri), entropy)),
         (Dialled::Name(_), Owner::Nobody, CallerKind::User) => Err(NOBODY),
         (Dialled::Extension(_), Owner::Nobody, CallerKind::User) => Err(NO_NUMBER),
         (_, _, CallerKind::Trunk) => Err(ABSENT),
@@ -257,7 +284,7 @@ pub fn plan<E: Entropy>(
 
 fn out<E: Entropy>(
     trunks: &[&Trunk],
-    mut ways: impl FnMut(&Trunk, &mut E) -> Vec<Flow>,
+    mut ways: impl FnMut(Whose<'_>, &mut E) -> Vec<Flow>,
     entropy: &mut E,
     digits: &str,
     number: Option<(Tel, NumberClass)>,
@@ -275,13 +302,14 @@ fn out<E: Entropy>(
             uri: uri.clone(),
             flow,
             path: Vec::new(),
-            exit: Some(Exit {
-                trunk: trunk.name.clone(),
+            exit: Some(Exit::Trunk {
+                name: trunk.name.clone(),
                 impp: trunk.impp,
                 asserted: trunk.asserted,
             }),
         };
-        hops.extend(ways(trunk, entropy).into_iter().take(each).map(hop));
+        let ways = ways(Whose::Trunk(trunk), entropy);
+        hops.extend(ways.into_iter().take(each).map(hop));
     }
     hops.truncate(MAX_ATTEMPTS);
     let to = hops.first().ok_or(NO_WAY_OUT)?.uri.clone();
@@ -290,6 +318,27 @@ fn out<E: Entropy>(
         targets: vec![Target { hops, q: MAX_Q }],
         emergency: number.is_none(),
         number,
+    })
+}
+
+/// To a domain of others. The address goes as dialled: only that domain knows what it means.
+fn away(uri: &SipUri, ways: Vec<Flow>) -> Result<Plan, Refusal> {
+    let uri = Uri::Sip(uri.clone());
+    let hop = |flow| Hop {
+        uri: uri.clone(),
+        flow,
+        path: Vec::new(),
+        exit: Some(Exit::Domain),
+    };
+    let hops: Vec<Hop> = ways.into_iter().take(MAX_HOPS).map(hop).collect();
+    if hops.is_empty() {
+        return Err(NO_WAY_OUT);
+    }
+    Ok(Plan {
+        to: uri,
+        targets: vec![Target { hops }],
+        number: None,
+        emergency: false,
     })
 }
 
@@ -350,7 +399,7 @@ const ABSENT: Refusal = Refusal {
     status: Status::TEMPORARILY_UNAVAILABLE,
     cause: Cause::Unreachable,
 };
-/// No trunk carries that.
+/// No trunk carries that, and no server of the domain was found.
 const NO_WAY_OUT: Refusal = Refusal {
     status: Status::SERVICE_UNAVAILABLE,
     cause: Cause::Unreachable,

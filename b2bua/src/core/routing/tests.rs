@@ -23,6 +23,7 @@ fn every_kind_of_call_finds_its_way() {
     };
     let carol = || Owner::User(Arc::new(user("carol", &["sip:carol@ours.test"], "+4930901821")));
     let away = (480, Cause::Unreachable);
+    let foreign = || Dialled::Foreign(Box::new(SipUri::new("zoe", "other.test".parse().unwrap())));
     let rows: Vec<(&str, CallerKind, Dialled, Owner, Expected)> = vec![
         (
             "an address of ours rings its phones, not those of the user's other addresses",
@@ -147,6 +148,20 @@ fn every_kind_of_call_finds_its_way() {
             Err(away),
         ),
         (
+            "an address of others goes to their domain as dialled",
+            Inside,
+            foreign(),
+            Owner::Nobody,
+            Ok(("sip:zoe@other.test", vec!["sip:zoe@other.test"], None)),
+        ),
+        (
+            "a trunk does not reach domains of others",
+            Outside,
+            foreign(),
+            Owner::Nobody,
+            Err(away),
+        ),
+        (
             "a trunk makes no emergency calls",
             Outside,
             Dialled::Emergency { digits: "112".into() },
@@ -235,7 +250,10 @@ fn trunks() -> Vec<Trunk> {
     ]
 }
 
-fn ways(trunk: &Trunk, _: &mut Seeded) -> Vec<Flow> {
+fn ways(whose: Whose<'_>, _: &mut Seeded) -> Vec<Flow> {
+    let Whose::Trunk(trunk) = whose else {
+        return vec![udp("203.0.113.1:5060")];
+    };
     match &trunk.place {
         Place::Fixed(flow) => vec![*flow],
         Place::Domain(_) => Vec::new(),
@@ -453,8 +471,8 @@ fn a_hop_belongs_to_its_trunk() {
         realm: Some("two.test".into()),
         ..one("two", 2, &[], true)
     };
-    let servers = |trunk: &Trunk, entropy: &mut Seeded| {
-        let way = ways(trunk, entropy)[0];
+    let servers = |whose: Whose<'_>, entropy: &mut Seeded| {
+        let way = ways(whose, entropy)[0];
         let at = |port| {
             let mut way = way;
             way.remote.set_port(port);
@@ -476,16 +494,15 @@ fn a_hop_belongs_to_its_trunk() {
     let hops = &plan.targets[0].hops;
     assert_eq!(hops.len(), MAX_ATTEMPTS);
     for (index, hop) in hops.iter().enumerate() {
-        let exit = hop.exit.as_ref().unwrap();
+        let Some(Exit::Trunk { name, impp, asserted }) = &hop.exit else {
+            panic!("{hop:?}");
+        };
         let expected = match index {
             0..MAX_HOPS => ("one", true, false, "sip:+4940123456@one.test;user=phone"),
             _ => ("two", false, true, "sip:+4940123456@two.test;user=phone"),
         };
         let called = plan.called(hop).to_string();
-        assert_eq!(
-            (exit.trunk.as_str(), exit.impp, exit.asserted, called.as_str()),
-            expected
-        );
+        assert_eq!((name.as_str(), *impp, *asserted, called.as_str()), expected);
     }
     assert_eq!(plan.trunk(), Some("one"));
     assert_eq!(
@@ -530,5 +547,5 @@ fn tried(trunks: &[Trunk], whom: &str, seed: u64) -> Vec<String> {
         &Owner::Nobody,
     );
     let hops = plan.map_or_else(|_| Vec::new(), |mut plan| plan.targets.remove(0).hops);
-    hops.into_iter().map(|hop| hop.exit.unwrap().trunk).collect()
+    hops.iter().map(|hop| hop.trunk().unwrap().to_owned()).collect()
 }

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 
 use crate::core::carriers::Opening;
 use crate::core::flow::Flow;
-use stream::StreamListener;
-use tls::Carrier;
+use stream::{Proof, StreamListener};
+use tls::{Carrier, Trust};
 use udp::{SharedUdp, UdpListener};
 
 /// What the network brought.
@@ -123,15 +123,22 @@ pub struct Network {
     sockets: Vec<Socket>,
     connections: HashMap<Flow, Connection>,
     carriers: Arc<[Carrier]>,
+    /// Who may have signed the certificates of other domains; without it none is reached by TLS.
+    others: Option<Trust>,
     inbox: mpsc::Sender<Received>,
     lost: Lost,
 }
 
 impl Network {
     /// Takes connections from now on; datagrams are left to whoever reads [`datagrams`](Self::datagrams). The listeners are
-    /// in the order of their identifiers; `carriers` are those that speak TLS.
+    /// in the order of their identifiers; `carriers` are those that speak TLS; `others` is the trust toward other domains,
+    /// if such are called.
     #[must_use]
-    pub fn start(listeners: Vec<Listener>, carriers: Arc<[Carrier]>) -> (Self, mpsc::Receiver<Received>) {
+    pub fn start(
+        listeners: Vec<Listener>,
+        carriers: Arc<[Carrier]>,
+        others: Option<Trust>,
+    ) -> (Self, mpsc::Receiver<Received>) {
         let (inbox, received) = mpsc::channel(INBOX);
         let sockets = listeners.into_iter().map(|listener| match listener {
             Listener::Udp(udp) => Socket::Udp(udp.share()),
@@ -144,6 +151,7 @@ impl Network {
             sockets: sockets.collect(),
             connections: HashMap::new(),
             carriers,
+            others,
             inbox,
             lost: Lost::default(),
         };
@@ -174,16 +182,28 @@ impl Network {
         };
         if let Some(opening) = opening.filter(|_| !self.connections.contains_key(&flow)) {
             let (connection, queue) = Connection::new();
-            let carrier = match &opening {
+            let proof = match &opening {
                 Opening::Plain | Opening::Probe => None,
-                Opening::Tls { trunk } => self.carriers.iter().find(|carrier| carrier.trunk == *trunk).cloned(),
+                Opening::Tls { trunk } => {
+                    let carrier = self.carriers.iter().find(|carrier| carrier.trunk == *trunk);
+                    carrier.map(|carrier| Proof {
+                        trunk: Some(carrier.trunk.clone()),
+                        name: carrier.name.clone(),
+                        trust: carrier.trust.clone(),
+                    })
+                }
+                Opening::Domain { name } => self.others.clone().map(|trust| Proof {
+                    trunk: None,
+                    name: name.clone(),
+                    trust,
+                }),
             };
-            if carrier.is_none() && matches!(opening, Opening::Tls { .. }) {
+            if proof.is_none() && matches!(opening, Opening::Tls { .. } | Opening::Domain { .. }) {
                 self.lost.unsent += 1;
                 return false;
             }
             let patience = if opening == Opening::Probe { PROBE } else { CONNECT };
-            stream.connect(flow, queue, &connection, (patience, carrier), self.inbox.clone());
+            stream.connect(flow, queue, &connection, (patience, proof), self.inbox.clone());
             self.connections.insert(flow, connection);
         }
         let sent = self

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{self, WeakSender};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::tls::{self, Carrier, Shown, Tls};
+use super::tls::{self, Carrier, Shown, Tls, Trust};
 use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
 use crate::core::admission::network;
 use crate::core::flow::{Flow, ListenerId, Transport};
@@ -180,16 +180,16 @@ impl StreamListener {
         flow: Flow,
         queue: Queue,
         connection: &Connection,
-        (patience, carrier): (Duration, Option<Carrier>),
+        (patience, proof): (Duration, Option<Proof>),
         inbox: mpsc::Sender<Received>,
     ) {
         let (local, serial, pongs) = (self.local.ip(), connection.serial, connection.queue.downgrade());
         let carriers = Arc::clone(&self.carriers);
         self.runtime.spawn(async move {
             match timeout(patience, dial(local, flow.remote)).await {
-                Ok(Ok(socket)) => match carrier {
+                Ok(Ok(socket)) => match proof {
                     None => carry(socket, flow, serial, queue, pongs, &inbox).await,
-                    Some(Carrier { trunk, name, trust }) => {
+                    Some(Proof { trunk, name, trust }) => {
                         match timeout(HANDSHAKE, trust.connect(&name, socket)).await {
                             Ok(Ok(stream)) => {
                                 let chain = stream.get_ref().1.peer_certificates();
@@ -197,7 +197,10 @@ impl StreamListener {
                                 let _ = inbox.send(Received::Reached { flow, serial, proved }).await;
                                 carry(stream, flow, serial, queue, pongs, &inbox).await;
                             }
-                            Ok(Err(error)) => warn!(%error, trunk, name, "a carrier's TLS was refused"),
+                            Ok(Err(error)) => match trunk {
+                                Some(trunk) => warn!(%error, trunk, name, "a carrier's TLS was refused"),
+                                None => debug!(%error, "the TLS of another domain was refused"),
+                            },
                             Err(_) => debug!("a TLS handshake took too long"),
                         }
                     }
@@ -208,6 +211,16 @@ impl StreamListener {
             let _ = inbox.send(Received::Closed { flow, serial }).await;
         });
     }
+}
+
+/// What a server must show by its certificate.
+pub(super) struct Proof {
+    /// The trunk, if it is a carrier's.
+    pub(super) trunk: Option<String>,
+    /// The name that it must hold.
+    pub(super) name: String,
+    /// Who may have signed that.
+    pub(super) trust: Trust,
 }
 
 async fn dial(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {

@@ -33,12 +33,14 @@ section! {
         session_expires: Seconds = Seconds(1800),
         /// Seconds for which a phone may use one digest nonce. Shorter costs one round trip more often.
         nonce_life: Seconds = Seconds(60),
-        /// The name servers to ask for carriers that have names. Empty: those of the system.
+        /// The name servers to ask for carriers that have names, and for domains of others. Empty: those of the system.
         dns: Vec<SocketAddr> = Vec::new(),
         /// How long registrations last.
         register: Register,
         /// How much may be asked for.
         limits: Limits,
+        /// Which domains of others may be called.
+        foreign: Foreign,
         /// Other answers to what CUSAX keeps on XMPP, for some of the domains.
         answers: Vec<Answers> = Vec::new(),
         /// The sockets on which phones and trunks reach us. At least one.
@@ -71,6 +73,21 @@ section! {
         per_account: u32 = 50,
         /// Requests from everybody that belong to no call.
         all: u32 = 5_000,
+    }
+}
+
+section! {
+    /// The domains of others that our users may call, besides ours. Their servers are found by DNS (RFC 3263) and are told
+    /// the caller's SIP address; `sips:` goes by TLS, with a certificate of that domain. Nobody from there gets in.
+    Foreign {
+        /// These domains. Empty: none, and a call to one is refused with 403.
+        domains: Vec<Host> = Vec::new(),
+        /// Whether every domain may be called.
+        any: bool = false,
+        /// The networks that their servers may be in. Empty: any public address.
+        networks: Vec<IpNet> = Vec::new(),
+        /// For TLS: the file with the authorities that may certify them, in PEM. Not set: those that the system trusts.
+        ca: Option<PathBuf> = None => "\"/etc/cusax/partners-ca.crt\"",
     }
 }
 
@@ -268,6 +285,16 @@ impl Check for Register {
         if !(1..=32).contains(&self.max_contacts) {
             let what = format!("{} is out of bounds", self.max_contacts);
             reader.fault_at(place.inner("max_contacts"), what, "write 1 to 32".into());
+        }
+    }
+}
+
+impl Check for Foreign {
+    fn check(&self, reader: &mut Reader<'_>, place: &Place) {
+        if let Some(address) = self.domains.iter().find(|domain| domain.ip().is_some()) {
+            let what = format!("{address} is no domain");
+            let fix = "write names of domains; a machine that has none is a trunk".into();
+            reader.fault_at(place.inner("domains"), what, fix);
         }
     }
 }

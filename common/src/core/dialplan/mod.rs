@@ -20,6 +20,7 @@ mod text;
 use std::fmt;
 
 use crate::core::policy::NumberClass;
+use crate::core::sip::{Params, SipUri};
 use crate::core::tel::Tel;
 use crate::core::user::Aor;
 
@@ -47,6 +48,8 @@ pub enum Dialled {
     /// Digits that are no number of the dial plan. A user of ours may hold them as an address of record; if nobody
     /// does, the answer is [`Reject::NoSuchExtension`]. They never go to a trunk.
     Extension(Aor),
+    /// An address in a domain that is not ours, which [`dial`] refuses and [`foreign`] reads.
+    Foreign(Box<SipUri>),
 }
 
 impl fmt::Debug for Dialled {
@@ -60,6 +63,7 @@ impl fmt::Debug for Dialled {
             Self::Emergency { digits } => f.debug_struct("Emergency").field("digits", digits).finish(),
             Self::Name(aor) => f.debug_tuple("Name").field(aor).finish(),
             Self::Extension(aor) => f.debug_tuple("Extension").field(aor).finish(),
+            Self::Foreign(uri) => f.debug_tuple("Foreign").field(uri).finish(),
         }
     }
 }
@@ -87,6 +91,26 @@ pub fn dial(uri: &str, plan: &HomePlan, is_ours: impl Fn(&str, Option<u16>) -> b
             .map(|digits| Dialled::Emergency { digits })
             .ok_or(Reject::Scheme),
         _ => Err(Reject::Scheme),
+    }
+}
+
+/// Reads an address in a domain of others, for a service that calls such. Parameters are left out: they could lead
+/// elsewhere than the domain does (RFC 3261 §19.1.1, `maddr`).
+///
+/// # Errors
+/// [`Reject::Relay`] where the host is no name, [`Reject::NoUser`] where there is no user, [`Reject::Password`] and
+/// [`Reject::Headers`] where an address must have none.
+pub fn foreign(uri: &SipUri) -> Result<Dialled, Reject> {
+    match uri {
+        SipUri { password: Some(_), .. } => Err(Reject::Password),
+        SipUri { headers: Some(_), .. } => Err(Reject::Headers),
+        SipUri { user: None, .. } => Err(Reject::NoUser),
+        SipUri { host, .. } if host.name().is_none() => Err(Reject::Relay),
+        SipUri { .. } => {
+            let mut uri = uri.clone();
+            uri.params = Params::default();
+            Ok(Dialled::Foreign(Box::new(uri)))
+        }
     }
 }
 

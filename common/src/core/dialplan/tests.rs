@@ -1,5 +1,6 @@
 use super::*;
 use crate::core::entropy::Seeded;
+use crate::core::sip::Uri;
 
 /// Which reason each text in the table stands for; `None` where the whole class is meant.
 fn reason(text: &str) -> Reject {
@@ -66,6 +67,7 @@ fn every_row_of_the_table_agrees() {
             Dialled::Number { tel, class } => (tel.to_string(), class.to_string()),
             Dialled::Emergency { digits } => (digits, NumberClass::Emergency.to_string()),
             Dialled::Name(aor) | Dialled::Extension(aor) => (aor.user().to_owned(), NumberClass::Onnet.to_string()),
+            Dialled::Foreign(uri) => panic!("{id}: {uri:?} was not asked for"),
         });
         assert_eq!(seen, expected, "{id} {input}: {why}");
     }
@@ -333,4 +335,31 @@ fn is_ours(host: &str, _port: Option<u16>) -> bool {
 
 fn below(random: &mut Seeded, bound: usize) -> usize {
     usize::try_from(random.next_u64() % bound as u64).unwrap()
+}
+
+#[test]
+fn addresses_of_others_lose_what_could_lead_elsewhere() {
+    let rows = [
+        ("sip:zoe@other.example", Ok("sip:zoe@other.example")),
+        ("sips:zoe@other.example:5071", Ok("sips:zoe@other.example:5071")),
+        (
+            "sip:zoe@other.example;maddr=127.0.0.1;transport=tcp;lr",
+            Ok("sip:zoe@other.example"),
+        ),
+        ("sip:zoe@127.0.0.1", Err(Reject::Relay)),
+        ("sip:zoe@[::1]", Err(Reject::Relay)),
+        ("sip:other.example", Err(Reject::NoUser)),
+        ("sip:zoe:secret@other.example", Err(Reject::Password)),
+        ("sip:zoe@other.example?Route=%3Csip:127.0.0.1%3E", Err(Reject::Headers)),
+    ];
+    for (text, expected) in rows {
+        let Ok(Uri::Sip(uri)) = text.parse() else {
+            panic!("{text}");
+        };
+        let found = foreign(&uri).map(|dialled| match dialled {
+            Dialled::Foreign(uri) => Uri::Sip(*uri).to_string(),
+            other => panic!("{text}: {other:?}"),
+        });
+        assert_eq!(found, expected.map(str::to_owned), "{text}");
+    }
 }

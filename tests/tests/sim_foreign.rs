@@ -1,0 +1,259 @@
+//! Domains of others, under simulated time: users of ours reach those that policy allows, found by DNS, and nobody else
+//! does.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cusax_b2bua::core::carriers::Opening;
+use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::locate::{Answer, Kind, Query, Records, Srv};
+use cusax_b2bua::core::settings::{Foreign, Listener, Settings};
+use cusax_common::core::record::Cause;
+use cusax_common::core::sip::typed::From;
+use cusax_common::core::sip::{HeaderName, Method};
+use cusax_tests::peer::phone::{Manner, Phone, Stage};
+use cusax_tests::sim::{Actor, SECOND, Scene, address};
+
+const ZOE: &str = "sip:zoe@other.example";
+const TTL: Duration = Duration::from_secs(300);
+
+fn partners(settings: &mut Settings) {
+    settings.foreign.domains = vec!["other.example".into()];
+}
+
+fn put(scene: &mut Scene, name: &str, kind: Kind, records: Records) {
+    let query = Query {
+        name: name.into(),
+        kind,
+    };
+    scene.world.zone.insert(query, Answer { records, ttl: TTL });
+}
+
+/// The domain has two servers, the first one preferred.
+fn publish(scene: &mut Scene, service: &str, port: u16, servers: [IpAddr; 2]) {
+    put(scene, "other.example", Kind::Naptr, Records::Naptr(Vec::new()));
+    let srv = |priority, target: &str| Srv {
+        priority,
+        weight: 0,
+        port,
+        target: target.into(),
+    };
+    let records = Records::Srv(vec![srv(2, "b.other.example."), srv(1, "a.other.example.")]);
+    put(scene, service, Kind::Srv, records);
+    for (name, ip) in ["a.other.example", "b.other.example"].into_iter().zip(servers) {
+        put(scene, name, Kind::A, Records::Addresses(vec![ip]));
+    }
+}
+
+/// A scene with the domain, whose servers are two phones.
+fn scene(seed: u64, change: impl FnOnce(&mut Settings)) -> (Scene, [Actor; 2]) {
+    let mut scene = Scene::registered_with(seed, change);
+    let local = scene.world.address();
+    let servers = [60, 61].map(|last| scene.world.add(Phone::new(address(last, 5060), local, None, seed ^ 60)));
+    publish(
+        &mut scene,
+        "_sip._udp.other.example",
+        5060,
+        [60, 61].map(|last| address(last, 5060).ip()),
+    );
+    (scene, servers)
+}
+
+#[test]
+fn a_user_calls_a_domain_that_policy_allows_and_is_known_there_by_their_address_alone() {
+    let (mut scene, [first, second]) = scene(1, partners);
+    scene.alice_calls("sip:zoe@Other.Example;maddr=192.0.2.99;transport=tcp");
+    scene.world.run(3 * SECOND);
+    assert_eq!(scene.stage(first), &Stage::Up);
+    assert_eq!(scene.stage(scene.alice), &Stage::Up);
+    let invite = scene.world.phone(first).requests(&Method::Invite)[0].clone();
+    assert_eq!(invite.uri.to_string().to_lowercase(), ZOE);
+    let From(from) = invite.headers.from().expect("a From");
+    assert_eq!(from.uri.to_string(), "sip:alice.phone@sip.example.com");
+    for name in [&HeaderName::P_ASSERTED_IDENTITY, &HeaderName::CALL_INFO] {
+        assert!(!invite.headers.has(name), "{name:?}");
+    }
+    scene.world.act(first, Phone::hang_up);
+    scene.world.run(SECOND);
+    assert_eq!(scene.stage(scene.alice), &Stage::Over(None));
+    let record = scene.world.records.last().expect("a record");
+    assert_eq!(
+        (record.cause, record.trunk.as_deref(), record.class),
+        (Cause::CalleeHungUp, None, None)
+    );
+
+    // What is known is not asked again, and a server that is silent is passed over.
+    let asked = scene.world.asked.len();
+    scene.behaves(first, Manner::Mute);
+    scene.alice_calls(ZOE);
+    scene.world.run(6 * SECOND);
+    assert_eq!(scene.stage(second), &Stage::Up);
+    assert_eq!(scene.world.asked.len(), asked);
+    scene.world.act(scene.alice, Phone::hang_up);
+    scene.nothing_is_left();
+    assert_eq!(scene.world.phone(scene.trunk).heard.len(), 0, "never by a trunk");
+}
+
+#[test]
+fn what_policy_does_not_allow_is_refused_before_dns_is_asked() {
+    let any = || Foreign {
+        any: true,
+        ..Foreign::default()
+    };
+    let listed = || Foreign {
+        domains: vec!["other.example".into()],
+        ..Foreign::default()
+    };
+    // What policy says, who calls whom, and what they hear.
+    let rows = [
+        (Foreign::default(), false, ZOE, 403),
+        (listed(), false, "sip:zoe@another.example", 403),
+        (listed(), false, "sip:zoe@sub.other.example", 403),
+        (listed(), false, "sip:zoe:secret@other.example", 400),
+        (listed(), false, "sip:other.example", 484),
+        (any(), false, "sip:zoe@192.0.2.60", 403),
+        (any(), false, "sip:nobody@sip.example.com", 404),
+        (any(), true, ZOE, 403),
+        (listed(), true, ZOE, 403),
+    ];
+    for (foreign, by_trunk, whom, expected) in rows {
+        let (mut scene, [first, _]) = scene(2, |settings| settings.foreign = foreign.clone());
+        let caller = if by_trunk { scene.trunk } else { scene.alice };
+        scene.world.act(caller, |phone, now| phone.call(now, whom));
+        scene.world.run(3 * SECOND);
+        assert_eq!(scene.stage(caller), &Stage::Over(Some(expected)), "{foreign:?}: {whom}");
+        assert!(scene.world.phone(first).heard.is_empty(), "{foreign:?}: {whom}");
+        assert!(scene.world.asked.is_empty(), "{foreign:?}: {whom}");
+    }
+}
+
+/// Security: whoever publishes the records cannot make us knock at our own door, or at somebody's inside.
+#[test]
+fn addresses_inside_are_never_sent_to() {
+    let inside = [
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.1.1",
+        "169.254.169.254",
+        "224.0.0.1",
+        "0.0.0.0",
+        "192.0.2.1",
+    ];
+    for forbidden in inside {
+        let (mut scene, _) = scene(3, partners);
+        publish(
+            &mut scene,
+            "_sip._udp.other.example",
+            5060,
+            [forbidden.parse().expect("an address"); 2],
+        );
+        scene.world.wire = Some(Vec::new());
+        scene.alice_calls(ZOE);
+        scene.world.run(3 * SECOND);
+        assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(503)), "{forbidden}");
+        let alice = scene.world.phone(scene.alice).address;
+        let wire = scene.world.wire.take().unwrap_or_default();
+        assert!(
+            wire.iter().all(|(from, to, _)| *from == alice || *to == alice),
+            "{forbidden}"
+        );
+    }
+    // Unless the operator says that partners are there.
+    let (mut scene, [first, _]) = scene(4, |settings| {
+        partners(settings);
+        settings.foreign.networks = vec!["10.0.0.0/8".parse().expect("a network")];
+    });
+    scene.alice_calls(ZOE);
+    scene.world.run(3 * SECOND);
+    assert_eq!(
+        scene.stage(scene.alice),
+        &Stage::Over(Some(503)),
+        "and then nowhere else"
+    );
+    assert!(scene.world.phone(first).heard.is_empty());
+}
+
+#[test]
+fn while_dns_is_silent_the_caller_waits_in_peace_and_may_give_up() {
+    for gives_up in [false, true] {
+        let (mut scene, _) = scene(5, partners);
+        scene.world.zone.clear();
+        scene.alice_calls(ZOE);
+        scene.world.run(5 * SECOND);
+        let invites = scene.world.phone(scene.alice).responses();
+        assert!(
+            invites.iter().any(|response| response.status.code() == 100),
+            "{gives_up}"
+        );
+        assert!(matches!(scene.stage(scene.alice), Stage::Calling(_)));
+        assert_eq!(scene.world.endpoint.calls(), 0);
+        if gives_up {
+            scene.world.act(scene.alice, Phone::hang_up);
+            scene.world.run(SECOND);
+        } else {
+            scene.world.run(6 * SECOND);
+        }
+        let (status, cause) = if gives_up {
+            (487, Cause::Cancelled)
+        } else {
+            (503, Cause::Unreachable)
+        };
+        assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(status)));
+        let causes: Vec<_> = scene.world.records.iter().map(|record| record.cause).collect();
+        assert_eq!(causes, [cause]);
+        scene.nothing_is_left();
+        assert_eq!(scene.world.records.len(), 1);
+    }
+}
+
+/// RFC 3261 §26.2.2, RFC 5922 §7.2: by TLS alone, to whoever can show the domain's certificate.
+#[test]
+fn a_secure_call_goes_by_tls_and_by_nothing_else() {
+    let tls = |last| Flow {
+        listener: ListenerId(1),
+        transport: Transport::Tls,
+        remote: address(last, 5061),
+    };
+    for published in [true, false] {
+        let (mut scene, _) = scene(6, |settings| {
+            partners(settings);
+            let udp = settings.listeners[0].clone();
+            settings.listeners.push(Listener {
+                transport: Transport::Tls,
+                ..udp
+            });
+        });
+        if published {
+            let servers = [60, 61].map(|last| address(last, 5061).ip());
+            publish(&mut scene, "_sips._tcp.other.example", 5061, servers);
+        } else {
+            put(
+                &mut scene,
+                "_sips._tcp.other.example",
+                Kind::Srv,
+                Records::Srv(Vec::new()),
+            );
+            put(&mut scene, "other.example", Kind::A, Records::Addresses(Vec::new()));
+        }
+        let local = scene.world.address();
+        let secure = scene.world.add(Phone::new(address(60, 5061), local, None, 7));
+        let alice = scene.world.phone(scene.alice).address;
+        scene.world.connect(alice, Transport::Tls, 1);
+        assert_eq!(
+            scene.world.endpoint.opening(&tls(60)),
+            None,
+            "not before somebody calls there"
+        );
+        scene.alice_calls("sips:zoe@other.example");
+        scene.world.run(3 * SECOND);
+        let expected = if published { Stage::Up } else { Stage::Over(Some(503)) };
+        assert_eq!(scene.stage(scene.alice), &expected);
+        if published {
+            let name = "other.example".to_owned();
+            assert_eq!(scene.world.endpoint.opening(&tls(60)), Some(Opening::Domain { name }));
+            assert_eq!(scene.world.endpoint.opening(&tls(62)), None);
+            let invite = scene.world.phone(secure).requests(&Method::Invite)[0].clone();
+            assert_eq!(invite.uri.to_string(), "sips:zoe@other.example");
+        }
+    }
+}
