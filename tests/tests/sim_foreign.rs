@@ -206,6 +206,21 @@ fn while_dns_is_silent_the_caller_waits_in_peace_and_may_give_up() {
     }
 }
 
+#[test]
+fn who_waits_for_dns_when_the_service_stops_is_told() {
+    let (mut scene, _) = scene(8, partners);
+    scene.world.zone.clear();
+    scene.alice_calls(ZOE);
+    scene.world.run(SECOND);
+    assert!(matches!(scene.stage(scene.alice), Stage::Calling(_)));
+    let now = scene.world.now();
+    scene.world.endpoint.drain(now);
+    // Nobody does anything; the world sees what is to be sent.
+    scene.world.act(scene.bob, |_, _| {});
+    scene.world.run(SECOND);
+    assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(503)));
+}
+
 /// RFC 3261 §26.2.2, RFC 5922 §7.2: by TLS alone, to whoever can show the domain's certificate.
 #[test]
 fn a_secure_call_goes_by_tls_and_by_nothing_else() {

@@ -435,6 +435,7 @@ impl<E: Entropy> Endpoint<E> {
         for id in calls {
             self.with_call(now, id, Call::shut_down);
         }
+        self.give_up_searches(now);
         self.settle(now);
     }
 

@@ -4,12 +4,12 @@ use cusax_common::core::dialplan::{self, Dialled, Reject};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::Cause;
-use cusax_common::core::sip::typed::{CallId, From};
+use cusax_common::core::sip::typed::{CallId, From, RetryAfter};
 use cusax_common::core::sip::{HeaderName, Request, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use tracing::{debug, info_span};
 
-use super::{Endpoint, Live, Output};
+use super::{Endpoint, Live, Output, RETRY_SECONDS};
 use crate::core::call::{self, Call, Caller, Context, Dialling};
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
@@ -102,12 +102,27 @@ impl<E: Entropy> Endpoint<E> {
                     ..
                 } = searching;
                 if self.draining || self.calls.len() >= self.settings.max_calls {
-                    self.overloaded(server, &request);
+                    self.put_off(now, server, &request);
                 } else {
                     self.begin(now, server, flow, request, caller, dialling);
                 }
             }
         }
+    }
+
+    /// No call begins any more.
+    pub(super) fn give_up_searches(&mut self, now: Now) {
+        for (server, searching) in std::mem::take(&mut self.searching) {
+            self.put_off(now, server, &searching.request);
+        }
+    }
+
+    /// 503 to somebody who got a 100 and does not send the INVITE again: this one must not be lost.
+    fn put_off(&mut self, now: Now, server: ServerId, request: &Request) {
+        self.counters.overloaded += 1;
+        let mut response = request.response(Status::SERVICE_UNAVAILABLE);
+        response.headers.put(&RetryAfter::new(RETRY_SECONDS));
+        self.respond(now, server, response);
     }
 
     /// The caller gave up while the domain was looked up.

@@ -259,6 +259,21 @@ mod tests {
                 "[sip.register]\nmin = 90\ndefault = 80\n[xmpp]",
                 "sip.register.default",
             ),
+            (
+                "[xmpp]",
+                "[sip.foreign]\ndomains = [\"192.0.2.1\"]\n[xmpp]",
+                "sip.foreign.domains",
+            ),
+            (
+                "[xmpp]",
+                "[[trunks]]\nname = \"a\"\naddress = \"198.51.100.7\"\nweight = 0\n[xmpp]",
+                "trunks[0].weight",
+            ),
+            (
+                "[xmpp]",
+                "[[trunks]]\nname = \"a\"\naddress = \"198.51.100.7\"\norder = -1\n[xmpp]",
+                "trunks[0].order",
+            ),
             ("\"canary\"", "\"\"", "xmpp.secret"),
             ("\"canary\"", "\"canary\"\nsecret_file = \"x\"", "xmpp.secret_file"),
             ("secret = \"canary\"", "secret_file = \"x\"", "xmpp.secret_file"),
