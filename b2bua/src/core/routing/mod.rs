@@ -336,7 +336,7 @@ fn away(uri: &SipUri, ways: Vec<Flow>) -> Result<Plan, Refusal> {
     }
     Ok(Plan {
         to: uri,
-        targets: vec![Target { hops }],
+        targets: vec![Target { hops, q: MAX_Q }],
         number: None,
         emergency: false,
     })
