@@ -16,6 +16,7 @@ mod answers;
 mod begin;
 mod gate;
 mod large;
+mod leftovers;
 mod output;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

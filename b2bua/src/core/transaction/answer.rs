@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Outputs;
 use super::timer::{PATIENCE, T1, T2, Timer, Timers};
+use super::{Input, Outputs, step};
 
 /// One 2xx that awaits its ACK. The first copy was sent by the server transaction.
 #[derive(Debug)]
@@ -34,12 +34,14 @@ impl Answer {
 
     /// The ACK came, or the call is over: no more copies.
     pub fn settle(&mut self) {
+        step(NAME, &format_args!("Waiting"), &Input::Ack);
         self.timers.clear();
     }
 
     /// Tells the machine that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
+            step(NAME, &format_args!("Waiting"), &timer);
             if timer == Timer::Again {
                 self.backoff = T2.min(self.backoff * 2);
                 self.outputs.push(AnswerOutput::Transmit);
@@ -71,6 +73,9 @@ pub enum AnswerOutput {
     /// No ACK came: the dialog is to be ended with a BYE.
     Failed,
 }
+
+/// In what is traced.
+const NAME: &str = "2xx";
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "an arbitrary origin of simulated time")]

@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::timer::{PATIENCE, T1, T2, T4, Timer, Timers};
-use super::{Class, ClientOutput, Outcome, Outputs};
+use super::{Class, ClientOutput, Input, Outcome, Outputs, step};
 
 /// One request that awaits its final response.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ impl NonInviteClient {
 
     /// Takes a response that was matched to this request.
     pub fn handle_response(&mut self, now: Instant, class: Class) {
+        step(NAME, &self.state, &class);
         match (self.state, class) {
             (State::Trying | State::Proceeding, Class::Provisional) => {
                 self.state = State::Proceeding;
@@ -66,6 +67,7 @@ impl NonInviteClient {
 
     /// Tells the machine that the transport gave up.
     pub fn handle_transport_failure(&mut self) {
+        step(NAME, &self.state, &Input::TransportFailure);
         match self.state {
             State::Trying | State::Proceeding => self.end(Outcome::TransportFailed),
             State::Completed | State::Terminated => {}
@@ -75,6 +77,7 @@ impl NonInviteClient {
     /// Tells the machine that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
+            step(NAME, &self.state, &timer);
             match timer {
                 Timer::E => {
                     self.backoff = match self.state {
@@ -125,6 +128,9 @@ enum State {
     Completed,
     Terminated,
 }
+
+/// In what is traced.
+const NAME: &str = "other client";
 
 #[cfg(test)]
 mod tests {

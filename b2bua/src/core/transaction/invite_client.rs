@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use super::timer::{PATIENCE, RINGING, T1, Timer, Timers};
-use super::{Class, ClientOutput, Outcome, Outputs};
+use super::{Class, ClientOutput, Input, Outcome, Outputs, step};
 
 /// One INVITE that awaits its responses.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl InviteClient {
 
     /// Takes a response that was matched to this INVITE.
     pub fn handle_response(&mut self, now: Instant, class: Class) {
+        step(NAME, &(self.state, self.cancel), &class);
         match (self.state, class) {
             (State::Calling | State::Proceeding, Class::Provisional) => {
                 self.state = State::Proceeding;
@@ -88,6 +89,7 @@ impl InviteClient {
 
     /// Asks that the INVITE be cancelled as soon as that is allowed.
     pub fn cancel(&mut self, now: Instant) {
+        step(NAME, &(self.state, self.cancel), &Input::Cancel);
         match (self.state, self.cancel) {
             (State::Calling, Cancel::No) => self.cancel = Cancel::Wanted,
             (State::Proceeding, Cancel::No) => self.send_cancel(now),
@@ -97,6 +99,7 @@ impl InviteClient {
 
     /// Tells the machine that the transport gave up.
     pub fn handle_transport_failure(&mut self) {
+        step(NAME, &(self.state, self.cancel), &Input::TransportFailure);
         match self.state {
             State::Calling | State::Proceeding => self.end(Outcome::TransportFailed),
             // Only an ACK was left to send. The 2xx of a fork may still come by another way.
@@ -108,6 +111,7 @@ impl InviteClient {
     /// Tells the machine that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
+            step(NAME, &(self.state, self.cancel), &timer);
             match timer {
                 Timer::A => {
                     self.backoff *= 2;
@@ -176,6 +180,9 @@ enum Cancel {
 
 /// Timer D over UDP: copies of a final response may arrive for so long (RFC 3261 table 4).
 const LINGER: Duration = PATIENCE;
+
+/// In what is traced.
+const NAME: &str = "INVITE client";
 
 #[cfg(test)]
 mod tests {

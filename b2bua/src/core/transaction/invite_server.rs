@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::timer::{PATIENCE, T1, T2, T4, Timer, Timers};
-use super::{Class, Late, Outcome, Outputs, ServerOutput};
+use super::{Class, Input, Late, Outcome, Outputs, ServerOutput, step};
 
 /// One INVITE that we answer.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ impl InviteServer {
 
     /// Takes a copy of the INVITE.
     pub fn handle_copy(&mut self) {
+        step(NAME, &self.state, &Input::Copy);
         match self.state {
             State::Proceeding {
                 heard: Heard::Provisional,
@@ -52,6 +53,7 @@ impl InviteServer {
 
     /// Takes an ACK that was matched to this INVITE by its branch.
     pub fn handle_ack(&mut self, now: Instant) {
+        step(NAME, &self.state, &Input::Ack);
         match self.state {
             State::Completed => {
                 self.timers.clear();
@@ -71,6 +73,7 @@ impl InviteServer {
     /// # Errors
     /// [`Late`] if another final response was sent before.
     pub fn respond(&mut self, now: Instant, class: Class) -> Result<(), Late> {
+        step(NAME, &self.state, &class);
         match (self.state, class) {
             (State::Proceeding { .. }, Class::Provisional) => {
                 self.state = State::Proceeding {
@@ -98,6 +101,7 @@ impl InviteServer {
     /// Tells the machine that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop_due(now) {
+            step(NAME, &self.state, &timer);
             match timer {
                 Timer::G => {
                     self.backoff = T2.min(self.backoff * 2);
@@ -161,6 +165,9 @@ enum Heard {
     Nothing,
     Provisional,
 }
+
+/// In what is traced.
+const NAME: &str = "INVITE server";
 
 #[cfg(test)]
 mod tests {

@@ -18,9 +18,11 @@
 //! # Left out
 //! - Choice and change of transport by size (§18.1.1): the layer that sends picks the flow.
 
+use std::fmt::Debug;
 use std::time::Instant;
 
 use smallvec::SmallVec;
+use tracing::trace;
 
 pub mod answer;
 pub mod client;
@@ -62,6 +64,24 @@ impl Class {
             300.. => Self::Failure,
         }
     }
+}
+
+/// The target of what the machines trace: each input with the state that it meets. Whoever wants to know which steps were
+/// taken listens here.
+pub const STEPS: &str = "cusax::transaction::steps";
+
+/// A machine in this state takes this input.
+fn step(machine: &str, state: &dyn Debug, input: &dyn Debug) {
+    trace!(target: STEPS, machine, ?state, ?input);
+}
+
+/// What is no response and no timer, for [`step`].
+#[derive(Clone, Copy, Debug)]
+enum Input {
+    Copy,
+    Ack,
+    Cancel,
+    TransportFailure,
 }
 
 /// What a client machine wants done.

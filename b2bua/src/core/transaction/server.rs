@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use super::timer::{PATIENCE, Timer, Timers};
-use super::{Class, Late, Outcome, Outputs, ServerOutput};
+use super::{Class, Input, Late, Outcome, Outputs, ServerOutput, step};
 
 /// One request that we answer.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ impl NonInviteServer {
 
     /// Takes a copy of the request.
     pub fn handle_copy(&mut self) {
+        step(NAME, &self.state, &Input::Copy);
         match self.state {
             State::Proceeding => self.outputs.push(ServerOutput::Transmit),
             State::Trying | State::Terminated => {}
@@ -47,6 +48,7 @@ impl NonInviteServer {
     /// # Errors
     /// [`Late`] if the final response was sent before.
     pub fn respond(&mut self, now: Instant, class: Class) -> Result<(), Late> {
+        step(NAME, &self.state, &class);
         match (self.state, class) {
             (State::Trying | State::Proceeding, Class::Provisional) => {
                 self.state = State::Proceeding;
@@ -70,7 +72,8 @@ impl NonInviteServer {
     /// Tells the machine that time has come to `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         // F is all that it has.
-        if self.timers.pop_due(now).is_some() {
+        if let Some(timer) = self.timers.pop_due(now) {
+            step(NAME, &self.state, &timer);
             self.state = State::Terminated;
             self.outputs.push(ServerOutput::Ended(Outcome::TimedOut));
         }
@@ -103,6 +106,9 @@ enum State {
     /// The final response was sent; what is left to do ([`ServerOutput::Remember`]) needs no machine.
     Terminated,
 }
+
+/// In what is traced.
+const NAME: &str = "other server";
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,29 @@
+//! What the endpoint holds, table by table; for tests, which know when it must hold nothing.
+
+use super::Endpoint;
+
+impl<E> Endpoint<E> {
+    /// How much is left in each table of what belongs to a call, a transaction or a question: all of it is gone when
+    /// they are over. Bindings, carriers and what is remembered for a while on purpose are not among them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn leftovers(&self) -> [(&'static str, usize); 14] {
+        let (clients, servers) = self.transactions.live();
+        [
+            ("client transactions", clients),
+            ("server transactions", servers),
+            ("calls", self.calls.len()),
+            ("deadlines of calls", self.deadlines.len()),
+            ("dialogs", self.dialogs.len()),
+            ("flows of dialogs", self.flows.len()),
+            ("servers of calls", self.servers.len()),
+            ("clients of calls", self.clients.len()),
+            ("tokens of calls", self.tokens.len()),
+            ("ACKs", self.acks.len()),
+            ("questions to the store", self.fetches.len()),
+            ("refusals that wait", self.refused.len()),
+            ("users on the phone", self.busy.len()),
+            ("users to be looked up", self.doubtful.len() + self.doubted),
+        ]
+    }
+}
