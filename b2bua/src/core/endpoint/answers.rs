@@ -12,6 +12,15 @@ use crate::core::call;
 use crate::core::flow::Flow;
 use crate::core::transaction::ServerId;
 
+/// Who is put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// Has proved to be somebody, with this request or by a registration from there.
+    Known,
+    /// Anybody.
+    Stranger,
+}
+
 impl<E: Entropy> Endpoint<E> {
     pub(super) fn challenge(&mut self, now: Now, server: ServerId, flow: Flow, request: &Request, stale: bool) {
         self.counters.challenged += 1;
@@ -50,16 +59,33 @@ impl<E: Entropy> Endpoint<E> {
         let _ = self.transactions.respond_once(server, &response);
     }
 
-    pub(super) fn overloaded(&mut self, server: ServerId, request: &Request) {
+    pub(super) fn overloaded(&mut self, now: Now, server: ServerId, request: &Request, sender: Sender) {
         self.counters.overloaded += 1;
-        self.later(server, request);
+        self.later(now, server, request, sender);
     }
 
-    /// 503: the sender may try again.
-    pub(super) fn later(&mut self, server: ServerId, request: &Request) {
+    /// 503: the sender may try again, by another request. A copy of this one is answered alike, or else it would be
+    /// carried out for somebody who has heard that it was not. A stranger is not worth that memory.
+    pub(super) fn later(&mut self, now: Now, server: ServerId, request: &Request, sender: Sender) {
         let mut response = request.response(Status::SERVICE_UNAVAILABLE);
         response.headers.put(&RetryAfter::new(RETRY_SECONDS));
-        self.respond_once(server, response);
+        match sender {
+            Sender::Stranger => self.respond_once(server, response),
+            Sender::Known => {
+                self.tag(&mut response);
+                // A final response was sent before: the first one stands.
+                let _ = self.transactions.respond_for_good(now.instant, server, &response);
+            }
+        }
+    }
+
+    /// What is known of whoever has not proved yet who they are.
+    pub(super) fn sender(&self, flow: &Flow) -> Sender {
+        if self.registrar.has_flow(flow) {
+            Sender::Known
+        } else {
+            Sender::Stranger
+        }
     }
 
     /// Tells that we are there, and what we can do if the request was long enough for that.

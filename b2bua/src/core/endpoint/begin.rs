@@ -9,6 +9,7 @@ use cusax_common::core::sip::{HeaderName, Request, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use tracing::{debug, info_span};
 
+use super::answers::Sender;
 use super::{Endpoint, Live, Output, RETRY_SECONDS};
 use crate::core::call::{self, Call, Caller, Context, Dialling};
 use crate::core::dialog::DialogId;
@@ -34,7 +35,7 @@ impl<E: Entropy> Endpoint<E> {
             _ => self.settings.max_calls,
         };
         if self.draining || self.calls.len() >= room {
-            return self.overloaded(server, &request);
+            return self.overloaded(now, server, &request, Sender::Known);
         }
         if !matches!(dialled, Ok(Dialled::Emergency { .. })) && self.has_too_many(&caller) {
             self.counters.throttled += 1;
@@ -68,7 +69,7 @@ impl<E: Entropy> Endpoint<E> {
         if let Dialled::Foreign(_) = &dialling.dialled
             && self.searching.len() >= MAX_SEARCHING
         {
-            return self.overloaded(server, &request);
+            return self.overloaded(now, server, &request, Sender::Known);
         }
         if let Dialled::Foreign(uri) = &dialling.dialled
             && let Some(goal) = self.carriers.want(now.instant, uri)

@@ -11,6 +11,7 @@ use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use tracing::debug;
 
+use super::answers::Sender;
 use super::{Account, Endpoint, Fetching, Query, REFUSED_AFTER, Unproved, realm, scheme};
 use crate::core::admission::{Admission, Verdict};
 use crate::core::auth::{self, Authenticated};
@@ -30,7 +31,7 @@ impl<E: Entropy> Endpoint<E> {
             Verdict::Pass => return true,
             // Who has a connection has the address, and waits for an answer.
             Verdict::Drop if !flow.transport.reliable() => self.transactions.forget(server),
-            Verdict::Drop | Verdict::Later => self.later(server, request),
+            Verdict::Drop | Verdict::Later => self.later(now, server, request, self.sender(flow)),
         }
         self.counters.throttled += 1;
         false
@@ -52,7 +53,7 @@ impl<E: Entropy> Endpoint<E> {
             return true;
         }
         self.counters.throttled += 1;
-        self.later(server, request);
+        self.later(now, server, request, Sender::Known);
         false
     }
 
@@ -146,7 +147,7 @@ impl<E: Entropy> Endpoint<E> {
                     allowance: self.allowance,
                 });
                 if let Err(Fetching::Proof(unproved)) = self.fetch(query, Fetching::Proof(waiting)) {
-                    self.overloaded(server, &unproved.request);
+                    self.overloaded(now, server, &unproved.request, self.sender(&flow));
                 }
             }
             Err(_) => self.challenge(now, server, flow, &request, false),
@@ -175,7 +176,7 @@ impl<E: Entropy> Endpoint<E> {
         } = &*unproved;
         self.allowance = allowance;
         let Ok(user) = answer else {
-            return self.overloaded(server, request);
+            return self.overloaded(now, server, request, self.sender(&flow));
         };
         let realm = realm(&self.settings, request);
         match self

@@ -8,6 +8,8 @@
 //! # What the layer above must do
 //! - Answer every [`Output::Request`] or [`forget`](Transactions::forget) it, and answer an INVITE that was [`Output::Cancelled`] with 487.
 //! - Acknowledge every 2xx to INVITE that it is handed, copies included (RFC 3261 §13.2.2.4).
+//! - Put off whoever is known by [`respond_for_good`](Transactions::respond_for_good): a copy of what was refused must not be
+//!   carried out when there is room again, since whoever asked has gone.
 //! - Challenge strangers by [`respond_once`](Transactions::respond_once), which keeps nothing and repeats nothing: a
 //!   source that proved nothing must not make us send more than it sent (RFC 3261 §8.2.7).
 //!
@@ -33,6 +35,7 @@ use super::key::{AnswerKey, ClientKey, Incoming, Keys};
 use super::output::{ClientId, Counters, Failure, Limits, Output, Refusal, ServerId, TransactionId};
 use super::server::NonInviteServer;
 use super::servers::{Found, Server, ServerMachine, Servers};
+use super::timer::PATIENCE;
 use super::{Class, ClientOutput, Late, Outcome, Owner, ServerOutput};
 use crate::core::deadline::Deadlines;
 use crate::core::flow::Flow;
@@ -162,6 +165,28 @@ impl Transactions {
             bytes: response.to_bytes(),
         });
         self.forget_server(server);
+        Ok(())
+    }
+
+    /// Sends one final response, and the same again for each copy of the request, but nothing by itself: what is refused
+    /// stays refused when a copy comes at a better time, and nobody is sent more than came from there. Where half of the
+    /// room is taken, this is [`respond_once`](Self::respond_once): a crowd that is put off must not keep others out.
+    ///
+    /// # Errors
+    /// [`Late`] as for [`respond`](Self::respond).
+    pub fn respond_for_good(&mut self, now: Instant, server: ServerId, response: &Response) -> Result<(), Late> {
+        if self.servers.len() > self.limits.servers / 2 {
+            return self.respond_once(server, response);
+        }
+        let open = self.servers.get_mut(server).filter(|entry| entry.is_open());
+        let entry = open.ok_or(Late)?;
+        entry.last = response.to_bytes();
+        self.outputs.push_back(Output::Reply {
+            flow: entry.flow,
+            bytes: entry.last.clone(),
+        });
+        self.disarm_server(server);
+        self.servers.remember(server, now + PATIENCE);
         Ok(())
     }
 
