@@ -8,7 +8,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 BUILD := $(CARGO) build --release --workspace --all-features --bins
 CHOICES = $(if $(STORE),--store $(STORE)) $(if $(SEED),--seed $(SEED)) $(if $(BREAK),--break $(BREAK))
 
-.PHONY: demo run test torture fuzz fuzz-corpus mutants bench lint deps bench-deps
+.PHONY: demo run test sim planted torture fuzz fuzz-corpus mutants bench lint deps bench-deps
 
 # The whole path with real clients, each line checked.
 # STORE=postgres; SEED=number; BREAK=reach|impp|tone|relay|vcard|roster.
@@ -28,6 +28,23 @@ test: deps
 	CARGO_TARGET_$(HOST)_RUNNER='$(SUDO) env RUSTC_BOOTSTRAP=1' $(CARGO) test --workspace --all-features --tests -- \
 	  -Z unstable-options $(if $(SHUFFLE),--shuffle-seed=$(SHUFFLE),--shuffle) $(ARGS)
 	$(CARGO) test --workspace --all-features --doc
+
+# The simulated world with faults: SEEDS=1000000 seeds, optimized, beginning with FROM=0. SEED=number plays one of them aloud.
+SIM_BUILD = $(CARGO) build --workspace --all-features --bin sim
+SIM = $${CARGO_TARGET_DIR:-target}
+
+sim:
+ifdef SEED
+	$(SIM_BUILD)
+	SEED=$(SEED) $(SIM)/debug/sim
+else
+	$(SIM_BUILD) --release
+	SEEDS=$(SEEDS) FROM=$(FROM) $(SIM)/release/sim
+endif
+
+# Plants each bug of tests/planted in a copy of the tree, and demands that the simulation finds it. BUG=name plants one.
+planted:
+	tests/planted/run $(BUG)
 
 # The torture messages of RFC 4475 and RFC 5118 against a service of its own, over every transport: prints the table.
 torture:

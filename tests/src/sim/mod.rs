@@ -10,6 +10,7 @@ mod net;
 pub mod party;
 pub mod puppet;
 mod scene;
+pub mod storm;
 mod world;
 
 pub use net::Weather;

@@ -64,9 +64,32 @@ pub fn scene(seed: u64) -> Scene {
 
 /// The same with other settings.
 pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
+    let mut settings = settings();
+    change(&mut settings);
+    let (local, far) = (address(1, 5060), address(99, 5060));
+    let users = vec![user("alice", "+4930901820"), user("bob", "+4930901821")];
+    let mut world = World::new(seed, settings, users);
+    let account = |name: &str| Account {
+        aor: format!("sip:{name}.phone@{DOMAIN}"),
+        username: format!("{name}.phone"),
+        password: format!("{name}-secret"),
+    };
+    let alice = world.add(Phone::new(address(10, 5070), local, Some(account("alice")), seed ^ 1));
+    let bob = world.add(Phone::new(address(20, 5070), local, Some(account("bob")), seed ^ 2));
+    let trunk = world.add(Phone::new(far, local, None, seed ^ 3));
+    Scene {
+        world,
+        alice,
+        bob,
+        trunk,
+    }
+}
+
+/// One listener, one trunk, and the defaults of everything else.
+pub fn settings() -> Settings {
     let local: SocketAddr = address(1, 5060);
     let far = address(99, 5060);
-    let mut settings = Settings {
+    Settings {
         domains: vec![DOMAIN.into()],
         answers: Vec::new(),
         listeners: vec![Listener {
@@ -118,23 +141,6 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
         },
         max_calls: 1000,
         media_networks: Vec::new(),
-    };
-    change(&mut settings);
-    let users = vec![user("alice", "+4930901820"), user("bob", "+4930901821")];
-    let mut world = World::new(seed, settings, users);
-    let account = |name: &str| Account {
-        aor: format!("sip:{name}.phone@{DOMAIN}"),
-        username: format!("{name}.phone"),
-        password: format!("{name}-secret"),
-    };
-    let alice = world.add(Phone::new(address(10, 5070), local, Some(account("alice")), seed ^ 1));
-    let bob = world.add(Phone::new(address(20, 5070), local, Some(account("bob")), seed ^ 2));
-    let trunk = world.add(Phone::new(far, local, None, seed ^ 3));
-    Scene {
-        world,
-        alice,
-        bob,
-        trunk,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Steps from event to event.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use cusax_b2bua::core::locate::{self, QueryId};
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
 use cusax_b2bua::core::registrar::{self, Registrar};
 use cusax_b2bua::core::settings::Settings;
-use cusax_common::core::bridge::ToXmpp;
+use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::{Entropy, Seeded};
 use cusax_common::core::record::CallRecord;
 use cusax_common::core::store::Question;
@@ -51,6 +52,12 @@ pub struct World {
     pub kept: BTreeMap<String, Bytes>,
     /// Everything that was sent, when somebody listens: from, to, bytes.
     pub wire: Option<Vec<(SocketAddr, SocketAddr, Bytes)>>,
+    /// What has come for addresses where none of `phones` is.
+    pub arrived: VecDeque<(SocketAddr, Bytes)>,
+    /// What reached the service, when somebody wants to know: from, bytes.
+    pub delivered: Option<Vec<(SocketAddr, Bytes)>>,
+    /// A digest of everything that was sent, by which two runs can be compared.
+    pub trace: DefaultHasher,
     /// Whether phones take connections from the service; a phone answers by the way that it was spoken to last.
     pub takes_connections: bool,
     /// What DNS answers; what is not here is never answered.
@@ -117,6 +124,9 @@ impl World {
             commands: Vec::new(),
             kept: BTreeMap::new(),
             wire: None,
+            arrived: VecDeque::new(),
+            delivered: None,
+            trace: DefaultHasher::new(),
             takes_connections: true,
             connections: HashMap::new(),
             zone: HashMap::new(),
@@ -199,6 +209,18 @@ impl World {
         self.settle();
     }
 
+    /// Tells the service something from the xmpp-module.
+    pub fn tell(&mut self, message: ToB2bua) {
+        self.endpoint.handle_bridge(self.now(), message);
+        self.settle();
+    }
+
+    /// The service is to stop.
+    pub fn drain(&mut self) {
+        self.endpoint.drain(self.now());
+        self.settle();
+    }
+
     /// Runs for so long.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
@@ -219,8 +241,17 @@ impl World {
         }
     }
 
+    /// When something happens next.
+    pub(super) fn next(&self) -> Option<Duration> {
+        let event = self.queue.first_key_value().map(|(&(at, _), _)| at);
+        let phones = self.phones.iter().filter_map(Phone::poll_timeout);
+        let deadlines = phones.chain(self.endpoint.poll_timeout());
+        let at = |instant: Instant| instant.saturating_duration_since(self.epoch).max(self.now);
+        event.into_iter().chain(deadlines.map(at)).min()
+    }
+
     /// One event or one deadline, whichever comes first; false when nothing happens before `end`.
-    fn step(&mut self, end: Duration) -> bool {
+    pub(super) fn step(&mut self, end: Duration) -> bool {
         let at = |instant: Instant| instant.saturating_duration_since(self.epoch);
         let event = self.queue.first_key_value().map(|(&(at, _), _)| at);
         let deadlines = self
@@ -261,6 +292,9 @@ impl World {
         let now = self.now();
         match event {
             Event::Datagram { from, to, bytes } if to == self.address => {
+                if let Some(delivered) = &mut self.delivered {
+                    delivered.push((from, bytes.clone()));
+                }
                 let by_udp = Flow {
                     listener: ListenerId(0),
                     transport: Transport::Udp,
@@ -272,6 +306,8 @@ impl World {
             Event::Datagram { from, to, bytes } => {
                 if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == to) {
                     phone.handle_datagram(now.instant, from, bytes);
+                } else {
+                    self.arrived.push_back((to, bytes));
                 }
             }
             Event::Fetched { id, query } => {
@@ -394,6 +430,7 @@ impl World {
     }
 
     fn post(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        self.trace.write(&bytes);
         if let Some(wire) = &mut self.wire {
             wire.push((from, to, bytes.clone()));
         }

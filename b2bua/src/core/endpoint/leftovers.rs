@@ -7,11 +7,15 @@ impl<E> Endpoint<E> {
     /// they are over. Bindings, carriers and what is remembered for a while on purpose are not among them.
     #[doc(hidden)]
     #[must_use]
-    pub fn leftovers(&self) -> [(&'static str, usize); 14] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 15] {
         let (clients, servers) = self.transactions.live();
         [
             ("client transactions", clients),
             ("server transactions", servers),
+            (
+                "transactions without a name, or names without one",
+                usize::from(!self.transactions.is_sound()),
+            ),
             ("calls", self.calls.len()),
             ("deadlines of calls", self.deadlines.len()),
             ("dialogs", self.dialogs.len()),
