@@ -343,13 +343,18 @@ impl Handset {
         let Some(account) = self.account.clone() else { return };
         self.registering += 1;
         let (count, index, address) = (self.registering, self.index, self.address);
+        // A thief says who they are, and registers somebody else (RFC 3261 §10.2).
+        let own = match self.who {
+            Who::Thief(user, _) => aor(NAMES[user]),
+            _ => account.aor.clone(),
+        };
         let mut text = Text {
             start: format!("REGISTER sip:{DOMAIN} SIP/2.0"),
             lines: Vec::new(),
             body: String::new(),
         }
         .and("Max-Forwards", "70")
-        .and("From", &format!("<{}>;tag=r{count}", account.aor))
+        .and("From", &format!("<{own}>;tag=r{count}"))
         .and("To", &format!("<{}>", account.aor))
         .and("Call-ID", &format!("registration-{index}-{address}"))
         .and("CSeq", &format!("{count} REGISTER"))
