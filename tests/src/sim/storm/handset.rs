@@ -30,6 +30,8 @@ pub struct Handset {
     pub registered: bool,
     /// What the service did that no peer may do.
     pub faults: Vec<String>,
+    /// How many messages it has said again by its own clock.
+    pub repeated: u32,
     /// It is gone: it hears and says nothing any more.
     pub gone: bool,
     pub(super) script: Rc<Script>,
@@ -144,6 +146,7 @@ impl Handset {
             legs: Vec::new(),
             registered: false,
             faults: Vec::new(),
+            repeated: 0,
             gone: false,
             script: Rc::clone(script),
             index,
@@ -249,6 +252,7 @@ impl Handset {
                 };
                 let after = client.backoff;
                 self.out.push_back(client.bytes.clone());
+                self.repeated += 1;
                 self.wake(after, Alarm::Resend(key));
             }
             Alarm::GiveUp(key) => {
@@ -269,6 +273,7 @@ impl Handset {
                 server.backoff = T2.min(server.backoff * 2);
                 let after = server.backoff;
                 self.out.extend(server.last.clone());
+                self.repeated += 1;
                 self.wake(after, Alarm::Again(key));
             }
             Alarm::Unacknowledged(key) => {

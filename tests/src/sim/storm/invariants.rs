@@ -162,8 +162,14 @@ fn was_heard(storm: &Storm, leg: &Leg) -> bool {
 /// A 2xx that was heard is acknowledged, and again for each copy (RFC 3261 §13.2.2.4).
 fn acknowledgements(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
     for (phone, handset) in storm.handsets.iter().enumerate() {
-        // The ACK to a 2xx with an offer waits for the caller's.
-        let waits = |leg: &&Leg| leg.unacknowledged && !storm.script.calls[leg.call].late_offer;
+        // The ACK to a 2xx with an offer waits for the caller's. What comes when the service has given up is nothing to
+        // it, so the record must say that this phone answered.
+        let waits = |leg: &&Leg| {
+            let plan = &storm.script.calls[leg.call];
+            let mut records = storm.world.records.iter().filter(|record| names(record) == plan.names);
+            let answered = records.any(|record| record.answered.is_some()) && plan.manners.len() == 1;
+            leg.unacknowledged && answered && !plan.late_offer
+        };
         for leg in handset.legs.iter().filter(waits) {
             let mine = |bytes: &[u8]| {
                 let success = bytes.starts_with(b"SIP/2.0 200 ");
@@ -306,6 +312,13 @@ fn calm(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
             fail(
                 "calm",
                 format!("{again} messages were sent again, and nothing was lost"),
+            );
+        }
+        let repeated: u32 = storm.handsets.iter().map(|handset| handset.repeated).sum();
+        if repeated > 0 {
+            fail(
+                "calm",
+                format!("phones had to say {repeated} messages again, and nothing was lost"),
             );
         }
     }

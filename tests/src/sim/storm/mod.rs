@@ -14,9 +14,11 @@ pub mod transitions;
 
 use std::hash::Hasher as _;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cusax_common::core::policy::{Action, Policy};
+use cusax_common::core::user::User;
 
 use self::handset::Handset;
 use self::invariants::Failure;
@@ -81,8 +83,7 @@ impl Storm {
             premium: Action::Refuse,
             ..Policy::default()
         };
-        let users = NAMES.iter().enumerate().map(|(index, name)| user(name, &number(index)));
-        let mut world = World::new(script.seed, settings, users.collect());
+        let mut world = World::new(script.seed, settings, USERS.clone());
         world.weather = script.weather;
         world.wire = tell.then(Vec::new);
         world.delivered = Some(Vec::new());
@@ -211,6 +212,11 @@ fn first_lines(bytes: &[u8]) -> String {
     format!("{} ({number} {method}, {id}, {})", note.start, note.branch())
 }
 
+/// Their secrets take as long to make as a short run.
+static USERS: LazyLock<Vec<User>> = LazyLock::new(|| {
+    let users = NAMES.iter().enumerate();
+    users.map(|(index, name)| user(name, &number(index))).collect()
+});
 /// What is further away than this is the end of a registration.
 const FAR: Duration = Duration::from_secs(1200);
 /// No run lasts longer.
