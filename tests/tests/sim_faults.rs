@@ -105,8 +105,8 @@ fn what_was_put_off_is_not_begun_by_a_copy() {
     }
 }
 
-/// Under a tenth of the bugs in `tests/planted` no longer apply when the code around them changes, and they are to be
-/// planted anew. Whether they are found takes a build for each: `make planted`.
+/// Code that changes around a planted bug leaves the patch behind, and it is to be planted anew. Whether the bugs are
+/// found takes a build for each: `make planted`.
 #[test]
 fn planted_bugs_can_be_planted() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");

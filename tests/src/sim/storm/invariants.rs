@@ -115,6 +115,14 @@ fn records(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
                         format!("call {call}: {heard:?} was heard, {} recorded", record.status),
                     );
                 }
+                // RFC 3261 §13.3.1.4: what nobody acknowledges is over, whether or not the callee notices.
+                let lasted = record.answered.map(|at| record.ended.since(at));
+                if plan.gone_at_answer && lasted.is_some_and(|lasted| lasted > PATIENCE) {
+                    fail(
+                        "records",
+                        format!("call {call} was never acknowledged and lasted {lasted:?}"),
+                    );
+                }
                 if record.ended < record.started || record.answered.is_some_and(|at| at > record.ended) {
                     fail("records", format!("call {call} ended before it began: {record:?}"));
                 }
@@ -377,6 +385,8 @@ pub enum Known {
 }
 
 const KNOWN: &[Known] = &[Known::AimsAtWhatIsClosed];
+/// How long a 2xx waits for its ACK, and a little more.
+const PATIENCE: Duration = Duration::from_secs(34);
 /// It does not happen that so many ACKs are lost.
 const MANY: usize = 9;
 /// Longer than any registration.
