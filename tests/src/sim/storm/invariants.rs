@@ -281,15 +281,15 @@ fn media(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
                 continue;
             }
             MediaCommand::Close { id } => (*id, true),
-            MediaCommand::Aim { id, .. } | MediaCommand::Play { id, .. } | MediaCommand::Stop { id, .. } => {
-                (*id, false)
-            }
+            MediaCommand::Aim { id, .. }
+            | MediaCommand::Play { id, .. }
+            | MediaCommand::Stop { id, .. }
+            | MediaCommand::Report { id } => (*id, false),
         };
         match closed.get_mut(&id) {
             Some(closed) if !*closed => *closed = ends,
             // What is opened when the call is over already is closed by whoever sees it first.
             Some(_) if ends => {}
-            _ if matches!(command, MediaCommand::Aim { .. }) && KNOWN.contains(&Known::AimsAtWhatIsClosed) => {}
             _ => fail("media", format!("{command:?} at {at:?} is for no open session")),
         }
     }
@@ -377,14 +377,6 @@ fn caller(storm: &Storm, call: usize) -> Option<&Leg> {
     legs.find(|leg| leg.call == call && leg.role == Role::Caller)
 }
 
-/// What is known to be wrong and not mended yet. A line that is mended leaves this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// The answer to an UPDATE that comes when the call is over still aims the media at it. Seed 304.
-    AimsAtWhatIsClosed,
-}
-
-const KNOWN: &[Known] = &[Known::AimsAtWhatIsClosed];
 /// How long a 2xx waits for its ACK, and a little more.
 const PATIENCE: Duration = Duration::from_secs(34);
 /// It does not happen that so many ACKs are lost.

@@ -83,7 +83,13 @@ impl Storm {
             premium: Action::Refuse,
             ..Policy::default()
         };
+        match script.trouble {
+            Trouble::Short(limit) => settings.max_duration = limit,
+            Trouble::Mute(patience) => settings.silence_timeout = Some(patience),
+            _ => {}
+        }
         let mut world = World::new(script.seed, settings, USERS.clone());
+        world.mute = matches!(script.trouble, Trouble::Mute(_));
         world.weather = script.weather;
         world.wire = tell.then(Vec::new);
         world.delivered = Some(Vec::new());

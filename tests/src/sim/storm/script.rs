@@ -164,6 +164,10 @@ pub enum Trouble {
     Store(Duration, Duration),
     /// The service is stopped at this time.
     Drain(Duration),
+    /// No call may last longer.
+    Short(Duration),
+    /// Nobody is heard, and a call in which nobody is heard for so long ends.
+    Mute(Duration),
 }
 
 impl Script {
@@ -502,6 +506,8 @@ impl Dice {
                 Trouble::Store(from, from + self.time(2_000, 12_000))
             }
             2 => Trouble::Drain(self.time(10_000, 40_000)),
+            3 => Trouble::Short(self.time(1_000, 20_000)),
+            4 => Trouble::Mute(self.time(2_000, 8_000)),
             _ => Trouble::None,
         }
     }
