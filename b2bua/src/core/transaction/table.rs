@@ -55,6 +55,8 @@ pub struct Transactions {
     /// INVITEs that were answered with 2xx, by what their ACK repeats.
     answered: IdMap<AnswerKey, ServerId>,
     deadlines: Deadlines<TransactionId>,
+    /// Until when each answer is remembered that was given for good.
+    for_good: VecDeque<Instant>,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -77,6 +79,7 @@ impl Transactions {
             servers: Servers::default(),
             answered: IdMap::default(),
             deadlines: Deadlines::default(),
+            for_good: VecDeque::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -169,13 +172,14 @@ impl Transactions {
     }
 
     /// Sends one final response, and the same again for each copy of the request, but nothing by itself: what is refused
-    /// stays refused when a copy comes at a better time, and nobody is sent more than came from there. Where half of the
-    /// room is taken, this is [`respond_once`](Self::respond_once): a crowd that is put off must not keep others out.
+    /// stays refused when a copy comes at a better time, and nobody is sent more than came from there. A few are remembered
+    /// like that, and a crowd is not: beyond [`MAX_FOR_GOOD`] this is [`respond_once`](Self::respond_once).
     ///
     /// # Errors
     /// [`Late`] as for [`respond`](Self::respond).
     pub fn respond_for_good(&mut self, now: Instant, server: ServerId, response: &Response) -> Result<(), Late> {
-        if self.servers.len() > self.limits.servers / 2 {
+        while self.for_good.pop_front_if(|until| *until <= now).is_some() {}
+        if self.for_good.len() >= MAX_FOR_GOOD {
             return self.respond_once(server, response);
         }
         let open = self.servers.get_mut(server).filter(|entry| entry.is_open());
@@ -187,6 +191,7 @@ impl Transactions {
         });
         self.disarm_server(server);
         self.servers.remember(server, now + PATIENCE);
+        self.for_good.push_back(now + PATIENCE);
         Ok(())
     }
 
@@ -837,6 +842,8 @@ const CANCELLABLE: [Method; 12] = [
     Method::Info,
     Method::Bye,
 ];
+/// The most requests whose refusal for good is remembered at one time: whoever asks too much must not fill the table.
+pub const MAX_FOR_GOOD: usize = 128;
 /// Tags need at least 32 bits (§19.3); ours have more.
 const TAG_BYTES: usize = 10;
 
