@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use cusax_b2bua::core::media::{MediaCommand, Side};
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{RAck, RSeq, Require, SessionExpires, Supported};
-use cusax_common::core::sip::{HeaderName, Headers, Method, Response};
+use cusax_common::core::sip::{HeaderName, Headers, Message, Method, Response};
 use cusax_tests::sim::puppet::{Puppet, dialled, sdp};
 use cusax_tests::sim::{SECOND, Scene, address, scene};
 
@@ -316,16 +317,16 @@ fn branches_behind_a_callee_are_dialogs_of_their_own() {
         let methods: Vec<String> = heard
             .iter()
             .filter_map(|message| match message {
-                cusax_common::core::sip::Message::Request(request) => {
+                Message::Request(request) => {
                     assert_eq!(request.headers.to().unwrap().tag(), Some(branch));
                     Some(request.method.to_string())
                 }
-                cusax_common::core::sip::Message::Response(_) => None,
+                Message::Response(_) => None,
             })
             .collect();
         assert_eq!(methods, ["ACK", "BYE"], "{branch}");
         for message in heard {
-            if let cusax_common::core::sip::Message::Request(request) = message
+            if let Message::Request(request) = message
                 && request.method == Method::Bye
             {
                 stage.bob.respond(world, &request, 200, &[], "");
@@ -464,7 +465,7 @@ fn sessions_are_refreshed_or_end() {
         let (mut updates, mut invites) = (0, 0);
         for _ in 0..9_000 {
             for update in stage.bob.hear(world, Duration::from_millis(100)) {
-                if let cusax_common::core::sip::Message::Request(request) = update {
+                if let Message::Request(request) = update {
                     assert_eq!((&request.method, request.body.len()), (&Method::Update, 0));
                     updates += 1;
                     stage.bob.respond(world, &request, 200, &[], "");
@@ -472,7 +473,7 @@ fn sessions_are_refreshed_or_end() {
             }
             for message in stage.alice.hear(world, Duration::ZERO) {
                 match message {
-                    cusax_common::core::sip::Message::Request(request) if request.method == Method::Invite => {
+                    Message::Request(request) if request.method == Method::Invite => {
                         invites += 1;
                         assert_eq!(request.body, described, "nothing changes");
                         let same = sdp(stage.alice.address(), 1, 0);
@@ -508,7 +509,7 @@ fn a_refresh_that_is_refused_is_asked_for_again() {
     .into_iter();
     for _ in 0..9_300 {
         for message in stage.bob.hear(world, Duration::from_millis(100)) {
-            if let cusax_common::core::sip::Message::Request(request) = message {
+            if let Message::Request(request) = message {
                 let expires: SessionExpires = request.headers.one().unwrap();
                 seen.push(expires.seconds);
                 match refusals.next() {
@@ -592,4 +593,43 @@ fn a_call_may_name_its_chat() {
             }
         }
     }
+}
+
+/// A callee that never answers our PRACKs fills no table of ours.
+#[test]
+fn reliable_responses_without_end_are_not_all_heard() {
+    let mut stage = Stage::calling(17, &[]);
+    let world = &mut stage.scene.world;
+    for rseq in 1..=100 {
+        let rseq = rseq.to_string();
+        stage.bob.answer(world, 180, &[REQUIRED, ("RSeq", &rseq)], "");
+    }
+    world.run(SECOND);
+    let transactions = world.endpoint.transactions();
+    assert!(transactions < 30, "{transactions}");
+}
+
+/// Whoever answers a refresh from elsewhere is sent its media there.
+#[test]
+fn a_peer_may_move_when_it_is_refreshed() {
+    let (mut stage, met) = Stage::up(18, &[], &[]);
+    let world = &mut stage.scene.world;
+    let refresh = (0..10_000).find_map(|_| {
+        let heard = stage.alice.hear(world, Duration::from_millis(100));
+        heard.into_iter().find_map(|message| match message {
+            Message::Request(request) => Some(request),
+            Message::Response(_) => None,
+        })
+    });
+    let refresh = refresh.expect("half of the interval has passed");
+    let moved = sdp(stage.alice.address(), 2, 0).replace("m=audio 4000", "m=audio 4444");
+    let before = world.commands.len();
+    stage.alice.respond(world, &refresh, 200, &[], &moved);
+    world.run(SECOND);
+    let aimed = world.commands[before..].iter().any(|(_, command)| {
+        matches!(command, MediaCommand::Aim { side: Side::Caller, target, .. }
+            if target.rtp.is_some_and(|rtp| rtp.port() == 4444))
+    });
+    assert!(aimed, "{:?}", &world.commands[before..]);
+    stage.over(&met);
 }

@@ -1,4 +1,4 @@
-//! A call: two legs, and what joins them.
+//! A call: its legs, and what joins them.
 //!
 //! ```text
 //!             INVITE            owner known          ports open
@@ -7,14 +7,18 @@
 //!                                                  183     tone played
 //! ```
 //!
-//! Each leg has From, To, tags, Call-ID, Contact and sequence numbers of its own; what crosses is decided in one table
-//! ([`headers`](crate::core::headers)). The paid leg does not exist before the warning has been heard to its end: there
-//! is nothing that early media, a re-INVITE or a redirect could reach.
+//! A leg is one dialog ([`Leg`]). Each has From, To, tags, Call-ID, Contact and sequence numbers of its own, its own offer
+//! and answer, its own reliable responses and session timer. For each dialog that an INVITE of ours makes at a callee, the
+//! caller has one with another tag of ours; the two are joined, and what crosses between them is decided in one table
+//! ([`headers`](crate::core::headers)). When a callee answers, its leg and the caller's leg that it is joined with are the
+//! pair that remains. The warning has a leg of the caller's for itself, and the paid leg does not exist before it has been
+//! heard to its end: there is nothing that early media, a re-INVITE or a redirect could reach.
 //!
 //! # Invariants
 //! - The caller's INVITE gets exactly one final response.
 //! - A 2xx from a callee is acknowledged exactly once for each copy, and hung up unless it won.
-//! - A call gives one record, when neither leg is left.
+//! - A call gives one record, when no leg is left.
+//! - At most one change of the session is under way.
 
 mod crossing;
 mod ending;

@@ -189,6 +189,10 @@ impl Call {
     }
 
     fn progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
+        // Its PRACKs have no answers: it will say it again.
+        if self.has_much_to_say() {
+            return;
+        }
         let Some(leg) = self.leg_mut(far) else { return };
         let taken = leg.receiving.take(response);
         if taken == Taken::OutOfOrder {

@@ -188,6 +188,11 @@ impl Call {
         });
     }
 
+    /// Whether as many requests of ours wait for answers as one call may have.
+    pub(super) fn has_much_to_say(&self) -> bool {
+        self.own.len() >= MAX_OWN
+    }
+
     /// Whether a request of ours for a new session, or the same again, has no answer yet.
     pub(super) fn is_refreshing(&self, leg: LegId) -> bool {
         self.own
@@ -205,12 +210,13 @@ impl Call {
         if status.is_success() {
             leg.dialog.refresh(&response.headers);
             leg.timer.granted(now, usual, &response.headers);
+            let said = response.body.clone();
             if way == Way::Invite {
                 let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
                 let (request, flow) = (leg.acknowledge(seq, None), leg.dialog.flow());
                 cx.emit(CallOutput::Ack { token, flow, request });
             }
-            return;
+            return self.heard_again(cx, name, said);
         }
         match status {
             Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST | Status::REQUEST_TIMEOUT => {
@@ -224,6 +230,17 @@ impl Call {
                 leg.timer.again(now, Duration::ZERO);
             }
             _ => leg.timer.again(now, BUSY),
+        }
+    }
+
+    /// A peer that was asked for nothing new may have moved all the same.
+    fn heard_again<E: Entropy>(&mut self, cx: &mut Context<'_, E>, name: LegId, said: bytes::Bytes) {
+        let Some(leg) = self.leg_mut(name).filter(|leg| !said.is_empty() && leg.heard != said) else {
+            return;
+        };
+        if let Ok(description) = Description::read(&said, &rules(cx)) {
+            leg.heard = said;
+            self.aim(cx, name, &description);
         }
     }
 
@@ -244,5 +261,7 @@ fn glare(entropy: &mut impl Entropy, ours: bool) -> Duration {
     Duration::from_millis(least + 10 * steps)
 }
 
+/// The most requests of ours that nobody asked for and that wait for answers in one call.
+const MAX_OWN: usize = 16;
 /// When a refresh that came at a bad time is tried again.
 const BUSY: Duration = Duration::from_secs(5);
