@@ -75,7 +75,9 @@ impl Stage {
     fn done(mut self, cause: Cause) {
         self.scene.world.run(64 * SECOND);
         assert_eq!(self.scene.world.endpoint.calls(), 0);
-        assert_eq!(self.scene.world.endpoint.transactions(), 0);
+        for (table, left) in self.scene.world.endpoint.leftovers() {
+            assert_eq!(left, 0, "{table}");
+        }
         let causes: Vec<Cause> = self.scene.world.records.iter().map(|record| record.cause).collect();
         assert_eq!(causes, [cause]);
     }
@@ -335,6 +337,38 @@ fn branches_behind_a_callee_are_dialogs_of_their_own() {
     }
     stage.bob.tag = "door".into();
     stage.over(&told[0]);
+}
+
+/// The same when nobody has won: what answers after the CANCEL is hung up, branch for branch.
+#[test]
+fn branches_of_a_call_that_was_given_up_are_hung_up() {
+    let mut stage = Stage::calling(19, &[]);
+    let world = &mut stage.scene.world;
+    for branch in ["desk", "door", "cellar"] {
+        stage.bob.tag = branch.into();
+        stage.bob.answer(world, 180, &[], "");
+    }
+    let told = stage.alice.told(world, &Method::Invite);
+    stage.alice.request(world, Method::Bye, Some(&told[0]), &[], "");
+    assert_eq!(stage.bob.asked(world, &Method::Cancel).len(), 1);
+    let answer = sdp(stage.bob.address(), 1, 0);
+    for branch in ["door", "desk", "garage"] {
+        stage.bob.tag = branch.into();
+        stage.bob.answer(world, 200, &[], &answer);
+        let asked = stage.bob.hear(world, Duration::from_millis(300));
+        let mut methods = Vec::new();
+        for message in asked {
+            let Message::Request(request) = message else { continue };
+            methods.push(request.method.to_string());
+            if request.method == Method::Bye {
+                stage.bob.respond(world, &request, 200, &[], "");
+            }
+        }
+        // The CANCEL itself has no answer here, and comes again.
+        methods.retain(|method| method != "CANCEL");
+        assert_eq!(methods, ["ACK", "BYE"], "{branch}");
+    }
+    stage.done(Cause::Cancelled);
 }
 
 /// RFC 3311: once offer and answer are done reliably, either side may offer anew before the call is answered.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{Credentials, From, To, Via};
+use cusax_common::core::sip::typed::{CSeq, Credentials, From, To, Via};
 use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Response, Status, Uri};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
@@ -38,7 +38,7 @@ use crate::core::auth::{Authenticator, Header};
 use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
-use crate::core::dialog::DialogId;
+use crate::core::dialog::{Dialog, DialogId};
 use crate::core::endpoint::large::Large;
 use crate::core::flow::{Flow, Transport};
 use crate::core::flow_token::FlowTokens;
@@ -653,9 +653,46 @@ impl<E: Entropy> Endpoint<E> {
                 return;
             }
         }
-        if let Some(&(call, token)) = self.clients.get(&client) {
-            self.with_call(now, call, |call, cx| call.handle_response(cx, token, response));
+        match self.clients.get(&client) {
+            Some(&(call, token)) if self.calls.contains_key(&call) => {
+                self.with_call(now, call, |call, cx| call.handle_response(cx, token, response));
+            }
+            _ if invited && response.status.is_success() => self.dismiss_branch(now, client, response),
+            _ => {}
         }
+    }
+
+    /// Another branch of an INVITE of ours answers when the call is over (RFC 3261 §13.2.2.4): it is acknowledged and hung up.
+    fn dismiss_branch(&mut self, now: Now, client: ClientId, response: &Response) {
+        let Some(flow) = self.acks.get(&client).and_then(|acks| Some(acks.first()?.flow)) else {
+            return;
+        };
+        let Some(mut dialog) = Dialog::of_answer(response, flow) else {
+            return;
+        };
+        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        self.acknowledge(Some(client), flow, dialog.ack(seq, None));
+        let mut bye = dialog.request(Method::Bye);
+        self.add_via(flow, &mut bye);
+        self.transactions.send(now.instant, flow, bye);
+    }
+
+    /// Sends an ACK for a 2xx, and keeps it for copies of that 2xx as long as the INVITE's transaction lives.
+    fn acknowledge(&mut self, client: Option<ClientId>, flow: Flow, mut request: Request) {
+        let flow = self.carriers.way_back(&self.settings, &flow).unwrap_or(flow);
+        self.add_via(flow, &mut request);
+        let bytes = request.to_bytes();
+        if let Some(client) = client {
+            let to_tag = tag_of(&request.headers);
+            let acks = self.acks.entry(client).or_default();
+            acks.retain(|ack| ack.to_tag != to_tag);
+            acks.push(Acked {
+                to_tag,
+                flow,
+                bytes: bytes.clone(),
+            });
+        }
+        self.outputs.push_back(Output::Transmit { flow, bytes });
     }
 
     /// Lets a call hear something, and does what it asks for.
@@ -711,25 +748,9 @@ impl<E: Entropy> Endpoint<E> {
         match output {
             CallOutput::Respond { server, response } => self.respond(now, server, response),
             CallOutput::Send { token, flow, request } => self.send(now, (id, token), flow, request),
-            CallOutput::Ack {
-                token,
-                flow,
-                mut request,
-            } => {
-                let flow = self.carriers.way_back(&self.settings, &flow).unwrap_or(flow);
-                self.add_via(flow, &mut request);
-                let bytes = request.to_bytes();
-                if let Some(&client) = self.tokens.get(&(id, token)) {
-                    let to_tag = tag_of(&request.headers);
-                    let acks = self.acks.entry(client).or_default();
-                    acks.retain(|ack| ack.to_tag != to_tag);
-                    acks.push(Acked {
-                        to_tag,
-                        flow,
-                        bytes: bytes.clone(),
-                    });
-                }
-                self.outputs.push_back(Output::Transmit { flow, bytes });
+            CallOutput::Ack { token, flow, request } => {
+                let client = self.tokens.get(&(id, token)).copied();
+                self.acknowledge(client, flow, request);
             }
             CallOutput::Cancel { token, elsewhere } => {
                 if let Some(&client) = self.tokens.get(&(id, token)) {

@@ -248,7 +248,7 @@ fn configuration(
     let folder = folder.display();
     let domains: Vec<_> = domains.split(',').map(|domain| format!("\"{domain}\"")).collect();
     let mut text = format!(
-        "[sip]\ndomains = [{}]\n{}\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\n\
+        "[sip]\ndomains = [{}]\ncalls_per_account = 1000\n{}\n[xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\n\
          secret = \"canary\"\n[numbers]\ncountry = \"DE\"\n[store]\nurl = \"sqlite:{folder}/cusax.db\"\n\
          [http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\ndrain = 1\n[log]\nlevel = \"trace\"\n\
          [media]\nallow_networks = [\"127.0.0.0/8\"]\n[sip.limits]\nper_account = 1000\nall = 50000\n{}\n",

@@ -365,11 +365,14 @@ impl Call {
     /// Acknowledges a 2xx that nobody wants, and hangs up.
     fn dismiss<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, far: LegId, response: &Response) {
         let winner = self.pair.and_then(|pair| self.leg(pair.callee)?.invited);
-        let invitation = &mut self.invitations[index];
-        if winner != Some(invitation.token) {
-            invitation.state = InvitationState::Answered;
+        let has_won = winner == Some(self.invitations[index].token);
+        if !has_won {
+            self.invitations[index].state = InvitationState::Answered;
         }
         self.acknowledge_and_leave(cx, far, response);
+        if !has_won {
+            self.give_up(cx, index);
+        }
     }
 
     fn acknowledge_and_leave<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {

@@ -137,6 +137,25 @@ impl Dialog {
         }
     }
 
+    /// The dialog that a 2xx to an INVITE of ours makes, when nothing is known of it but what the 2xx says.
+    #[must_use]
+    pub fn of_answer(response: &Response, flow: Flow) -> Option<Self> {
+        let From(mut local) = response.headers.one().ok()?;
+        let To(mut remote) = response.headers.one().ok()?;
+        let id = DialogId {
+            call_id: response.headers.one::<CallId>().ok()?.as_str().to_owned(),
+            local_tag: local.params.value("tag")?.to_owned(),
+        };
+        let target = sole_contact(&response.headers)?;
+        let contact = local.clone();
+        local.params.remove("tag");
+        remote.params.remove("tag");
+        let mut dialog = Self::calling(id, flow, local, remote, target, Vec::new(), contact);
+        dialog.local_seq = response.headers.one::<CSeq>().ok()?.seq;
+        dialog.learn(response);
+        Some(dialog)
+    }
+
     /// Another dialog that the same INVITE makes: with a tag of ours, to an INVITE of theirs; from another branch, of an
     /// INVITE of ours that was sent to `target` by way of `routes` (RFC 3261 §12.1).
     #[must_use]
