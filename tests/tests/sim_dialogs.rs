@@ -667,3 +667,178 @@ fn a_peer_may_move_when_it_is_refreshed() {
     assert!(aimed, "{:?}", &world.commands[before..]);
     stage.over(&met);
 }
+
+/// RFC 3261 §12.1: each early dialog numbers its requests from the INVITE's number, whatever was said in the others.
+#[test]
+fn early_dialogs_have_numbers_of_their_own() {
+    let mut stage = Stage::calling(20, &[RELIABLE, ALLOWED]);
+    let answer = stage.bobs(1, 0);
+    let world = &mut stage.scene.world;
+    let first = stage.alice.invite.as_ref().expect("a call").cseq().expect("a CSeq").seq;
+    for branch in ["desk", "door"] {
+        stage.bob.tag = branch.into();
+        stage.bob.answer(world, 183, &[], &answer);
+        let told = stage.alice.told(world, &Method::Invite);
+        let RSeq(rseq) = told[0].headers.one().expect("an RSeq");
+        let rack = format!("{rseq} {first} INVITE");
+        // The next number in this dialog, as a phone counts that has one counter for each.
+        let met = Some(&told[0]);
+        stage
+            .alice
+            .numbered(world, Method::Prack, first + 1, met, &[("RAck", &rack)], "");
+        assert_eq!(codes(&stage.alice.told(world, &Method::Prack)), [200], "{branch}");
+    }
+    // The callee's branches likewise.
+    for (branch, number) in [("desk", 5000), ("door", 1), ("cellar", 1)] {
+        stage.bob.tag = branch.into();
+        stage.bob.answer(world, 183, &[], &answer);
+        stage.bob.numbered(world, Method::Options, number, None, &[], "");
+        assert_eq!(codes(&stage.bob.told(world, &Method::Options)), [200], "{branch}");
+    }
+}
+
+/// RFC 3262 §3: a PRACK that crosses the answer is taken, for a 481 would end the dialog that was just made.
+#[test]
+fn a_prack_may_cross_the_answer() {
+    let mut stage = Stage::calling(21, &[("Require", "100rel")]);
+    let answer = stage.bobs(1, 0);
+    let world = &mut stage.scene.world;
+    stage.bob.answer(world, 180, &[], "");
+    let ringing = stage.alice.told(world, &Method::Invite);
+    assert!(is_reliable(&ringing[0].headers));
+    stage.bob.answer(world, 200, &[], &answer);
+    let told = stage.alice.told(world, &Method::Invite);
+    assert_eq!(codes(&told), [200]);
+    stage.alice.prack(world, &ringing[0], "");
+    assert_eq!(codes(&stage.alice.told(world, &Method::Prack)), [200]);
+    stage.alice.acknowledge(world, &told[0], "");
+    stage.over(&told[0]);
+}
+
+/// A 2xx that names no dialog is a failure: nothing waits for ever, and nothing is left.
+#[test]
+fn an_answer_without_a_tag_is_a_failure() {
+    let mut stage = Stage::calling(22, &[]);
+    let answer = stage.bobs(1, 0);
+    let world = &mut stage.scene.world;
+    stage.bob.tag = String::new();
+    stage.bob.answer(world, 200, &[], &answer);
+    assert_eq!(codes(&stage.alice.told(world, &Method::Invite)), [480]);
+    stage.done(Cause::Unreachable);
+}
+
+/// What was refused is not said again, neither by whoever refreshes nor to whoever does.
+#[test]
+fn a_refused_change_leaves_no_trace() {
+    let (mut stage, met) = Stage::up(23, &[], &[]);
+    let agreed = met.body.clone();
+    let world = &mut stage.scene.world;
+    let told = stage.bob.invite.clone().expect("a call").body;
+    let more = sdp(stage.alice.address(), 2, 0) + "m=video 4002 RTP/AVP 31\r\n";
+    stage.alice.request(world, Method::Invite, Some(&met), &[], &more);
+    let asked = stage.bob.asked(world, &Method::Invite);
+    assert_ne!(asked[0].body, told);
+    stage.bob.respond(world, &asked[0], 488, &[], "");
+    assert_eq!(codes(&stage.alice.told(world, &Method::Invite)), [488]);
+    let same = sdp(stage.bob.address(), 1, 0);
+    stage.bob.request(world, Method::Invite, None, &[], &same);
+    let answered = stage.bob.told(world, &Method::Invite);
+    assert_eq!(
+        (codes(&answered), &answered[0].body),
+        (vec![200], &told),
+        "as it was before"
+    );
+    stage.bob.acknowledge(world, &answered[0], "");
+    assert_eq!(agreed, met.body);
+    stage.over(&met);
+}
+
+/// What is said in the dialog of a phone that lost is nothing to the call with the one that won.
+#[test]
+fn a_losers_silence_ends_nothing() {
+    let mut stage = Stage::calling(24, &[RELIABLE, ALLOWED]);
+    let (answer, again) = (stage.bobs(1, 0), stage.alices(2, 8));
+    let world = &mut stage.scene.world;
+    stage.bob.tag = "desk".into();
+    stage
+        .bob
+        .answer(world, 183, &[REQUIRED, ("RSeq", "1"), ALLOWED], &answer);
+    let pracks = stage.bob.asked(world, &Method::Prack);
+    stage.bob.respond(world, &pracks[0], 200, &[], "");
+    let told = stage.alice.told(world, &Method::Invite);
+    stage.alice.prack(world, &told[0], "");
+    stage.alice.told(world, &Method::Prack);
+    stage.alice.request(world, Method::Update, Some(&told[0]), &[], &again);
+    let updates = stage.bob.asked(world, &Method::Update);
+    assert_eq!(updates.len(), 1);
+    stage.bob.tag = "door".into();
+    stage.bob.answer(world, 200, &[], &answer);
+    let heard = stage.alice.hear(world, Duration::from_millis(300));
+    let mut responses = Vec::new();
+    for message in heard {
+        if let Message::Response(response) = message {
+            responses.push(response);
+        }
+    }
+    let mut said = codes(&responses);
+    said.sort_unstable();
+    assert_eq!(
+        said,
+        [200, 487],
+        "the call is answered, and so is the UPDATE of the dialog that is over"
+    );
+    let met = responses
+        .iter()
+        .find(|response| response.status.is_success())
+        .expect("a 200")
+        .clone();
+    stage.alice.acknowledge(world, &met, "");
+    stage.bob.tag = "desk".into();
+    stage.bob.respond(world, &updates[0], 481, &[], "");
+    world.run(SECOND);
+    assert_eq!(world.endpoint.calls(), 1);
+    assert!(stage.bob.asked(world, &Method::Bye).is_empty());
+    stage.bob.tag = "door".into();
+    stage.over(&met);
+}
+
+/// A callee whose answer cannot be used leaves nothing behind, however many branches it has.
+#[test]
+fn an_unfit_answer_leaves_no_branch() {
+    let mut stage = Stage::calling(25, &[]);
+    let world = &mut stage.scene.world;
+    stage.bob.tag = "desk".into();
+    stage.bob.answer(world, 180, &[], "");
+    stage.bob.tag = "door".into();
+    let unfit = sdp(stage.bob.address(), 1, 0) + "m=video 4002 RTP/AVP 31\r\n";
+    stage.bob.answer(world, 200, &[], &unfit);
+    for bye in stage.bob.asked(world, &Method::Bye) {
+        stage.bob.respond(world, &bye, 200, &[], "");
+    }
+    assert!(codes(&stage.alice.told(world, &Method::Invite)).contains(&488));
+    stage.done(Cause::PeerFailed);
+}
+
+/// Branches without end: few are heard, and one too many that answers is hung up.
+#[test]
+fn branches_without_end_are_not_all_heard() {
+    let mut stage = Stage::calling(26, &[]);
+    let answer = stage.bobs(1, 0);
+    let world = &mut stage.scene.world;
+    for branch in 0..40 {
+        stage.bob.tag = format!("branch{branch}");
+        stage.bob.answer(world, 180, &[], "");
+    }
+    assert_eq!(stage.alice.told(world, &Method::Invite).len(), 8);
+    stage.bob.tag = "branch39".into();
+    stage.bob.answer(world, 200, &[], &answer);
+    let asked = stage.bob.hear(world, Duration::from_millis(300));
+    let methods: Vec<String> = asked
+        .iter()
+        .filter_map(|message| match message {
+            Message::Request(request) => Some(request.method.to_string()),
+            Message::Response(_) => None,
+        })
+        .collect();
+    assert_eq!(methods, ["ACK", "BYE"]);
+}

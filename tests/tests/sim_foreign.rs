@@ -272,3 +272,25 @@ fn a_secure_call_goes_by_tls_and_by_nothing_else() {
         }
     }
 }
+
+/// A domain that leads to a carrier's server would be a call by that carrier that no policy has seen.
+#[test]
+fn no_domain_leads_to_a_carrier() {
+    let mut scene = Scene::registered_with(9, partners);
+    let carrier = address(99, 5060);
+    publish(
+        &mut scene,
+        "_sip._udp.other.example",
+        5060,
+        [carrier.ip(), carrier.ip()],
+    );
+    scene.alice_calls("sip:+8829999@other.example");
+    scene.world.run(6 * SECOND);
+    assert!(
+        matches!(scene.stage(scene.alice), Stage::Over(Some(400..))),
+        "{:?}",
+        scene.stage(scene.alice)
+    );
+    assert_eq!(scene.world.phone(scene.trunk).heard.len(), 0);
+    scene.nothing_is_left();
+}

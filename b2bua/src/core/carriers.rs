@@ -201,8 +201,14 @@ impl Carriers {
                 let Some(goal) = goal_of(uri) else { return Vec::new() };
                 let candidates = draw(self.others.servers(&goal), entropy).into_iter();
                 let domain = of_others(settings, goal);
+                // A carrier would take it for a call of ours, which no policy has seen.
+                let is_carriers = |way: &Flow| {
+                    let mut trunks = 0..settings.trunks.len();
+                    trunks.any(|index| self.any_way(settings, index, |theirs| theirs.remote.ip() == way.remote.ip()))
+                };
                 candidates
                     .filter_map(|candidate| way(settings, &domain, candidate))
+                    .filter(|way| !is_carriers(way))
                     .collect()
             }
         }

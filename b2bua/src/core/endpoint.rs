@@ -536,11 +536,7 @@ impl<E: Entropy> Endpoint<E> {
                 client,
                 why: Failure::Transport,
             } if self.send_spare(now, client) => {}
-            Tx::Failed { client, why } => {
-                if let Some(&(call, token)) = self.clients.get(&client) {
-                    self.with_call(now, call, |call, cx| call.handle_failed(cx, token, why));
-                }
-            }
+            Tx::Failed { client, why } => self.fail(now, client, why),
             Tx::Unacknowledged { server } => {
                 if let Some(&call) = self.servers.get(&server) {
                     self.with_call(now, call, |call, cx| call.handle_unacknowledged(cx));
@@ -556,6 +552,8 @@ impl<E: Entropy> Endpoint<E> {
             } => {
                 self.acks.remove(&client);
                 self.large.settle(client);
+                // Nothing more will be heard of it; if it was settled before, this is no news.
+                self.fail(now, client, Failure::TimedOut);
                 if let Some(key) = self.clients.remove(&client) {
                     self.tokens.remove(&key);
                 }
@@ -625,7 +623,10 @@ impl<E: Entropy> Endpoint<E> {
     fn ack(&mut self, now: Now, flow: Flow, request: &Request) {
         let Some(id) = dialog_id(request) else { return };
         match self.dialogs.get(&id) {
-            Some(&(call, _)) => self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request)),
+            Some(&(call, way)) => {
+                let flow = self.carriers.settle_on(&self.settings, flow, way);
+                self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request));
+            }
             None => self.counters.misplaced += 1,
         }
     }
@@ -634,9 +635,9 @@ impl<E: Entropy> Endpoint<E> {
         self.large.settle(client);
         let invited = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         if invited && response.status.is_success() && tag_of(&response.headers).is_none() {
-            // It names no dialog that could be acknowledged (RFC 3261 §12.1.1); its sender gives up by itself.
+            // It names no dialog that could be acknowledged (RFC 3261 §12.1.1): there will be no other answer.
             self.counters.misplaced += 1;
-            return;
+            return self.fail(now, client, Failure::Unsendable);
         }
         if response.status.is_success()
             && let Some(acks) = self.acks.get(&client)
@@ -659,6 +660,15 @@ impl<E: Entropy> Endpoint<E> {
             }
             _ if invited && response.status.is_success() => self.dismiss_branch(now, client, response),
             _ => {}
+        }
+    }
+
+    /// A request of ours came to nothing.
+    fn fail(&mut self, now: Now, client: ClientId, why: Failure) {
+        if let Some(&(call, token)) = self.clients.get(&client)
+            && self.calls.get(&call).is_some_and(|live| live.call.awaits(token))
+        {
+            self.with_call(now, call, |call, cx| call.handle_failed(cx, token, why));
         }
     }
 

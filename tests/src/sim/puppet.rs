@@ -157,7 +157,7 @@ impl Puppet {
     /// Answers any request.
     pub fn respond(&self, world: &mut World, request: &Request, code: u16, lines: &[Line<'_>], sdp: &str) {
         let mut response = request.response(Status::new(code).expect("a status"));
-        if request.headers.to().is_ok_and(|to| to.tag().is_none()) {
+        if !self.tag.is_empty() && request.headers.to().is_ok_and(|to| to.tag().is_none()) {
             let mut to: To = request.headers.one().expect("a To");
             to.set_tag(&self.tag);
             response.headers.replace(&to);

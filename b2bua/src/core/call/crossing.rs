@@ -13,8 +13,9 @@ use cusax_common::core::sip::{Method, Request, Response, Status};
 use tracing::debug;
 
 use super::session_timer::Wish;
-use super::{Call, CallOutput, Context, Exchange, LegId, Phase, Token, invite, read_offer, respond, rules};
+use super::{Call, CallOutput, Context, Exchange, Leg, LegId, Phase, Token, invite, read_offer, respond, rules};
 use crate::core::cause;
+use crate::core::dialog::Dialog;
 use crate::core::dialog::set_sdp;
 use crate::core::media::Side;
 use crate::core::media::rewrite::Description;
@@ -35,6 +36,8 @@ pub struct Crossing {
     wish: Wish,
     /// What it offers.
     offer: Option<Description>,
+    /// What the other leg was told before.
+    before: Bytes,
     /// A re-INVITE that has its 2xx and waits for its ACK.
     answered: bool,
 }
@@ -186,12 +189,14 @@ impl Call {
                 request.response(PENDING)
             });
         }
-        // Our own refresh of the leg is under way.
-        if self.is_refreshing(from) {
+        // Our own refresh of a leg is under way, or the other one has not acknowledged what it was told last.
+        let across = self.across(from);
+        let busy = |leg: LegId| self.is_refreshing(leg) || self.leg(leg).is_some_and(|leg| leg.sending.holds_answer());
+        if self.is_refreshing(from) || across.is_some_and(busy) {
             return Some(request.response(PENDING));
         }
         let exchange = |leg: Option<LegId>| leg.and_then(|leg| self.leg(leg)).map(|leg| leg.exchange);
-        match (exchange(Some(from)), exchange(self.across(from))) {
+        match (exchange(Some(from)), exchange(across)) {
             // They wait for our answer as it is (RFC 3311 §5.2).
             (Some(Exchange::Theirs | Exchange::Blank), _) => Some(retry_later(request)),
             (Some(Exchange::Ours), _) => Some(request.response(PENDING)),
@@ -232,9 +237,11 @@ impl Call {
             return gone(cx);
         };
         let usual = cx.settings.session_interval;
+        let is_private = self.leg(from).is_some_and(|leg| leg.private);
         let Some(leg) = self.leg_mut(to) else { return gone(cx) };
+        let before = leg.origin.last().clone();
         let mut counterpart = leg.dialog.request(by.clone());
-        crate::core::headers::cross(&request.headers, &mut counterpart.headers);
+        invite::cross(is_private, &request.headers, &mut counterpart.headers);
         if by != Method::Info {
             invite::offer_options(leg, usual, &mut counterpart.headers);
         }
@@ -256,6 +263,7 @@ impl Call {
             request: request.clone(),
             wish,
             offer,
+            before,
             answered: false,
         });
     }
@@ -264,28 +272,43 @@ impl Call {
     pub(super) fn crossed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize, response: &Response) {
         let crossing = self.crossings.swap_remove(at);
         if crossing.by == Method::Info {
+            let is_private = self.leg(crossing.to).is_some_and(|leg| leg.private);
             let Some(leg) = self.leg(crossing.from) else { return };
-            let answer = invite::answer_within(leg, &crossing.request, response, None);
+            let answer = invite::answer_within(leg, &crossing.request, response, is_private, None);
             respond(cx, crossing.server, answer);
-            return self.part_if_gone(cx, response.status);
+            return self.part_if_gone(cx, crossing.to, response.status);
         }
         if !response.status.is_success() {
+            self.take_back(&crossing);
             respond(
                 cx,
                 crossing.server,
                 crossing.request.response(cause::of_change(response.status)),
             );
-            return self.part_if_gone(cx, response.status);
+            return self.part_if_gone(cx, crossing.to, response.status);
         }
         self.changed(cx, crossing, response);
     }
 
-    /// RFC 3261 §12.2.1.2: the other side knows nothing of the dialog, or is silent.
-    fn part_if_gone<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status) {
-        if matches!(
-            status,
-            Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST | Status::REQUEST_TIMEOUT
-        ) {
+    /// The offer came to nothing: what the other side was told before stands.
+    fn take_back(&mut self, crossing: &Crossing) {
+        if crossing.offer.is_some()
+            && let Some(leg) = self.leg_mut(crossing.to)
+        {
+            leg.origin.take_back(crossing.before.clone());
+        }
+    }
+
+    /// RFC 3261 §12.2.1.2: the other side knows nothing of the dialog, or is silent. One of several that ring is its own
+    /// loss.
+    fn part_if_gone<E: Entropy>(&mut self, cx: &mut Context<'_, E>, leg: LegId, status: Status) {
+        let matters = self.pair.is_some_and(|pair| pair.has(leg));
+        if matters
+            && matches!(
+                status,
+                Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST | Status::REQUEST_TIMEOUT
+            )
+        {
             self.hang_up_both(cx, Cause::PeerFailed);
         }
     }
@@ -335,6 +358,7 @@ impl Call {
             }
         };
         leg.heard = response.body.clone();
+        let is_private = leg.private;
         let Some(ours) = self.leg(from).and_then(|leg| self.address(leg.side)) else {
             return;
         };
@@ -347,7 +371,7 @@ impl Call {
         if crossing.offer.is_some() {
             leg.heard = crossing.request.body.clone();
         }
-        let mut answer = invite::answer_within(leg, &crossing.request, response, Some(body));
+        let mut answer = invite::answer_within(leg, &crossing.request, response, is_private, Some(body));
         if leg.up && crossing.request.method != Method::Prack {
             leg.timer.grant(now, crossing.wish, usual, &mut answer.headers);
         }
@@ -365,17 +389,23 @@ impl Call {
     /// It got no answer at all.
     pub(super) fn crossing_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize) {
         let crossing = self.crossings.swap_remove(at);
+        self.take_back(&crossing);
         if !crossing.answered {
             respond(cx, crossing.server, crossing.request.response(Status::REQUEST_TIMEOUT));
         }
-        if crossing.by != Method::Info {
-            self.hang_up_both(cx, Cause::PeerFailed);
-        }
+        self.part_if_gone(cx, crossing.to, Status::REQUEST_TIMEOUT);
     }
 
     /// The sender of a re-INVITE acknowledged its 2xx: the change is complete.
-    pub(super) fn crossing_acknowledged<E: Entropy>(&mut self, cx: &mut Context<'_, E>, from: LegId, ack: &Request) {
-        let done = |crossing: &Crossing| crossing.answered && crossing.from == from;
+    pub(super) fn crossing_acknowledged<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        from: LegId,
+        number: u32,
+        ack: &Request,
+    ) {
+        let numbered = |request: &Request| request.headers.one::<CSeq>().is_ok_and(|cseq| cseq.seq == number);
+        let done = |crossing: &Crossing| crossing.answered && crossing.from == from && numbered(&crossing.request);
         if let Some(at) = self.crossings.iter().position(done) {
             self.crossings.swap_remove(at);
             self.late_answer(cx, from, ack);
@@ -392,7 +422,7 @@ impl Call {
             return;
         };
         let description = Description::read(&ack.body, &rules(cx));
-        let settle = |leg: &mut super::Leg, heard: Option<Bytes>| {
+        let settle = |leg: &mut Leg, heard: Option<Bytes>| {
             leg.exchange = Exchange::Settled;
             if let Some(heard) = heard {
                 leg.heard = heard;
@@ -433,20 +463,41 @@ impl Call {
     /// The call ends under requests that wait for an answer: their senders get one, a late 2xx still gets its ACK.
     pub(super) fn settle_crossings<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         for crossing in std::mem::take(&mut self.crossings) {
-            if crossing.answered {
-                continue;
-            }
-            let response = crossing.request.response(Status::REQUEST_TERMINATED);
-            respond(cx, crossing.server, response);
-            if crossing.by == Method::Invite {
-                cx.emit(CallOutput::Cancel {
-                    token: crossing.token,
-                    elsewhere: false,
-                });
-                if let Some(leg) = self.leg(crossing.to) {
-                    let dialog = Box::new(leg.dialog.clone());
-                    self.orphans.push((crossing.token, dialog));
-                }
+            let dialog = self.leg(crossing.to).map(|leg| leg.dialog.clone());
+            self.settle_crossing(cx, &crossing, dialog);
+        }
+    }
+
+    /// The same for what is under way on a leg that is over.
+    pub(super) fn settle_crossings_of<E: Entropy>(&mut self, cx: &mut Context<'_, E>, gone: &Leg) {
+        let touches = |crossing: &mut Crossing| crossing.from == gone.id || crossing.to == gone.id;
+        let theirs: Vec<Crossing> = self.crossings.extract_if(.., touches).collect();
+        for crossing in theirs {
+            let dialog = match crossing.to == gone.id {
+                true => Some(gone.dialog.clone()),
+                false => self.leg(crossing.to).map(|leg| leg.dialog.clone()),
+            };
+            self.settle_crossing(cx, &crossing, dialog);
+        }
+        self.orphan_refreshes(gone);
+    }
+
+    fn settle_crossing<E: Entropy>(&mut self, cx: &mut Context<'_, E>, crossing: &Crossing, dialog: Option<Dialog>) {
+        if crossing.answered {
+            return;
+        }
+        respond(
+            cx,
+            crossing.server,
+            crossing.request.response(Status::REQUEST_TERMINATED),
+        );
+        if crossing.by == Method::Invite {
+            cx.emit(CallOutput::Cancel {
+                token: crossing.token,
+                elsewhere: false,
+            });
+            if let Some(dialog) = dialog {
+                self.orphans.push((crossing.token, Box::new(dialog)));
             }
         }
     }

@@ -100,11 +100,8 @@ pub fn compose<E: Entropy>(
     };
     let mut leg = Leg::new(name, Side::Callee, dialog, exchange, cx.entropy);
     let mut request = leg.dialog.request(Method::Invite);
-    if identity::wants_privacy(&call.invite.headers) {
-        headers::cross_known(&call.invite.headers, &mut request.headers);
-    } else {
-        headers::cross(&call.invite.headers, &mut request.headers);
-    }
+    let is_private = identity::wants_privacy(&call.invite.headers);
+    cross(is_private, &call.invite.headers, &mut request.headers);
     let hops = call
         .invite
         .headers
@@ -118,7 +115,8 @@ pub fn compose<E: Entropy>(
     }
     request.headers.replace(&Allow::of(METHODS_WITHIN));
     // A callee that is offered nothing offers itself, and the caller must be able to answer.
-    let may_offer = call.offer.is_some() || call.legs.iter().any(|leg| leg.can.reliable);
+    let may_answer = |leg: &Leg| leg.side == Side::Caller && leg.can.reliable;
+    let may_offer = call.offer.is_some() || call.legs.iter().any(may_answer);
     let options = if may_offer { OPTIONS } else { FEWER_OPTIONS };
     request.headers.replace(&Supported::of(options));
     leg.timer.ask(cx.settings.session_interval, &mut request.headers);
@@ -136,7 +134,11 @@ pub fn response(call: &Call, near: &Leg, status: Status, body: Option<Bytes>, fa
     let mut response = call.invite.response(status);
     dress(near, &mut response);
     if let Some(far) = far {
-        headers::cross(&far.headers, &mut response.headers);
+        cross(
+            identity::asks_privacy(&far.headers),
+            &far.headers,
+            &mut response.headers,
+        );
     }
     if let (Some(user), Some(far)) = (&call.facts.callee, far) {
         let may_learn = matches!(call.caller, Caller::User { .. });
@@ -162,15 +164,17 @@ pub fn within(leg: &Leg, request: &Request, status: Status) -> Response {
 }
 
 /// A response to a request within a dialog, made of the other side's to what we made of the request.
-pub fn answer_within(leg: &Leg, request: &Request, far: &Response, body: Option<Bytes>) -> Response {
+///
+/// `is_private` tells whether the other side wants not to be named.
+pub fn answer_within(leg: &Leg, request: &Request, far: &Response, is_private: bool, body: Option<Bytes>) -> Response {
     let mut response = request.response(cause::of_change(far.status));
     dress(leg, &mut response);
-    headers::cross(&far.headers, &mut response.headers);
+    cross(is_private, &far.headers, &mut response.headers);
     match body {
         Some(body) => set_sdp(&mut response.headers, &mut response.body, body),
         None if !far.body.is_empty() => {
             if let Ok(Some(kind)) = far.headers.opt::<ContentType>()
-                && !kind.is(SDP)
+                && may_cross(&far.headers)
             {
                 response.headers.replace(&kind);
                 response.body = far.body.clone();
@@ -179,6 +183,15 @@ pub fn answer_within(leg: &Leg, request: &Request, far: &Response, body: Option<
         None => {}
     }
     response
+}
+
+/// Adds what crosses from one party to the other: less of one that wants not to be named.
+pub fn cross(is_private: bool, from: &Headers, to: &mut Headers) {
+    if is_private {
+        headers::cross_known(from, to);
+    } else {
+        headers::cross(from, to);
+    }
 }
 
 /// Gives a response our tag, and where it makes or keeps a dialog, our Contact and what we can.

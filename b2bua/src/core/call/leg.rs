@@ -44,6 +44,8 @@ pub struct Leg {
     pub up: bool,
     /// What the peer can.
     pub can: Abilities,
+    /// It wants not to be named, so that nothing crosses that could name it.
+    pub private: bool,
     /// Our reliable responses to a caller.
     pub sending: Sending,
     /// Those of a callee.
@@ -105,6 +107,7 @@ impl Leg {
             known: false,
             up: false,
             can: Abilities::default(),
+            private: false,
             sending: Sending::default(),
             receiving: Receiving::default(),
             owed: None,

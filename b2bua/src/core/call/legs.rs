@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{From, To};
+use cusax_common::core::sip::typed::{CSeq, From, To};
 use cusax_common::core::sip::{Request, Response, Status};
 
 use super::reliable::Provisional;
 use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, Leg, LegId, Phase, invite, respond};
 use crate::core::dialog::DialogId;
+use crate::core::identity;
 use crate::core::media::Side;
 
 impl Call {
@@ -74,6 +75,7 @@ impl Call {
         if let Some(leg) = known {
             leg.dialog.learn(response);
             leg.can.learn(&response.headers);
+            leg.private |= identity::asks_privacy(&response.headers);
             leg.known = true;
             return Some(leg.id);
         }
@@ -82,11 +84,12 @@ impl Call {
         tag?;
         let first = self.legs.iter().find(|leg| leg.invited == Some(token));
         let dialog = first.map(|leg| &leg.dialog).or(invitation.last.as_deref())?;
-        if self.legs.len() >= MAX_LEGS {
+        let branches = self.legs.iter().filter(|leg| leg.invited == Some(token));
+        if branches.count() >= MAX_BRANCHES {
             return None;
         }
         let hop = self.plan.as_ref().and_then(|plan| plan.hop(turn))?;
-        let dialog = dialog.fork(None, Some((hop.uri.clone(), hop.path.clone())));
+        let dialog = dialog.fork_calling(hop.uri.clone(), hop.path.clone());
         let (origin, offered) = (first.map(|leg| leg.origin.clone()), self.offer.is_some());
         let id = self.next_leg();
         let exchange = if offered { Exchange::Ours } else { Exchange::Blank };
@@ -112,12 +115,10 @@ impl Call {
         let near = match self.legs.iter_mut().find(fresh) {
             Some(near) => near.id,
             None => {
-                if self.legs.len() >= MAX_LEGS {
-                    return None;
-                }
                 let first = self.legs.iter().find(|leg| leg.side == Side::Caller)?;
-                let dialog = first.dialog.fork(Some(cx.draw()), None);
-                let (can, heard) = (first.can, first.heard.clone());
+                let seq = self.invite.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+                let dialog = first.dialog.fork_answering(cx.draw(), seq);
+                let (can, private, heard) = (first.can, first.private, first.heard.clone());
                 let id = self.next_leg();
                 let exchange = if self.offer.is_some() {
                     Exchange::Theirs
@@ -125,7 +126,7 @@ impl Call {
                     Exchange::Blank
                 };
                 let mut near = Leg::new(id, Side::Caller, dialog, exchange, cx.entropy);
-                (near.can, near.heard) = (can, heard);
+                (near.can, near.private, near.heard) = (can, private, heard);
                 cx.emit(CallOutput::Join(near.dialog.id().clone(), self.near_flow));
                 self.legs.push(near);
                 id
@@ -143,6 +144,7 @@ impl Call {
             return;
         };
         let gone = self.legs.remove(at);
+        self.settle_crossings_of(cx, &gone);
         // Others may share it, or come yet.
         let shared = self.legs.iter().any(|leg| leg.dialog.id() == gone.dialog.id());
         let open = self.invitations.iter().any(|invitation| {
@@ -227,5 +229,5 @@ impl Call {
     }
 }
 
-/// The most dialogs of one call: somebody behind a callee may fork without end.
-const MAX_LEGS: usize = 64;
+/// The most dialogs of one INVITE of ours: somebody behind a callee may fork without end.
+const MAX_BRANCHES: usize = 8;

@@ -159,7 +159,7 @@ pub struct Call {
     limits: Limits,
     tokens: u32,
     /// Requests of ours that have no final answer yet.
-    open: usize,
+    open: Vec<Token>,
     facts: Facts,
     recorded: bool,
     /// A BYE that waits until the caller has acknowledged our 2xx (RFC 3261 §15).
@@ -200,8 +200,6 @@ struct Invitation {
     state: InvitationState,
     /// The final status with which it failed.
     failed: Option<Status>,
-    /// It has a final answer.
-    done: bool,
     /// Which target of the plan this is, and by which of its hops.
     turn: Turn,
     /// Its dialog when none of its legs is left, should another branch speak up yet.
@@ -291,6 +289,7 @@ impl Call {
         let mut near = Leg::new(LegId(0), Side::Caller, dialog, exchange, cx.entropy);
         near.can.learn(&invite.headers);
         near.can.reliable |= invite::requires(&invite, "100rel");
+        near.private = identity::wants_privacy(&invite.headers);
         near.heard = invite.body.clone();
         let facts = Facts {
             started: cx.now.wall,
@@ -333,7 +332,7 @@ impl Call {
             media: None,
             limits: Limits::default(),
             tokens: 0,
-            open: 0,
+            open: Vec::new(),
             facts,
             recorded: false,
             held_bye: None,
@@ -399,7 +398,7 @@ impl Call {
     /// Whether nothing more can come of this call, late answers included.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over) && self.open == 0 && self.held_bye.is_none()
+        matches!(self.phase, Phase::Over) && self.open.is_empty() && self.held_bye.is_none()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.
@@ -520,9 +519,9 @@ impl Call {
     pub fn handle_ack<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: &DialogId, flow: Flow, ack: &Request) {
         let Some(leg) = self.addressed(id, ack) else { return };
         let name = leg.id;
-        if leg.dialog.accept(ack, flow).is_err() {
+        let Ok(number) = leg.dialog.accept(ack, flow) else {
             return;
-        }
+        };
         let by_caller = leg.side == Side::Caller;
         if by_caller {
             self.release_bye(cx);
@@ -533,7 +532,7 @@ impl Call {
                 debug!(leg = "caller", "acknowledged");
                 self.late_answer(cx, name, ack);
             }
-            Phase::Up => self.crossing_acknowledged(cx, name, ack),
+            Phase::Up => self.crossing_acknowledged(cx, name, number, ack),
             _ => {}
         }
     }
@@ -541,25 +540,13 @@ impl Call {
     /// A response to a request of ours.
     pub fn handle_response<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, response: &Response) {
         let is_final = response.status.is_final();
-        if let Some(index) = self.invitations.iter().position(|invitation| invitation.token == token) {
-            if is_final && !self.invitations[index].done {
-                self.invitations[index].done = true;
-                self.open = self.open.saturating_sub(1);
-            }
+        let is_first = is_final && self.settle(token);
+        if let Some(index) = self.invitations.iter().position(|made| made.token == token) {
             return self.invited(cx, index, response);
         }
-        // A copy of a 2xx that waits for its ACK.
-        if self
-            .legs
-            .iter()
-            .any(|leg| leg.unacknowledged.is_some_and(|(waiting, _)| waiting == token))
-        {
+        if !is_first {
             return;
         }
-        if !is_final {
-            return;
-        }
-        self.open = self.open.saturating_sub(1);
         if let Some(at) = self.crossings.iter().position(|crossing| crossing.token == token) {
             self.crossed(cx, at, response);
         } else if let Some(at) = self.own.iter().position(|own| own.token == token) {
@@ -571,22 +558,22 @@ impl Call {
 
     /// A request of ours got no answer, or could not be sent.
     pub fn handle_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, token: Token, why: Failure) {
-        if let Some(index) = self.invitations.iter().position(|invitation| invitation.token == token) {
-            if !self.invitations[index].done {
-                self.invitations[index].done = true;
-                self.open = self.open.saturating_sub(1);
-            }
+        if !self.settle(token) {
+            return;
+        }
+        if let Some(index) = self.invitations.iter().position(|made| made.token == token) {
             let status = match why {
                 Failure::TimedOut => Status::REQUEST_TIMEOUT,
                 Failure::Transport | Failure::Full | Failure::Unsendable => Status::FLOW_FAILED,
             };
             return self.failed(cx, index, status);
         }
-        self.open = self.open.saturating_sub(1);
         if let Some(at) = self.crossings.iter().position(|crossing| crossing.token == token) {
             self.crossing_failed(cx, at);
         } else if let Some(at) = self.own.iter().position(|own| own.token == token) {
             self.own_failed(cx, at);
+        } else {
+            self.orphans.retain(|(orphan, _)| *orphan != token);
         }
     }
 
@@ -746,8 +733,21 @@ impl Call {
 
     fn token(&mut self) -> Token {
         self.tokens += 1;
-        self.open += 1;
-        Token(self.tokens)
+        let token = Token(self.tokens);
+        self.open.push(token);
+        token
+    }
+
+    /// Whether a request of ours has no final answer yet.
+    #[must_use]
+    pub fn awaits(&self, token: Token) -> bool {
+        self.open.contains(&token)
+    }
+
+    /// A request of ours has its final answer, or will have none. False if that is nothing new.
+    fn settle(&mut self, token: Token) -> bool {
+        let at = self.open.iter().position(|open| *open == token);
+        at.map(|at| self.open.swap_remove(at)).is_some()
     }
 
     /// Our RTP address as that side is told.

@@ -20,6 +20,8 @@ pub struct Sending {
     out: Option<Unheard>,
     /// What waits for its turn.
     queue: VecDeque<Provisional>,
+    /// What was repeated until the final answer: its PRACK may still be on the way (§3).
+    stale: Option<u32>,
 }
 
 /// A response to be sent so that it arrives.
@@ -58,7 +60,7 @@ impl Sending {
     /// eight times need not be told of the ninth.
     pub fn send(&mut self, now: Instant, entropy: &mut impl Entropy, provisional: Provisional) -> Option<Response> {
         if self.out.is_some() {
-            if self.queue.len() < MAX_QUEUED {
+            if self.queue.len() < MAX_QUEUED || provisional.describes {
                 self.queue.push_back(provisional);
             }
             return None;
@@ -97,9 +99,13 @@ impl Sending {
         rack: &RAck,
         invite: u32,
     ) -> Result<Option<Response>, Unknown> {
-        let meant =
-            |out: &mut Unheard| out.rseq == rack.rseq && rack.cseq.seq == invite && rack.cseq.method == Method::Invite;
-        self.out.take_if(meant).ok_or(Unknown)?;
+        if rack.cseq.seq != invite || rack.cseq.method != Method::Invite {
+            return Err(Unknown);
+        }
+        if self.stale.take_if(|stale| *stale == rack.rseq).is_some() {
+            return Ok(None);
+        }
+        self.out.take_if(|out| out.rseq == rack.rseq).ok_or(Unknown)?;
         let next = self.queue.pop_front();
         Ok(next.map(|next| self.release(now, entropy, next)))
     }
@@ -113,7 +119,7 @@ impl Sending {
 
     /// The INVITE has its final answer: nothing is repeated any more.
     pub fn stop(&mut self) {
-        self.out = None;
+        self.stale = self.out.take().map(|out| out.rseq);
         self.queue.clear();
     }
 
@@ -286,8 +292,21 @@ mod tests {
         }
         assert_eq!(heard, MAX_QUEUED);
         sending.send(now, &mut entropy, provisional(183, true)).unwrap();
+        let last = sending
+            .out
+            .as_ref()
+            .map(|out| out.provisional.response.clone())
+            .unwrap();
         sending.stop();
         assert!(sending.poll_timeout().is_none() && !sending.holds_answer());
+        // Its PRACK may have crossed the final answer.
+        assert!(
+            sending
+                .handle_prack(now, &mut entropy, &rack(&last, 1), 1)
+                .unwrap()
+                .is_none()
+        );
+        assert!(sending.handle_prack(now, &mut entropy, &rack(&last, 1), 1).is_err());
     }
 
     #[test]

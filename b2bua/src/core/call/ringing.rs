@@ -11,7 +11,7 @@ use super::limits::Limits;
 use super::reliable::Taken;
 use super::turns::Turns;
 use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, LegId, Pair, Phase, invite, rules};
-use crate::core::dialog::set_sdp;
+use crate::core::dialog::{Dialog, set_sdp};
 use crate::core::media::rewrite::{Description, SdpFault};
 use crate::core::media::{MediaCommand, Side};
 use crate::core::routing::{Attempts, Fate, Plan, Step, Turn};
@@ -130,7 +130,6 @@ impl Call {
             token,
             state: InvitationState::Inviting,
             failed: None,
-            done: false,
             turn,
             last: None,
         });
@@ -168,14 +167,19 @@ impl Call {
             return self.failed(cx, index, status);
         }
         let Some(far) = self.branch(cx, index, response) else {
+            if status.is_success() {
+                self.dismiss_unknown(cx, index, response);
+            }
             return;
         };
         self.name_session(far);
         match (state, status.is_success()) {
             (InvitationState::Inviting, false) => self.progress(cx, far, response),
-            (InvitationState::Inviting, true) if self.pair.is_none() && self.asked.is_some() => {
+            // Also of one whose turn is over, as long as nobody else has answered; not of one that was given up.
+            (InvitationState::Inviting | InvitationState::Cancelled, true)
+                if self.pair.is_none() && self.asked.is_some() && self.attempts.handle_success(turn) =>
+            {
                 self.invitations[index].state = InvitationState::Answered;
-                self.attempts.handle_success(turn);
                 self.proceed(cx);
                 self.answered(cx, far, response);
             }
@@ -243,14 +247,17 @@ impl Call {
         let leg = self.leg_mut(far)?;
         leg.exchange = next;
         leg.heard = response.body.clone();
-        let body = description.anchored(media.caller, &mut self.leg_mut(near)?.origin);
+        let caller = self.leg_mut(near)?;
+        // It was told reliably before, and a session is described once (RFC 6337 §3.1.1).
+        let known = caller.exchange == Exchange::Settled;
+        let body = description.anchored(media.caller, &mut caller.origin);
         if *self.speaking.get_or_insert(far) == far {
             self.aim(cx, far, &description);
             if let Some(offer) = self.offer.clone() {
                 self.aim(cx, near, &offer);
             }
         }
-        Some(body)
+        (!known).then_some(body)
     }
 
     /// A callee answered, the first one to do so.
@@ -312,7 +319,10 @@ impl Call {
             }
         };
         if let Some(offer) = self.offer.take() {
-            self.aim(cx, near, &offer);
+            // The caller may have moved by an UPDATE.
+            let moved = self.leg(near).filter(|leg| leg.heard != self.invite.body);
+            let moved = moved.and_then(|leg| Description::read(&leg.heard, &rules(cx)).ok());
+            self.aim(cx, near, moved.as_ref().unwrap_or(&offer));
         }
         self.aim(cx, far, &description);
         if self.facts.warned != Warned::None {
@@ -358,7 +368,15 @@ impl Call {
     fn unfit<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response, fault: SdpFault) {
         debug!(leg = "callee", %fault, "answer refused");
         self.pair = None;
+        let made = self.leg(far).and_then(|leg| leg.invited);
         self.acknowledge_and_leave(cx, far, response);
+        if let Some(index) = self
+            .invitations
+            .iter()
+            .position(|invitation| Some(invitation.token) == made)
+        {
+            self.give_up(cx, index);
+        }
         self.abandon(cx, Status::NOT_ACCEPTABLE_HERE, Cause::PeerFailed);
     }
 
@@ -373,6 +391,21 @@ impl Call {
         if !has_won {
             self.give_up(cx, index);
         }
+    }
+
+    /// The same where there is no room for one more branch: what is to be said follows from what it says.
+    fn dismiss_unknown<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
+        let Invitation { token, turn, .. } = self.invitations[index];
+        let flow = self.plan.as_ref().and_then(|plan| Some(plan.hop(turn)?.flow));
+        let dialog = flow.and_then(|flow| Dialog::of_answer(response, flow));
+        let (Some(flow), Some(mut dialog)) = (flow, dialog) else {
+            return;
+        };
+        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let request = dialog.ack(seq, None);
+        cx.emit(CallOutput::Ack { token, flow, request });
+        let bye = dialog.request(Method::Bye);
+        self.send(cx, flow, bye);
     }
 
     fn acknowledge_and_leave<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
@@ -399,16 +432,16 @@ impl Call {
         if matches!(state, InvitationState::Gone | InvitationState::Answered) {
             return;
         }
+        // That we have cancelled it tells nothing of the callee.
+        if state == InvitationState::Cancelled {
+            return self.give_up(cx, index);
+        }
         let broken = |turn| is_broken(cx, self.plan.as_ref(), turn);
         let fate = self.attempts.handle_failure(cx.now.instant, turn, status, broken);
         debug!(leg = "callee", status = status.code(), ?fate, "failed");
         self.proceed(cx);
         self.give_up(cx, index);
         if fate != Fate::Final {
-            return;
-        }
-        // That we have cancelled it tells nothing of the callee.
-        if state == InvitationState::Cancelled {
             return;
         }
         self.invitations[index].failed = Some(status);

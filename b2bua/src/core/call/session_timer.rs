@@ -38,6 +38,8 @@ pub enum Due {
 pub struct Wish {
     seconds: Option<u32>,
     refresher: Option<Refresher>,
+    /// The least that the caller takes.
+    least: u32,
     known: bool,
 }
 
@@ -62,6 +64,10 @@ impl Wish {
         Ok(Self {
             seconds: expires.as_ref().map(|expires| expires.seconds),
             refresher: expires.and_then(|expires| expires.refresher()),
+            least: headers
+                .opt::<MinSe>()
+                .map_err(malformed)?
+                .map_or(0, |MinSe(least)| least),
             known,
         })
     }
@@ -70,7 +76,7 @@ impl Wish {
 impl SessionTimer {
     /// Agrees to what a request wishes, in the 2xx to it (§9), and starts. `usual` is our own interval in seconds.
     pub fn grant(&mut self, now: Instant, wish: Wish, usual: u32, headers: &mut Headers) {
-        let interval = wish.seconds.map_or(usual, |seconds| seconds.min(MAX_INTERVAL));
+        let interval = wish.seconds.unwrap_or_else(|| usual.max(wish.least)).min(MAX_INTERVAL);
         // Whoever does not know timers never refreshes; otherwise the caller may choose (§9, table 2).
         let theirs = wish.known && wish.refresher == Some(Refresher::Uac);
         self.start(now, interval, !theirs);

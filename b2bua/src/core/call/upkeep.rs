@@ -8,7 +8,7 @@ use cusax_common::core::sip::typed::{CSeq, RAck, Supported};
 use cusax_common::core::sip::{Method, Request, Response, Status};
 use tracing::debug;
 
-use super::{Call, CallOutput, Context, Exchange, LegId, Token, invite, reliable, respond, rules, session_timer};
+use super::{Call, CallOutput, Context, Exchange, Leg, LegId, Token, invite, reliable, respond, rules, session_timer};
 use crate::core::dialog::set_sdp;
 use crate::core::media::rewrite::Description;
 use crate::core::transaction::ServerId;
@@ -95,6 +95,8 @@ impl Call {
                 Some(Err(fault)) => {
                     let status = Status::new(fault.status()).unwrap_or(Status::NOT_ACCEPTABLE_HERE);
                     respond(cx, server, request.response(status));
+                    // The callee waits for an answer, and there can be no other one.
+                    return self.abandon(cx, Status::NOT_ACCEPTABLE_HERE, Cause::PeerFailed);
                 }
                 None => respond(cx, server, invite::unsupported_media(request)),
             }
@@ -186,6 +188,16 @@ impl Call {
             leg: name,
             what: What::Refresh(way),
         });
+    }
+
+    /// A leg is over while it is refreshed: a late 2xx still gets its ACK.
+    pub(super) fn orphan_refreshes(&mut self, gone: &Leg) {
+        let theirs: Vec<Own> = self.own.extract_if(.., |own| own.leg == gone.id).collect();
+        for own in theirs {
+            if own.what == What::Refresh(Way::Invite) {
+                self.orphans.push((own.token, Box::new(gone.dialog.clone())));
+            }
+        }
     }
 
     /// Whether as many requests of ours wait for answers as one call may have.

@@ -156,19 +156,26 @@ impl Dialog {
         Some(dialog)
     }
 
-    /// Another dialog that the same INVITE makes: with a tag of ours, to an INVITE of theirs; from another branch, of an
-    /// INVITE of ours that was sent to `target` by way of `routes` (RFC 3261 §12.1).
+    /// Another dialog that the same INVITE of theirs makes, with another tag of ours (RFC 3261 §12.1.1). `seq` is the number
+    /// of the INVITE: what was said in this dialog since is nothing to the other.
     #[must_use]
-    pub fn fork(&self, local_tag: Option<String>, routed: Option<(Uri, Vec<NameAddr>)>) -> Self {
+    pub fn fork_answering(&self, local_tag: String, seq: u32) -> Self {
         let mut fork = self.clone();
-        if let Some(local_tag) = local_tag {
-            fork.id.local_tag = local_tag;
-        }
-        if let Some((target, routes)) = routed {
-            fork.remote_tag = None;
-            fork.target = target;
-            fork.routes = routes;
-        }
+        fork.id.local_tag = local_tag;
+        fork.remote_seq = Some(seq);
+        fork.session.local = None;
+        fork
+    }
+
+    /// Another dialog that the same INVITE of ours makes, which was sent to `target` by way of `routes` (RFC 3261 §12.1.2).
+    #[must_use]
+    pub fn fork_calling(&self, target: Uri, routes: Vec<NameAddr>) -> Self {
+        let mut fork = self.clone();
+        fork.remote_tag = None;
+        fork.remote_seq = None;
+        fork.target = target;
+        fork.routes = routes;
+        fork.session.remote = None;
         fork
     }
 

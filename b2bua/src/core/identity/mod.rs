@@ -209,7 +209,7 @@ pub fn is_anonymous(address: &NameAddr) -> bool {
 }
 
 /// What the sender of a message asks for (RFC 3323 §4.2, RFC 3325 §9.3). A Privacy that cannot be read counts.
-fn asks_privacy(headers: &Headers) -> bool {
+pub fn asks_privacy(headers: &Headers) -> bool {
     match headers.opt::<Privacy>() {
         Ok(None) => false,
         Ok(Some(privacy)) => ["id", "user", "header"].iter().any(|kind| privacy.has(kind)),

@@ -219,6 +219,13 @@ impl Origin {
         &self.last
     }
 
+    /// What was last said came to nothing: `before` stands again.
+    pub fn take_back(&mut self, before: Bytes) {
+        self.last = before;
+        // Whatever is said next differs from what was taken back.
+        self.version += 1;
+    }
+
     fn sign(&mut self, mut session: Session, ours: IpAddr) -> Bytes {
         session.connection = Some(Connection::from_ip_addr(ours));
         let mut write = |version| {
