@@ -18,6 +18,7 @@ mod gate;
 mod large;
 mod leftovers;
 mod output;
+mod responses;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{CSeq, Credentials, From, To, Via};
-use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Response, Status, Uri};
+use cusax_common::core::sip::typed::{Credentials, From, To, Via};
+use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Status, Uri};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use jid::BareJid;
@@ -38,7 +39,7 @@ use crate::core::auth::{Authenticator, Header};
 use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
-use crate::core::dialog::{Dialog, DialogId};
+use crate::core::dialog::DialogId;
 use crate::core::endpoint::large::Large;
 use crate::core::flow::{Flow, Transport};
 use crate::core::flow_token::FlowTokens;
@@ -629,80 +630,6 @@ impl<E: Entropy> Endpoint<E> {
             }
             None => self.counters.misplaced += 1,
         }
-    }
-
-    fn response(&mut self, now: Now, client: ClientId, response: &Response) {
-        self.large.settle(client);
-        let invited = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
-        if invited && response.status.is_success() && tag_of(&response.headers).is_none() {
-            // It names no dialog that could be acknowledged (RFC 3261 §12.1.1): there will be no other answer.
-            self.counters.misplaced += 1;
-            return self.fail(now, client, Failure::Unsendable);
-        }
-        if response.status.is_success()
-            && let Some(acks) = self.acks.get(&client)
-        {
-            let tag = tag_of(&response.headers);
-            // A copy of a 2xx: its ACK was lost.
-            if let Some(ack) = acks.iter().find(|ack| ack.to_tag == tag) {
-                return self.outputs.push_back(Output::Transmit {
-                    flow: ack.flow,
-                    bytes: ack.bytes.clone(),
-                });
-            }
-            if acks.len() >= MAX_FORKS {
-                return;
-            }
-        }
-        match self.clients.get(&client) {
-            Some(&(call, token)) if self.calls.contains_key(&call) => {
-                self.with_call(now, call, |call, cx| call.handle_response(cx, token, response));
-            }
-            _ if invited && response.status.is_success() => self.dismiss_branch(now, client, response),
-            _ => {}
-        }
-    }
-
-    /// A request of ours came to nothing.
-    fn fail(&mut self, now: Now, client: ClientId, why: Failure) {
-        if let Some(&(call, token)) = self.clients.get(&client)
-            && self.calls.get(&call).is_some_and(|live| live.call.awaits(token))
-        {
-            self.with_call(now, call, |call, cx| call.handle_failed(cx, token, why));
-        }
-    }
-
-    /// Another branch of an INVITE of ours answers when the call is over (RFC 3261 §13.2.2.4): it is acknowledged and hung up.
-    fn dismiss_branch(&mut self, now: Now, client: ClientId, response: &Response) {
-        let Some(flow) = self.acks.get(&client).and_then(|acks| Some(acks.first()?.flow)) else {
-            return;
-        };
-        let Some(mut dialog) = Dialog::of_answer(response, flow) else {
-            return;
-        };
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        self.acknowledge(Some(client), flow, dialog.ack(seq, None));
-        let mut bye = dialog.request(Method::Bye);
-        self.add_via(flow, &mut bye);
-        self.transactions.send(now.instant, flow, bye);
-    }
-
-    /// Sends an ACK for a 2xx, and keeps it for copies of that 2xx as long as the INVITE's transaction lives.
-    fn acknowledge(&mut self, client: Option<ClientId>, flow: Flow, mut request: Request) {
-        let flow = self.carriers.way_back(&self.settings, &flow).unwrap_or(flow);
-        self.add_via(flow, &mut request);
-        let bytes = request.to_bytes();
-        if let Some(client) = client {
-            let to_tag = tag_of(&request.headers);
-            let acks = self.acks.entry(client).or_default();
-            acks.retain(|ack| ack.to_tag != to_tag);
-            acks.push(Acked {
-                to_tag,
-                flow,
-                bytes: bytes.clone(),
-            });
-        }
-        self.outputs.push_back(Output::Transmit { flow, bytes });
     }
 
     /// Lets a call hear something, and does what it asks for.

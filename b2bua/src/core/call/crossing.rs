@@ -76,13 +76,9 @@ impl Call {
             };
             return respond(cx, server, refusal);
         }
-        let wish = match Wish::read(request) {
-            Ok(wish) => wish,
+        let (wish, offer) = match read(cx, request) {
+            Ok(read) => read,
             Err(refusal) => return respond(cx, server, *refusal),
-        };
-        let offer = match read_offer(cx, request, &request.headers, &request.body) {
-            Ok(offer) => offer,
-            Err(response) => return respond(cx, server, *response),
         };
         let Some(leg) = self.leg_mut(from) else { return };
         if offer.is_some() && leg.heard == request.body && !leg.origin.last().is_empty() {
@@ -110,13 +106,9 @@ impl Call {
         server: ServerId,
         request: &Request,
     ) {
-        let wish = match Wish::read(request) {
-            Ok(wish) => wish,
+        let (wish, offer) = match read(cx, request) {
+            Ok(read) => read,
             Err(refusal) => return respond(cx, server, *refusal),
-        };
-        let offer = match read_offer(cx, request, &request.headers, &request.body) {
-            Ok(offer) => offer,
-            Err(response) => return respond(cx, server, *response),
         };
         if offer.is_none() {
             let Some(leg) = self.leg_mut(from) else { return };
@@ -515,6 +507,12 @@ impl Call {
             cx.emit(CallOutput::Ack { token, flow, request });
         }
     }
+}
+
+/// What a request says of the session, or its refusal.
+fn read<E>(cx: &Context<'_, E>, request: &Request) -> Result<(Wish, Option<Description>), Box<Response>> {
+    let wish = Wish::read(request)?;
+    Ok((wish, read_offer(cx, request, &request.headers, &request.body)?))
 }
 
 /// A change is under way already (RFC 3261 §14.2).

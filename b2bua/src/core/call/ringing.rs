@@ -1,4 +1,5 @@
-//! The callees of a call: all are invited at once, the first one to answer wins, and what the others say comes too late.
+//! The callees of a call: those of one preference are invited together, the first one to answer wins, and what the others
+//! say comes too late.
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;

@@ -140,11 +140,6 @@ impl SessionTimer {
         }
     }
 
-    /// The dialog is over.
-    pub fn stop(&mut self) {
-        self.0 = None;
-    }
-
     /// Tells what came due at `now`. Calling early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
         let running = self.0.as_mut()?;

@@ -184,7 +184,7 @@ pub struct Phone {
 pub struct Plan {
     /// The called user's address, or the number at the first trunk; see [`called`](Self::called).
     pub to: Uri,
-    /// What to invite, all at once. Never empty, at most [`MAX_TARGETS`].
+    /// What to invite, by preference. Never empty, at most [`MAX_TARGETS`].
     pub targets: Vec<Target>,
     /// The canonical number that will be dialled and its class, for policy. None for a call to an address of record,
     /// and none for an emergency call, which no policy may touch.

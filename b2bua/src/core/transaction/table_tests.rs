@@ -523,6 +523,47 @@ fn merged_requests_are_refused() {
     assert_eq!(world.table.counters().merged, 1);
 }
 
+/// What was put off stays so when a copy comes, for as long as copies come, and few are remembered like that.
+#[test]
+fn what_is_refused_for_good_is_not_begun_by_a_copy() {
+    let mut world = World::new();
+    let refuse = |world: &mut World, number: usize| {
+        let request = request(
+            "INVITE",
+            &format!("z9hG4bK{number}"),
+            "",
+            u32::try_from(number).unwrap(),
+        );
+        world.take(udp(), request.clone());
+        let server = world.server.take().expect("a request came");
+        let refusal = reply(&request, 503, "b");
+        world.table.respond_for_good(world.now, server, &refusal).unwrap();
+        world.drain();
+        request
+    };
+    let first = refuse(&mut world, 1);
+    world.until(31_999);
+    world.take(udp(), first.clone());
+    world.expect(
+        "the copy is answered alike",
+        &[
+            (0, "request INVITE"),
+            (0, "send 503 INVITE"),
+            (31_999, "send 503 INVITE"),
+        ],
+    );
+    world.until(32_001);
+    assert_eq!(world.table.live(), (0, 0), "and then it is forgotten");
+    // As many as are remembered, and one more.
+    for number in 2..=MAX_FOR_GOOD + 2 {
+        refuse(&mut world, number);
+    }
+    assert_eq!(world.table.live().1, MAX_FOR_GOOD);
+    world.until(64_002);
+    refuse(&mut world, 1000);
+    assert_eq!(world.table.live().1, 1, "there is room again");
+}
+
 #[test]
 fn vias_name_the_true_source() {
     let mut world = World::new();
