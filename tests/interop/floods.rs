@@ -10,7 +10,7 @@ use cusax_b2bua::core::flow::Transport;
 use cusax_common::core::sip::{Message, Method, Status};
 use cusax_tests::lab::service::{More, Service};
 use cusax_tests::lab::softphone::Softphone;
-use cusax_tests::peer::phone::{Account, Manner, Stage};
+use cusax_tests::peer::phone::{Account, MEDIA, Manner, Stage};
 
 /// How many calls are up.
 const CALLS: u8 = 100;
@@ -226,7 +226,7 @@ impl Stream {
                 line.and_then(|rest| rest.split(' ').next()).expect("a line").to_owned()
             };
             let (ip, port) = (line("c=IN IP4 "), line("m=audio "));
-            let socket = UdpSocket::bind((phone.phone.address.ip(), PHONES_MEDIA)).expect("a socket");
+            let socket = UdpSocket::bind((phone.phone.address.ip(), MEDIA)).expect("a socket");
             socket.set_nonblocking(true).expect("a socket");
             Self {
                 socket,
@@ -297,6 +297,3 @@ impl Figures {
         }
     }
 }
-
-/// The port of every phone's media.
-const PHONES_MEDIA: u16 = 40_000;

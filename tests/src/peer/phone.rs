@@ -624,7 +624,7 @@ impl Phone {
 
     fn sdp(&self) -> Bytes {
         let ip = self.address.ip();
-        let (port, version) = (40_000, 1 + self.described);
+        let (port, version) = (MEDIA, 1 + self.described);
         let direction = if self.holding { "sendonly" } else { "sendrecv" };
         Bytes::from(format!(
             "v=0\r\no=- 1 {version} IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
@@ -632,6 +632,10 @@ impl Phone {
         ))
     }
 }
+
+/// Where a phone says that it hears: below the ports that the system gives to whoever asks for any, so that none of its
+/// own sockets can have it already.
+pub const MEDIA: u16 = 30_000;
 
 /// Each nonce is used once, so this need not change.
 const CNONCE: &str = "0a4f113b";
