@@ -58,18 +58,32 @@ pub fn of_change(status: Status) -> Status {
     }
 }
 
-/// Carries the reason of one side's BYE or CANCEL over to ours for the other side. Only numbers cross: words could name
-/// what stands behind the other leg.
-pub fn carry(because: Option<&Request>, request: &mut Request) {
-    let reasons = because
-        .map(|because| because.headers.list::<Reason>().unwrap_or_default())
-        .unwrap_or_default();
-    for reason in reasons.iter().take(MAX_REASONS) {
-        let known = PROTOCOLS
-            .iter()
-            .find(|known| reason.protocol.eq_ignore_ascii_case(known));
-        if let (Some(protocol), Some(cause)) = (known, reason.cause()) {
-            request.headers.put(&Reason::new(protocol, cause, ""));
+/// Why a side is hung up, as far as it is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Because<'a> {
+    /// It is told nothing.
+    Nothing,
+    /// The other side's BYE or CANCEL says why. Only numbers cross: words could name what stands behind the other leg.
+    Said(&'a Request),
+    /// What was being made for it came to nothing in this way.
+    Status(Status),
+}
+
+impl Because<'_> {
+    /// Says so in a BYE of ours.
+    pub fn put(self, request: &mut Request) {
+        let reasons = match self {
+            Self::Nothing => Vec::new(),
+            Self::Status(status) => vec![Reason::new("SIP", status.code(), "")],
+            Self::Said(because) => because.headers.list::<Reason>().unwrap_or_default(),
+        };
+        for reason in reasons.iter().take(MAX_REASONS) {
+            let known = PROTOCOLS
+                .iter()
+                .find(|known| reason.protocol.eq_ignore_ascii_case(known));
+            if let (Some(protocol), Some(cause)) = (known, reason.cause()) {
+                request.headers.put(&Reason::new(protocol, cause, ""));
+            }
         }
     }
 }
@@ -187,7 +201,7 @@ mod tests {
             bye.headers.push(HeaderName::REASON, Value::of_static(text));
         }
         let mut ours = request();
-        carry(Some(&bye), &mut ours);
+        Because::Said(&bye).put(&mut ours);
         let seen: Vec<_> = ours
             .headers
             .get_all(&HeaderName::REASON)
@@ -195,7 +209,7 @@ mod tests {
             .collect();
         assert_eq!(seen, ["Q.850;cause=16", "SIP;cause=486"]);
         let mut ours = request();
-        carry(None, &mut ours);
+        Because::Nothing.put(&mut ours);
         assert!(!ours.headers.has(&HeaderName::REASON));
         ours.headers.set(Reason::NAME, answered_elsewhere());
         assert_eq!(ours.headers.one::<Reason>().unwrap().cause(), Some(200));

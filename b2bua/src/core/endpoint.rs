@@ -19,6 +19,7 @@ mod large;
 mod leftovers;
 mod output;
 mod responses;
+mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -97,6 +98,12 @@ pub struct Endpoint<E> {
     busy: HashMap<BareJid, Busy>,
     /// How many calls each user has begun.
     begun: HashMap<BareJid, usize>,
+    /// What calls have said to one another, and who said it.
+    letters: VecDeque<(MediaId, transfers::Letter)>,
+    /// Transfers to domains that are being looked up.
+    seeking: Vec<transfers::Seeking>,
+    /// Users whose phones may do something else than they did, and what they did.
+    unsettled: Vec<(BareJid, PhoneActivity)>,
     outputs: VecDeque<Output>,
     call_outputs: VecDeque<CallOutput>,
     counters: Counters,
@@ -200,6 +207,9 @@ impl<E: Entropy> Endpoint<E> {
             doubted: 0,
             busy: HashMap::new(),
             begun: HashMap::new(),
+            letters: VecDeque::new(),
+            seeking: Vec::new(),
+            unsettled: Vec::new(),
             outputs: VecDeque::new(),
             call_outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -486,9 +496,7 @@ impl<E: Entropy> Endpoint<E> {
 
     /// Carries the outputs of the parts to one another until all are still.
     fn settle(&mut self, now: Now) {
-        while let Some(output) = self.transactions.poll_output() {
-            self.carry(now, output);
-        }
+        self.settle_calls(now);
         while let Some(output) = self.registrar.poll_output() {
             self.outputs.push_back(match output {
                 registrar::Output::Changed { jid, aors } => Output::Bridge(ToXmpp::Registered { jid, aors }),
@@ -501,8 +509,20 @@ impl<E: Entropy> Endpoint<E> {
         }
         while let Some(goal) = self.carriers.poll_located() {
             self.found(now, &goal);
-            while let Some(output) = self.transactions.poll_output() {
+            self.found_for_transfers(now, &goal);
+            self.settle_calls(now);
+        }
+        self.tell_activities();
+    }
+
+    fn settle_calls(&mut self, now: Now) {
+        loop {
+            if let Some(output) = self.transactions.poll_output() {
                 self.carry(now, output);
+            } else if let Some((from, letter)) = self.letters.pop_front() {
+                self.deliver(now, from, letter);
+            } else {
+                return;
             }
         }
     }
@@ -697,20 +717,19 @@ impl<E: Entropy> Endpoint<E> {
                 }
             }
             CallOutput::Join(dialog, flow) => {
-                self.dialogs.insert(dialog, (id, flow));
                 *self.flows.entry(flow).or_default() += 1;
-            }
-            CallOutput::Leave(dialog) => {
-                if let Some((_, flow)) = self.dialogs.remove(&dialog)
-                    && let Some(count) = self.flows.get_mut(&flow)
-                {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.flows.remove(&flow);
-                        self.carriers.handle_left(&flow);
-                    }
+                // It may have been in another call.
+                if let Some((_, before)) = self.dialogs.insert(dialog, (id, flow)) {
+                    self.leave_flow(&before);
                 }
             }
+            CallOutput::Leave(dialog) => {
+                if let Some((_, flow)) = self.dialogs.remove(&dialog) {
+                    self.leave_flow(&flow);
+                }
+            }
+            CallOutput::Refer(referral) => self.letters.push_back((id, transfers::Letter::Refer(referral))),
+            CallOutput::Tell(to, word) => self.letters.push_back((id, transfers::Letter::Word(to, word))),
             CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
             CallOutput::Show { trunk, flow, sign } => self.carriers.handle_sign(now.instant, &trunk, flow, sign),
             CallOutput::Fetch(lookup) => {
@@ -724,7 +743,17 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    /// Tells what a user's phones are doing, when that changed.
+    fn leave_flow(&mut self, flow: &Flow) {
+        if let Some(count) = self.flows.get_mut(flow) {
+            *count -= 1;
+            if *count == 0 {
+                self.flows.remove(flow);
+                self.carriers.handle_left(flow);
+            }
+        }
+    }
+
+    /// Counts a call of a user.
     fn tell_busy(&mut self, jid: BareJid, video: bool, up: bool) {
         let busy = self.busy.entry(jid.clone()).or_default();
         let before = busy.activity();
@@ -734,12 +763,21 @@ impl<E: Entropy> Endpoint<E> {
         } else {
             calls.saturating_sub(1)
         };
-        let activity = busy.activity();
-        if activity == PhoneActivity::Idle {
+        if busy.activity() == PhoneActivity::Idle {
             self.busy.remove(&jid);
         }
-        if activity != before {
-            self.outputs.push_back(Output::Bridge(ToXmpp::Phone { jid, activity }));
+        if !self.unsettled.iter().any(|(known, _)| *known == jid) {
+            self.unsettled.push((jid, before));
+        }
+    }
+
+    /// Tells what users' phones are doing, when that changed; who goes from one call to another has done nothing else.
+    fn tell_activities(&mut self) {
+        for (jid, before) in self.unsettled.drain(..) {
+            let activity = self.busy.get(&jid).map_or(PhoneActivity::Idle, |busy| busy.activity());
+            if activity != before {
+                self.outputs.push_back(Output::Bridge(ToXmpp::Phone { jid, activity }));
+            }
         }
     }
 

@@ -69,6 +69,8 @@ pub enum Cause {
     TooLong,
     /// Neither side said anything any more.
     NoMedia,
+    /// One side had the other one joined with somebody else.
+    Transferred,
 }
 
 /// Whether a warning was given before the paid leg was dialled.
@@ -128,6 +130,7 @@ words! {
         Shutdown = "shutdown",
         TooLong = "too-long",
         NoMedia = "no-media",
+        Transferred = "transferred",
     }
     Warned {
         None = "none",

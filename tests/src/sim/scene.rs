@@ -45,7 +45,7 @@ pub fn user(name: &str, number: &str) -> User {
     }
 }
 
-/// Alice and Bob with a phone each, and a trunk.
+/// Alice and Bob with a phone each, Carol without, and a trunk.
 pub struct Scene {
     /// Where they are.
     pub world: World,
@@ -67,7 +67,11 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
     let mut settings = settings();
     change(&mut settings);
     let (local, far) = (address(1, 5060), address(99, 5060));
-    let users = vec![user("alice", "+4930901820"), user("bob", "+4930901821")];
+    let users = vec![
+        user("alice", "+4930901820"),
+        user("bob", "+4930901821"),
+        user("carol", "+4930901822"),
+    ];
     let mut world = World::new(seed, settings, users);
     let account = |name: &str| Account {
         aor: format!("sip:{name}.phone@{DOMAIN}"),

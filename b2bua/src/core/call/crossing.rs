@@ -224,7 +224,10 @@ impl Call {
         let gone = |cx: &mut Context<'_, E>| {
             respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
         };
-        let Some(to) = self.across(from) else { return gone(cx) };
+        let Some(to) = self.across(from) else {
+            // Nobody is there for a while; 481 would end the dialog (RFC 5057 §5.1).
+            return respond(cx, server, request.response(Status::TEMPORARILY_UNAVAILABLE));
+        };
         let Some(ours) = self.leg(to).and_then(|leg| self.address(leg.side)) else {
             return gone(cx);
         };

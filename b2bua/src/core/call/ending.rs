@@ -9,7 +9,9 @@ use cusax_common::core::time::Wall;
 use tracing::{debug, info};
 
 use super::limits::Limits;
+use super::output::Word;
 use super::{Call, CallOutput, Caller, Context, InvitationState, Leg, LegId, Phase, invite, respond};
+use crate::core::cause::Because;
 use crate::core::media::rewrite::SdpFault;
 use crate::core::media::{MediaCommand, Side};
 use crate::core::transaction::ServerId;
@@ -25,19 +27,22 @@ impl Call {
             return respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
         }
         respond(cx, server, request.response(Status::OK));
-        self.held_bye = None;
+        self.held_bye.take_if(|(held, _)| *held == leg);
         let cause = match side {
             _ if self.facts.answered.is_none() => Cause::Cancelled,
             Side::Caller => Cause::CallerHungUp,
             Side::Callee => Cause::CalleeHungUp,
         };
+        if self.referrer_leaves(cx, leg, cause) {
+            return;
+        }
         self.settle_crossings(cx);
-        if self.asked.is_some() {
+        if self.is_unanswered() {
             // RFC 3261 §15.1.2: a BYE in an early dialog ends the INVITE as well.
             return self.abandon(cx, Status::REQUEST_TERMINATED, cause);
         }
         self.leave(cx, leg);
-        self.end(cx, cause, Some(side.other()), Some(request));
+        self.end(cx, cause, Some(side.other()), Because::Said(request));
     }
 
     /// Ends an established call on both sides.
@@ -45,12 +50,12 @@ impl Call {
         if matches!(self.phase, Phase::Over) {
             return;
         }
-        if self.asked.is_some() {
+        if self.is_unanswered() {
             return self.abandon(cx, Status::SERVER_INTERNAL_ERROR, cause);
         }
         self.settle_crossings(cx);
-        self.part_with_caller(cx, None);
-        self.end(cx, cause, Some(Side::Callee), None);
+        self.part_with(cx, Side::Caller, Because::Nothing);
+        self.end(cx, cause, Some(Side::Callee), Because::Nothing);
     }
 
     /// Ends an unanswered call: the caller gets `status`, callees that may still ring are cancelled.
@@ -68,8 +73,11 @@ impl Call {
             self.final_response(cx, response);
         }
         self.leave_others(cx, Side::Caller, None);
+        if let Some(call) = self.on_behalf.take() {
+            cx.emit(CallOutput::Tell(call, Word::Failed(status)));
+        }
         // A callee who has answered while the caller's answer had to wait.
-        self.end(cx, cause, Some(Side::Callee), None);
+        self.end(cx, cause, Some(Side::Callee), Because::Nothing);
     }
 
     /// Refuses before anybody was invited.
@@ -90,20 +98,19 @@ impl Call {
         cx: &mut Context<'_, E>,
         cause: Cause,
         tell: Option<Side>,
-        because: Option<&Request>,
+        because: Because<'_>,
     ) {
         if self.recorded {
             return;
         }
+        self.drop_transfer(cx);
         self.recorded = true;
         self.deadline = None;
         self.limits = Limits::default();
         self.attempts.stop();
         self.turns.stop();
-        match tell {
-            Some(Side::Caller) => self.part_with_caller(cx, because),
-            Some(Side::Callee) => self.part_with_callee(cx, because),
-            None => {}
+        if let Some(side) = tell {
+            self.part_with(cx, side, because);
         }
         if self.media.is_some() || matches!(self.phase, Phase::Opening(_)) {
             cx.emit(CallOutput::Media(MediaCommand::Close { id: self.id }));
@@ -123,38 +130,52 @@ impl Call {
             impp = ?record.impp,
             "call over"
         );
-        cx.emit(CallOutput::Record(record));
+        if !self.recorded_elsewhere {
+            cx.emit(CallOutput::Record(record));
+        }
     }
 
-    /// Says goodbye to the caller, whose call was answered.
-    fn part_with_caller<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
-        let Some(leg) = self.of_side(Side::Caller) else { return };
-        acknowledge_open(cx, leg);
-        let mut bye = leg.dialog.request(Method::Bye);
-        crate::core::cause::carry(because, &mut bye);
-        self.held_bye = Some(bye);
-        if !matches!(self.phase, Phase::Answering) {
-            self.release_bye(cx);
+    /// Says goodbye to a side of a call that was answered.
+    fn part_with<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side, because: Because<'_>) {
+        let Some(id) = self.pair.map(|pair| pair.of(side)) else {
+            return;
+        };
+        if side == Side::Caller && matches!(self.phase, Phase::Answering) {
+            self.hold_goodbye(cx, id, because);
+        } else {
+            self.say_goodbye(cx, id, because);
+        }
+    }
+
+    /// Hangs up a leg, and forgets it.
+    pub(super) fn say_goodbye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: LegId, because: Because<'_>) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        let (bye, flow) = (goodbye(cx, leg, because), leg.dialog.flow());
+        self.send(cx, flow, bye);
+        self.leave(cx, id);
+    }
+
+    /// The same in a while, if the peer does not say it first.
+    fn hold_goodbye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: LegId, because: Because<'_>) {
+        let Some(leg) = self.leg_mut(id) else { return };
+        self.held_bye = Some((id, goodbye(cx, leg, because)));
+    }
+
+    /// Who has asked for a transfer hangs up when it has heard of it; if not, we do.
+    pub(super) fn expect_goodbye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
+        if let Some(id) = self.pair.map(|pair| pair.of(side)) {
+            self.hold_goodbye(cx, id, Because::Nothing);
+            self.deadline = self.held_bye.is_some().then(|| cx.now.instant + BYE_PATIENCE);
         }
     }
 
     /// Sends the BYE that had to wait.
     pub(super) fn release_bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if let Some(bye) = self.held_bye.take() {
-            self.send(cx, self.near_flow, bye);
-            self.leave_others(cx, Side::Caller, None);
+        if let Some((id, bye)) = self.held_bye.take() {
+            let flow = self.leg(id).map_or(self.near_flow, |leg| leg.dialog.flow());
+            self.send(cx, flow, bye);
+            self.leave(cx, id);
         }
-    }
-
-    /// Says goodbye to the callee who answered.
-    fn part_with_callee<E: Entropy>(&mut self, cx: &mut Context<'_, E>, because: Option<&Request>) {
-        let Some(leg) = self.of_side(Side::Callee) else { return };
-        acknowledge_open(cx, leg);
-        let mut bye = leg.dialog.request(Method::Bye);
-        crate::core::cause::carry(because, &mut bye);
-        let (flow, id) = (leg.dialog.flow(), leg.id);
-        self.send(cx, flow, bye);
-        self.leave(cx, id);
     }
 
     pub(super) fn record(&self, ended: Wall, cause: Cause) -> CallRecord {
@@ -182,11 +203,16 @@ impl Call {
     }
 
     pub(super) fn tell_busy<E: Entropy>(&self, cx: &mut Context<'_, E>, up: bool) {
-        let caller = match &self.caller {
-            Caller::User { user, .. } => Some(user),
-            Caller::Trunk { .. } => None,
+        let caller = match (self.stand_in(Side::Caller), &self.caller) {
+            (Some(other), _) => other.user.as_ref().map(|(user, _)| user),
+            (None, Caller::User { user, .. }) => Some(user),
+            (None, Caller::Trunk { .. }) => None,
         };
-        for user in caller.into_iter().chain(self.facts.callee.as_ref()) {
+        let callee = match self.stand_in(Side::Callee) {
+            Some(other) => other.user.as_ref().map(|(user, _)| user),
+            None => self.facts.callee.as_ref(),
+        };
+        for user in caller.into_iter().chain(callee) {
             cx.emit(CallOutput::Busy {
                 jid: user.jid.clone(),
                 video: self.facts.video,
@@ -208,8 +234,15 @@ impl Call {
     }
 }
 
+fn goodbye<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg, because: Because<'_>) -> Request {
+    acknowledge_open(cx, leg);
+    let mut bye = leg.dialog.request(Method::Bye);
+    because.put(&mut bye);
+    bye
+}
+
 /// A 2xx that still waits for its late answer is acknowledged before the BYE: a dialog ends by rule.
-fn acknowledge_open<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg) {
+pub(super) fn acknowledge_open<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg) {
     if let Some((token, seq)) = leg.unacknowledged {
         let request = leg.acknowledge(seq, None);
         let flow = leg.dialog.flow();
@@ -219,3 +252,5 @@ fn acknowledge_open<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg) {
 
 /// How long a BYE waits for the ACK of the 2xx (64 times T1, RFC 3261 §13.3.1.4), and a little more.
 const ACK_PATIENCE: Duration = Duration::from_secs(33);
+/// How long we wait for a BYE that is sure to come: phones that hear that their transfer was carried out hang up.
+const BYE_PATIENCE: Duration = Duration::from_secs(2);

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Impp;
 use cusax_common::core::sip::typed::{
-    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, NameAddr, Require, Supported, To, Unsupported,
+    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, NameAddr, ReferredBy, Require, Supported, To,
+    Unsupported,
 };
 use cusax_common::core::sip::{HeaderName, Headers, Host, Method, Request, Response, SipUri, Status, Uri, Value};
 
+use super::speaker::Speaker;
 use super::{Call, Caller, Context, Exchange, Leg, LegId};
 use crate::core::cause;
 use crate::core::dialog::{Dialog, DialogId, MAX_FORWARDS, set_sdp};
@@ -21,7 +23,7 @@ use crate::core::routing::{Hop, Plan};
 
 /// The methods that we serve (RFC 3261 §20.5).
 const METHODS: &[&str] = &[
-    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK", "REGISTER",
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK", "REFER", "REGISTER",
 ];
 /// Those that we serve within a call: all but the last.
 const METHODS_WITHIN: &[&str] = METHODS.split_last().expect("there are some").1;
@@ -76,8 +78,17 @@ pub fn compose<E: Entropy>(
 ) -> (Leg, Request, Impp) {
     let listener = contact(cx, hop.flow, call.is_secure());
     let audience = identity::Audience::of(plan, hop);
-    let party = call.caller.party();
-    let named = identity::name_caller(party, &call.invite.headers, &audience, &cx.settings.plan);
+    let speaker = call.stand_in(Side::Caller);
+    let nothing = Headers::new();
+    let (party, said) = match speaker.map(Speaker::party) {
+        // No carrier takes a call of somebody whom it does not know: it is told who pays.
+        Some(identity::Party::Outside) if matches!(audience, identity::Audience::Trunk { .. }) => {
+            (call.caller.party(), &nothing)
+        }
+        Some(party) => (party, &call.invite.headers),
+        None => (call.caller.party(), &call.invite.headers),
+    };
+    let named = identity::name_caller(party, said, &audience, &cx.settings.plan);
     let id = DialogId {
         call_id: cx.draw(),
         local_tag: cx.draw(),
@@ -92,7 +103,8 @@ pub fn compose<E: Entropy>(
         listener,
     );
     let near = call.legs.iter().find(|leg| leg.side == Side::Caller);
-    dialog.join_session(near.and_then(|near| near.dialog.session()));
+    let waiting = speaker.and_then(|speaker| speaker.session);
+    dialog.join_session(near.and_then(|near| near.dialog.session()).or(waiting));
     let exchange = if call.offer.is_some() {
         Exchange::Ours
     } else {
@@ -120,12 +132,14 @@ pub fn compose<E: Entropy>(
     let options = if may_offer { OPTIONS } else { FEWER_OPTIONS };
     request.headers.replace(&Supported::of(options));
     leg.timer.ask(cx.settings.session_interval, &mut request.headers);
-    let impp = identity::stamp(
-        &mut request.headers,
-        call.caller.party(),
-        &call.invite.headers,
-        &audience,
-    );
+    let impp = identity::stamp(&mut request.headers, party, said, &audience);
+    // RFC 3892: phones show who has sent the caller here. What callers claim of it themselves stops.
+    if speaker.is_some()
+        && matches!(audience, identity::Audience::Phones { .. })
+        && let Ok(Some(by)) = call.invite.headers.opt::<ReferredBy>()
+    {
+        request.headers.replace(&by);
+    }
     (leg, request, impp)
 }
 

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::record::CallRecord;
 use cusax_common::core::sip::typed::{Allow, RAck, Supported};
 use cusax_common::core::sip::{Headers, Method, Request};
 
@@ -38,6 +39,12 @@ pub struct Leg {
     pub peer: Option<LegId>,
     /// The INVITE of ours that made it; none if the caller's did.
     pub invited: Option<Token>,
+    /// Whether its Call-ID is ours (RFC 3261 §14.1).
+    pub ours: bool,
+    /// Whether its peer has asked for a transfer before.
+    pub referred: bool,
+    /// Earlier calls in which it was called, and which end with it.
+    pub earlier: Vec<CallRecord>,
     /// Whether a response with our tag of it was sent, or one with theirs came.
     pub known: bool,
     /// Whether a 2xx was sent or came.
@@ -104,6 +111,9 @@ impl Leg {
             exchange,
             peer: None,
             invited: None,
+            ours: side == Side::Callee,
+            referred: false,
+            earlier: Vec::new(),
             known: false,
             up: false,
             can: Abilities::default(),

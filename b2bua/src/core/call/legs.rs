@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::record::CallRecord;
 use cusax_common::core::sip::typed::{CSeq, From, To};
 use cusax_common::core::sip::{Request, Response, Status};
 
@@ -43,12 +44,6 @@ impl Call {
         {
             peer.dialog.join_session(Some(session));
         }
-    }
-
-    /// The leg of a side, once a callee has answered.
-    pub(super) fn of_side(&mut self, side: Side) -> Option<&mut Leg> {
-        let id = self.pair?.of(side);
-        self.leg_mut(id)
     }
 
     pub(super) fn next_leg(&mut self) -> LegId {
@@ -143,8 +138,12 @@ impl Call {
         let Some(at) = self.legs.iter().position(|leg| leg.id == id) else {
             return;
         };
-        let gone = self.legs.remove(at);
+        let mut gone = self.legs.remove(at);
         self.settle_crossings_of(cx, &gone);
+        for earlier in gone.earlier.drain(..) {
+            let ended = cx.now.wall;
+            cx.emit(CallOutput::Record(CallRecord { ended, ..earlier }));
+        }
         // Others may share it, or come yet.
         let shared = self.legs.iter().any(|leg| leg.dialog.id() == gone.dialog.id());
         let open = self.invitations.iter().any(|invitation| {

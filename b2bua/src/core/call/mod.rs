@@ -14,6 +14,9 @@
 //! pair that remains. The warning has a leg of the caller's for itself, and the paid leg does not exist before it has been
 //! heard to its end: there is nothing that early media, a re-INVITE or a redirect could reach.
 //!
+//! Either side of a call that is up may have the other one joined with somebody else ([`referral`]); the call that is made
+//! for that ([`transfer`]) takes the leg of the one who remains.
+//!
 //! # Invariants
 //! - The caller's INVITE gets exactly one final response.
 //! - A 2xx from a callee is acknowledged exactly once for each copy, and hung up unless it won.
@@ -27,22 +30,25 @@ mod leg;
 mod legs;
 mod limits;
 mod output;
+mod referral;
 pub mod reliable;
 mod ringing;
 pub mod session_timer;
+mod setup;
+mod speaker;
+mod transfer;
 mod turns;
 mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use cusax_common::core::bridge::ChargeNotice;
 use cusax_common::core::dialplan::Dialled;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
-use cusax_common::core::policy::{self, CallerKind, Decision, NumberClass};
+use cusax_common::core::policy::{CallerKind, NumberClass};
 use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
 use cusax_common::core::secret::Pii;
 use cusax_common::core::sip::typed::{ContentType, MaxBreadth};
@@ -54,20 +60,25 @@ use tracing::{debug, info, warn};
 
 use self::crossing::Crossing;
 use self::limits::Limits;
+use self::referral::Transfer;
 use self::session_timer::Wish;
+use self::speaker::Speaker;
+use self::transfer::Joining;
 use self::turns::Turns;
 use self::upkeep::Own;
 
 pub use self::invite::{OPTIONS, capabilities, not_allowed};
 pub use self::leg::{Exchange, Leg, LegId};
-pub use self::output::{CallOutput, Context, Token};
+pub use self::output::{CallOutput, Context, Token, Word};
+pub use self::referral::Referral;
+pub use self::transfer::Replaced;
 use crate::core::dialog::{Dialog, DialogId, Misplaced};
 use crate::core::flow::Flow;
 use crate::core::identity;
 use crate::core::media::rewrite::{Description, Rules};
-use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side, Tone};
-use crate::core::registrar::{Binding, Device};
-use crate::core::routing::{self, Attempts, Hop, Owner, Phone, Plan, Turn, Whose};
+use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side};
+use crate::core::registrar::Device;
+use crate::core::routing::{self, Attempts, Owner, Plan, Turn};
 use crate::core::transaction::{Failure, ServerId};
 
 /// Who began a call, proved.
@@ -162,8 +173,24 @@ pub struct Call {
     open: Vec<Token>,
     facts: Facts,
     recorded: bool,
-    /// A BYE that waits until the caller has acknowledged our 2xx (RFC 3261 §15).
-    held_bye: Option<Request>,
+    /// The record goes on with a leg that went to another call.
+    recorded_elsewhere: bool,
+    /// A BYE that waits until the caller has acknowledged our 2xx (RFC 3261 §15), or for theirs.
+    held_bye: Option<(LegId, Request)>,
+    /// Nobody may read along, whatever the request line says.
+    secure: bool,
+    /// A side has asked for a transfer.
+    transfer: Option<Transfer>,
+    /// The call that asked for this one and has the caller's leg, until it is answered.
+    on_behalf: Option<MediaId>,
+    /// Who is there instead of the one who began it, and pays.
+    for_caller: Option<Box<Speaker>>,
+    /// Who is there instead of the one who was called.
+    for_callee: Option<Box<Speaker>>,
+    /// The leg whose place another one is about to take.
+    replaced: Option<LegId>,
+    /// A leg that is to be asked again to take its new session, and when.
+    joining: Option<(Instant, Box<Joining>)>,
 }
 
 /// Our own RTP addresses.
@@ -291,33 +318,64 @@ impl Call {
         near.can.reliable |= invite::requires(&invite, "100rel");
         near.private = identity::wants_privacy(&invite.headers);
         near.heard = invite.body.clone();
+        let mut call = Self::blank(cx, id, session, caller, invite, flow, &dialled);
+        call.asked = Some(server);
+        call.wish = wish;
+        (call.device, call.depth, call.breadth) = (device, depth, breadth);
+        call.facts.video = offer.as_ref().is_some_and(|offer| offer.video);
+        call.offer = offer;
+        call.legs.push(near);
+        info!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
+        cx.emit(CallOutput::Join(call.legs[0].dialog.id().clone(), flow));
+        respond(cx, server, call.invite.response(Status::TRYING));
+        match routing::lookup(&dialled) {
+            Some(lookup) => {
+                call.phase = Phase::Locating(dialled);
+                cx.emit(CallOutput::Fetch(lookup));
+            }
+            None => call.route(cx, dialled, Owner::Nobody),
+        }
+        Ok(call)
+    }
+
+    /// A call of which nobody knows yet.
+    fn blank<E>(
+        cx: &Context<'_, E>,
+        id: MediaId,
+        session: SessionId,
+        caller: Caller,
+        invite: Request,
+        near_flow: Flow,
+        dialled: &Dialled,
+    ) -> Self {
         let facts = Facts {
             started: cx.now.wall,
             answered: None,
             callee: None,
-            to: name_of(&dialled),
-            class: class_of(&dialled),
+            to: name_of(dialled),
+            class: class_of(dialled),
             trunk: None,
             status: 0,
             warned: Warned::None,
             impp: Impp::Absent,
-            video: offer.as_ref().is_some_and(|offer| offer.video),
+            video: false,
         };
-        let mut call = Self {
+        Self {
             id,
             session,
             caller,
             phase: Phase::Over,
             deadline: Some(cx.now.instant + cx.settings.ring_timeout),
+            secure: is_sips(&invite.uri),
             invite,
-            asked: Some(server),
-            wish,
-            near_flow: flow,
-            device,
-            depth,
-            breadth,
-            offer,
-            legs: vec![near],
+            asked: None,
+            wish: Wish::default(),
+            near_flow,
+            device: None,
+            depth: 0,
+            breadth: None,
+            offer: None,
+            legs: Vec::new(),
             next_leg: 1,
             invitations: Vec::new(),
             plan: None,
@@ -335,19 +393,15 @@ impl Call {
             open: Vec::new(),
             facts,
             recorded: false,
+            recorded_elsewhere: false,
             held_bye: None,
-        };
-        info!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
-        cx.emit(CallOutput::Join(call.legs[0].dialog.id().clone(), flow));
-        respond(cx, server, call.invite.response(Status::TRYING));
-        match routing::lookup(&dialled) {
-            Some(lookup) => {
-                call.phase = Phase::Locating(dialled);
-                cx.emit(CallOutput::Fetch(lookup));
-            }
-            None => call.route(cx, dialled, Owner::Nobody),
+            transfer: None,
+            on_behalf: None,
+            for_caller: None,
+            for_callee: None,
+            replaced: None,
+            joining: None,
         }
-        Ok(call)
     }
 
     /// The correlation id.
@@ -380,7 +434,12 @@ impl Call {
     /// Whether the caller wants every hop to be secure (RFC 3261 §26.2.2).
     #[must_use]
     pub fn is_secure(&self) -> bool {
-        is_sips(&self.invite.uri)
+        self.secure
+    }
+
+    /// Whether nobody has got what they asked for yet: a caller an answer, or another call one for somebody in it.
+    fn is_unanswered(&self) -> bool {
+        self.asked.is_some() || self.on_behalf.is_some()
     }
 
     /// How many targets are invited at one time.
@@ -411,6 +470,7 @@ impl Call {
         let rest = [
             self.turns.poll_timeout(),
             self.deadline,
+            self.joining.as_ref().map(|(at, _)| *at),
             self.attempts.poll_timeout(),
             self.limits.poll_timeout(),
         ];
@@ -451,19 +511,16 @@ impl Call {
                 warn!(dependency = "media", ?why, "answering 503");
                 self.refuse(cx, Status::SERVICE_UNAVAILABLE, Cause::Overloaded);
             }
-            MediaEvent::Played { side: Side::Caller, .. } => match std::mem::replace(&mut self.phase, Phase::Over) {
-                Phase::Warning(plan) => {
-                    self.facts.warned = Warned::Tone;
-                    self.dial(cx, plan);
-                }
-                other => self.phase = other,
-            },
+            MediaEvent::Played { side: Side::Caller, .. } if matches!(self.phase, Phase::Warning(_)) => {
+                self.warned(cx);
+            }
+            MediaEvent::Played { side, .. } => self.transfer_played(cx, *side),
             MediaEvent::Reported { stats, .. } => self.listened(cx, stats.heard()),
             MediaEvent::Closed { .. } if !matches!(self.phase, Phase::Over) => {
                 warn!(dependency = "media", "the relay dropped a call");
                 self.hang_up_both(cx, Cause::Overloaded);
             }
-            MediaEvent::Played { .. } | MediaEvent::Closed { .. } | MediaEvent::Failed => {}
+            MediaEvent::Closed { .. } | MediaEvent::Failed => {}
         }
     }
 
@@ -507,6 +564,8 @@ impl Call {
             Method::Update => self.update(cx, name, server, request),
             Method::Info => self.info(cx, name, server, request),
             Method::Prack => self.prack(cx, name, server, request),
+            Method::Refer => self.refer(cx, name, server, request),
+            Method::Subscribe => self.subscribe(cx, name, server, request),
             Method::Options => respond(cx, server, capabilities(request)),
             // There is no subscription (RFC 6665 §4.1.3).
             Method::Notify => respond(cx, server, request.response(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
@@ -598,120 +657,17 @@ impl Call {
             }
         }
         self.end_of_patience(cx);
+        self.join_again(cx);
         self.keep_up(cx);
     }
 
     /// The service stops: both sides are told.
     pub fn shut_down<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if self.asked.is_some() {
+        if self.is_unanswered() {
             self.abandon(cx, Status::SERVICE_UNAVAILABLE, Cause::Shutdown);
         } else {
             self.hang_up_both(cx, Cause::Shutdown);
         }
-    }
-
-    /// Decides where the call goes, and whether it may.
-    fn route<E: Entropy>(&mut self, cx: &mut Context<'_, E>, dialled: Dialled, owner: Owner) {
-        if let Owner::User(user) = &owner {
-            self.facts.callee = Some(Arc::clone(user));
-            if self.facts.class.is_some() {
-                self.facts.class = Some(NumberClass::Onnet);
-            }
-        }
-        let device = self.device.clone();
-        let bindings = |aor: &Aor| {
-            let phone = |binding: &Binding| Phone {
-                instance: binding.instance().map(str::to_owned),
-                q: binding.q(),
-                hop: Hop {
-                    uri: binding.uri(),
-                    flow: binding.flow,
-                    path: binding.path.to_vec(),
-                    exit: None,
-                },
-            };
-            let meant = |binding: &&Binding| device.as_ref().is_none_or(|device| binding.is_device(aor, device));
-            cx.registrar.bindings(aor).iter().filter(meant).map(phone).collect()
-        };
-        let (settings, carriers, kind) = (cx.settings, cx.carriers, self.caller.kind());
-        let ways = |whose: Whose<'_>, entropy: &mut E| carriers.ways_of(settings, whose, entropy);
-        let plan = routing::plan(&settings.trunks, bindings, ways, cx.entropy, kind, &dialled, &owner);
-        let mut plan = match plan {
-            Ok(plan) => plan,
-            Err(refusal) => return self.refuse(cx, refusal.status, refusal.cause),
-        };
-        if self.is_secure() && !plan.keep_secure() {
-            return self.refuse(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::Unreachable);
-        }
-        self.facts.trunk = plan.trunk().map(str::to_owned);
-        cx.emit(CallOutput::Media(MediaCommand::Open {
-            id: self.id,
-            caller: invite::media_address(cx, self.near_flow),
-            callee: invite::media_address(cx, plan.first_flow()),
-        }));
-        self.phase = Phase::Opening(plan);
-    }
-
-    /// The ports are there: warn first if policy says so, else dial. Policy is asked on exactly the string that will
-    /// be dialled.
-    fn introduce<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
-        let decision = match &plan.number {
-            Some((_, class)) => policy::decide(
-                &cx.settings.policy,
-                policy::Facts {
-                    class: *class,
-                    caller: self.caller.kind(),
-                },
-            ),
-            None => Decision::Allow,
-        };
-        match decision {
-            Decision::Allow => self.dial(cx, plan),
-            Decision::Refuse { status, .. } => {
-                let status = Status::new(status).unwrap_or(Status::FORBIDDEN);
-                self.refuse(cx, status, Cause::Barred);
-            }
-            Decision::Warn { tone } => self.warn(cx, plan, tone),
-        }
-    }
-
-    fn warn<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan, tone: policy::Tone) {
-        let Some(media) = self.media else { return };
-        // Without an offer there is nothing to play a tone into before the answer.
-        let Some(offer) = &self.offer else {
-            return self.refuse(cx, Status::NOT_ACCEPTABLE_HERE, Cause::Barred);
-        };
-        // A dialog of its own: what is agreed on in it binds no callee.
-        let early = match offer.early_answer(media.caller, &mut self.legs[0].origin) {
-            Ok(early) => early,
-            Err(fault) => return self.refuse_sdp(cx, fault),
-        };
-        let target = offer.target(Some(self.near_flow.remote.ip()));
-        let near = self.legs[0].id;
-        self.tell_caller(cx, near, Status::SESSION_PROGRESS, Some(early.body), None);
-        cx.emit(CallOutput::Media(MediaCommand::Aim {
-            id: self.id,
-            side: Side::Caller,
-            target,
-        }));
-        cx.emit(CallOutput::Media(MediaCommand::Play {
-            id: self.id,
-            side: Side::Caller,
-            tone: tone_of(tone),
-            codec: early.codec,
-        }));
-        self.facts.warned = Warned::Interrupted;
-        if let (Caller::User { user, .. }, Some((number, class))) = (&self.caller, &plan.number) {
-            cx.emit(CallOutput::Charge(ChargeNotice {
-                session: self.session,
-                jid: user.jid.clone(),
-                number: number.clone(),
-                class: *class,
-                at: cx.now.wall,
-            }));
-        }
-        info!(leg = "caller", "warning");
-        self.phase = Phase::Warning(plan);
     }
 
     /// Tells the relay where a leg wants its media.
@@ -872,14 +828,3 @@ fn is_sips(uri: &Uri) -> bool {
 
 /// How many branches a request may have where nobody says otherwise (RFC 5393 §5.3.3).
 const BREADTH: u32 = 60;
-
-/// The policy's tone in the terms of the media engine.
-fn tone_of(tone: policy::Tone) -> Tone {
-    Tone {
-        frequency: tone.frequency_hz,
-        on: Duration::from_millis(tone.on_ms.into()),
-        off: Duration::from_millis(tone.off_ms.into()),
-        repetitions: u8::try_from(tone.repeat).unwrap_or(u8::MAX),
-        ..Tone::default()
-    }
-}

@@ -4,16 +4,19 @@ use std::collections::VecDeque;
 
 use cusax_common::core::bridge::ChargeNotice;
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::policy;
 use cusax_common::core::record::CallRecord;
-use cusax_common::core::sip::{Request, Response};
+use cusax_common::core::sip::{Request, Response, Status};
 use cusax_common::core::time::Now;
 use jid::BareJid;
 
+use super::referral::{Moved, Referral};
+use super::transfer::Replaced;
 use crate::core::breaker::Sign;
 use crate::core::carriers::Carriers;
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
-use crate::core::media::MediaCommand;
+use crate::core::media::{MediaCommand, MediaId};
 use crate::core::registrar::Registrar;
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
@@ -88,6 +91,47 @@ pub enum CallOutput {
     },
     /// The call is over: keep this.
     Record(CallRecord),
+    /// A side asks for a transfer: make a call for it, or find the one that is meant.
+    Refer(Box<Referral>),
+    /// Say this to another call.
+    Tell(MediaId, Word),
+}
+
+/// What one call says to another one of which it wants something.
+#[derive(Debug)]
+pub enum Word {
+    /// The call that was asked for has begun: it is the one that says so.
+    Begun,
+    /// Its callee is being reached.
+    Progress(Status),
+    /// It came to nothing.
+    Failed(Status),
+    /// Whoever asked for it is to be warned first, by this tone.
+    Warn(policy::Tone),
+    /// They have heard it to its end, or could not.
+    Warned(bool),
+    /// Its callee answered: the leg that it is for is wanted.
+    Claim,
+    /// Here it is, if it is there yet.
+    Leg(Option<Box<Moved>>),
+    /// A leg of the other call is to be taken instead of a new one.
+    Replace(Box<Replaced>),
+    /// The call that is being made is no longer wanted.
+    Abandon,
+}
+
+impl Word {
+    /// What is said back when there is no such call any more.
+    #[must_use]
+    pub fn unheard(self) -> Option<Self> {
+        match self {
+            Self::Warn(_) => Some(Self::Warned(false)),
+            Self::Claim => Some(Self::Leg(None)),
+            Self::Replace(_) => Some(Self::Failed(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
+            Self::Begun => Some(Self::Abandon),
+            Self::Progress(_) | Self::Failed(_) | Self::Warned(_) | Self::Leg(_) | Self::Abandon => None,
+        }
+    }
 }
 
 /// What surrounds a call when it hears something.

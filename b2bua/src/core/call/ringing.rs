@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::reliable::Taken;
 use super::turns::Turns;
 use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, LegId, Pair, Phase, invite, rules};
+use crate::core::cause::Because;
 use crate::core::dialog::{Dialog, set_sdp};
 use crate::core::media::rewrite::{Description, SdpFault};
 use crate::core::media::{MediaCommand, Side};
@@ -178,7 +179,7 @@ impl Call {
             (InvitationState::Inviting, false) => self.progress(cx, far, response),
             // Also of one whose turn is over, as long as nobody else has answered; not of one that was given up.
             (InvitationState::Inviting | InvitationState::Cancelled, true)
-                if self.pair.is_none() && self.asked.is_some() && self.attempts.handle_success(turn) =>
+                if self.pair.is_none() && self.is_unanswered() && self.attempts.handle_success(turn) =>
             {
                 self.invitations[index].state = InvitationState::Answered;
                 self.proceed(cx);
@@ -197,6 +198,9 @@ impl Call {
         // Its PRACKs have no answers: it will say it again.
         if self.has_much_to_say() {
             return;
+        }
+        if let Some(call) = self.on_behalf {
+            return self.progress_unheard(cx, call, far, response);
         }
         let Some(leg) = self.leg_mut(far) else { return };
         let taken = leg.receiving.take(response);
@@ -263,6 +267,9 @@ impl Call {
 
     /// A callee answered, the first one to do so.
     fn answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
+        if let Some(call) = self.on_behalf {
+            return self.answered_for_another(cx, call, far, response);
+        }
         let (Some(near), Some(media)) = (self.facing(cx, far), self.media) else {
             return self.unfit(cx, far, response, SdpFault::Mismatch);
         };
@@ -350,7 +357,7 @@ impl Call {
     }
 
     /// The early dialogs of the answered INVITE that did not answer are over (RFC 3261 §13.2.2.4).
-    fn leave_forks<E: Entropy>(&mut self, cx: &mut Context<'_, E>, winner: LegId) {
+    pub(super) fn leave_forks<E: Entropy>(&mut self, cx: &mut Context<'_, E>, winner: LegId) {
         let Some(token) = self.leg(winner).and_then(|leg| leg.invited) else {
             return;
         };
@@ -366,7 +373,13 @@ impl Call {
     }
 
     /// The answer cannot be used: the callee is acknowledged and hung up, the caller told.
-    fn unfit<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response, fault: SdpFault) {
+    pub(super) fn unfit<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        far: LegId,
+        response: &Response,
+        fault: SdpFault,
+    ) {
         debug!(leg = "callee", %fault, "answer refused");
         self.pair = None;
         let made = self.leg(far).and_then(|leg| leg.invited);
@@ -412,11 +425,7 @@ impl Call {
     fn acknowledge_and_leave<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
         self.acknowledge(cx, far, seq);
-        let Some(leg) = self.leg_mut(far) else { return };
-        let bye = leg.dialog.request(Method::Bye);
-        let flow = leg.dialog.flow();
-        self.send(cx, flow, bye);
-        self.leave(cx, far);
+        self.say_goodbye(cx, far, Because::Nothing);
     }
 
     /// Acknowledges the 2xx with this number to an INVITE of ours, without a description.
@@ -446,7 +455,7 @@ impl Call {
             return;
         }
         self.invitations[index].failed = Some(status);
-        if self.asked.is_none() || self.pair.is_some() || !matches!(self.phase, Phase::Ringing) {
+        if !self.is_unanswered() || self.pair.is_some() || !matches!(self.phase, Phase::Ringing) {
             return;
         }
         if status.code() >= 600 {

@@ -8,6 +8,7 @@ use cusax_common::core::sip::typed::{CSeq, RAck, Supported};
 use cusax_common::core::sip::{Method, Request, Response, Status};
 use tracing::debug;
 
+use super::transfer::Joining;
 use super::{Call, CallOutput, Context, Exchange, Leg, LegId, Token, invite, reliable, respond, rules, session_timer};
 use crate::core::dialog::set_sdp;
 use crate::core::media::rewrite::Description;
@@ -21,21 +22,46 @@ pub struct Own {
     what: What,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+/// What it is for.
+#[derive(Debug)]
+pub enum What {
     /// It acknowledges a provisional response; nothing follows from its answer.
     Prack,
+    /// It tells how a transfer stands; nothing follows from its answer either.
+    Notify,
+    /// It offers a leg that was joined with another one the session of that.
+    Join(Box<Joining>),
     /// It refreshes the session, by one method or the other.
     Refresh(Way),
 }
 
+/// By which method a session is refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub enum Way {
+    /// By saying the same again.
     Invite,
+    /// Without a description.
     Update,
 }
 
+impl Own {
+    /// Whether it may change the session, or say it again.
+    fn changes(&self) -> bool {
+        matches!(self.what, What::Refresh(_) | What::Join(_))
+    }
+
+    /// Whether a late 2xx to it wants an ACK.
+    fn invites(&self) -> bool {
+        matches!(self.what, What::Refresh(Way::Invite) | What::Join(_))
+    }
+}
+
 impl Call {
+    /// Remembers a request of ours.
+    pub(super) fn note(&mut self, token: Token, leg: LegId, what: What) {
+        self.own.push(Own { token, leg, what });
+    }
+
     /// Does what has come due on the legs.
     pub(super) fn keep_up<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         let names: Vec<LegId> = self.legs.iter().map(|leg| leg.id).collect();
@@ -151,11 +177,7 @@ impl Call {
         }
         let flow = leg.dialog.flow();
         let token = self.send(cx, flow, prack);
-        self.own.push(Own {
-            token,
-            leg: far,
-            what: What::Prack,
-        });
+        self.note(token, far, What::Prack);
     }
 
     /// Refreshes a session (RFC 4028 §7.4): by UPDATE without a description where the peer takes it, else by saying the
@@ -183,18 +205,14 @@ impl Call {
         }
         let flow = leg.dialog.flow();
         let token = self.send(cx, flow, request);
-        self.own.push(Own {
-            token,
-            leg: name,
-            what: What::Refresh(way),
-        });
+        self.note(token, name, What::Refresh(way));
     }
 
     /// A leg is over while it is refreshed: a late 2xx still gets its ACK.
     pub(super) fn orphan_refreshes(&mut self, gone: &Leg) {
         let theirs: Vec<Own> = self.own.extract_if(.., |own| own.leg == gone.id).collect();
         for own in theirs {
-            if own.what == What::Refresh(Way::Invite) {
+            if own.invites() {
                 self.orphans.push((own.token, Box::new(gone.dialog.clone())));
             }
         }
@@ -207,15 +225,17 @@ impl Call {
 
     /// Whether a request of ours for a new session, or the same again, has no answer yet.
     pub(super) fn is_refreshing(&self, leg: LegId) -> bool {
-        self.own
-            .iter()
-            .any(|own| own.leg == leg && matches!(own.what, What::Refresh(_)))
+        self.own.iter().any(|own| own.leg == leg && own.changes())
     }
 
     /// The answer to a request that nobody asked us for.
     pub(super) fn own_answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize, response: &Response) {
         let Own { token, leg: name, what } = self.own.swap_remove(at);
-        let What::Refresh(way) = what else { return };
+        let way = match what {
+            What::Prack | What::Notify => return,
+            What::Refresh(way) => way,
+            What::Join(joining) => return self.join_answered(cx, token, name, joining, response),
+        };
         let usual = cx.settings.session_interval;
         let (now, status) = (cx.now.instant, response.status);
         let Some(leg) = self.leg_mut(name) else { return };
@@ -235,13 +255,44 @@ impl Call {
                 self.hang_up_both(cx, Cause::PeerFailed);
             }
             Status::REQUEST_PENDING => {
-                let wait = glare(cx.entropy, leg.invited.is_some());
+                let wait = glare(cx.entropy, leg.ours);
                 leg.timer.again(now, wait);
             }
             Status::SESSION_INTERVAL_TOO_SMALL if leg.timer.raise(now, usual, &response.headers) => {
                 leg.timer.again(now, Duration::ZERO);
             }
             _ => leg.timer.again(now, BUSY),
+        }
+    }
+
+    /// The answer of a leg that was joined with another one.
+    fn join_answered<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        token: Token,
+        name: LegId,
+        joining: Box<Joining>,
+        response: &Response,
+    ) {
+        let (now, usual) = (cx.now.instant, cx.settings.session_interval);
+        let Some(leg) = self.leg_mut(name) else { return };
+        match response.status {
+            status if status.is_success() => {
+                leg.dialog.refresh(&response.headers);
+                leg.timer.granted(now, usual, &response.headers);
+                let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+                let (request, flow) = (leg.acknowledge(seq, None), leg.dialog.flow());
+                cx.emit(CallOutput::Ack { token, flow, request });
+                self.rejoined(cx, joining, response);
+            }
+            Status::REQUEST_PENDING => {
+                let wait = glare(cx.entropy, leg.ours);
+                self.join_later(now + wait, joining);
+            }
+            Status::SESSION_INTERVAL_TOO_SMALL if leg.timer.raise(now, usual, &response.headers) => {
+                self.join_later(now, joining);
+            }
+            _ => self.hang_up_both(cx, Cause::PeerFailed),
         }
     }
 
@@ -259,7 +310,7 @@ impl Call {
     /// It got no answer at all.
     pub(super) fn own_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize) {
         let own = self.own.swap_remove(at);
-        if own.what != What::Prack {
+        if own.changes() {
             self.hang_up_both(cx, Cause::PeerFailed);
         }
     }

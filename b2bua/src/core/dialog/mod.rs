@@ -191,6 +191,12 @@ impl Dialog {
         &self.id
     }
 
+    /// How the peer is named, without its tag.
+    #[must_use]
+    pub fn remote(&self) -> &NameAddr {
+        &self.remote
+    }
+
     /// Where this dialog's messages go.
     #[must_use]
     pub fn flow(&self) -> Flow {

@@ -3,9 +3,9 @@
 use cusax_common::core::dialplan::{self, Dialled, Reject};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
-use cusax_common::core::record::Cause;
+use cusax_common::core::record::{CallRecord, Cause};
 use cusax_common::core::sip::typed::{CallId, From, RetryAfter};
-use cusax_common::core::sip::{HeaderName, Request, Status, Uri, Value};
+use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use tracing::{debug, info_span};
 
@@ -22,19 +22,9 @@ use crate::core::transaction::ServerId;
 impl<E: Entropy> Endpoint<E> {
     /// Begins a call for a caller who was proved.
     pub(super) fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
-        let ours = |host: &str, port| self.settings.is_local(host, port);
         let uri = self.settings.at_home(request.uri.clone());
-        let mut dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
-        if let (Err(Reject::Relay), Uri::Sip(sip), Caller::User { .. }) = (&dialled, &uri, &caller)
-            && sip.host.name().is_some_and(|name| self.settings.foreign.allows(name))
-        {
-            dialled = dialplan::foreign(sip);
-        }
-        let room = match dialled {
-            Ok(Dialled::Emergency { .. }) => self.settings.max_calls.saturating_add(EMERGENCY_ROOM),
-            _ => self.settings.max_calls,
-        };
-        if self.draining || self.calls.len() >= room {
+        let dialled = self.read_dialled(&uri, &caller);
+        if self.draining || self.calls.len() >= self.room_for(&dialled) {
             return self.overloaded(now, server, &request, Sender::Known);
         }
         if !matches!(dialled, Ok(Dialled::Emergency { .. })) && self.has_too_many(&caller) {
@@ -89,6 +79,26 @@ impl<E: Entropy> Endpoint<E> {
         self.begin(now, server, flow, request, caller, dialling);
     }
 
+    /// Reads what a caller dials.
+    pub(super) fn read_dialled(&self, uri: &Uri, caller: &Caller) -> Result<Dialled, Reject> {
+        let ours = |host: &str, port| self.settings.is_local(host, port);
+        let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
+        if let (Err(Reject::Relay), Uri::Sip(sip), Caller::User { .. }) = (&dialled, uri, caller)
+            && sip.host.name().is_some_and(|name| self.settings.foreign.allows(name))
+        {
+            return dialplan::foreign(sip);
+        }
+        dialled
+    }
+
+    /// How many calls there may be before such a one.
+    pub(super) fn room_for(&self, dialled: &Result<Dialled, Reject>) -> usize {
+        match dialled {
+            Ok(Dialled::Emergency { .. }) => self.settings.max_calls.saturating_add(EMERGENCY_ROOM),
+            _ => self.settings.max_calls,
+        }
+    }
+
     /// A domain was looked up for which calls wait.
     pub(super) fn found(&mut self, now: Now, goal: &Goal) {
         let waiting = self.searching.iter().filter(|(_, searching)| searching.goal == *goal);
@@ -138,11 +148,30 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn begin(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller, dialling: Dialling) {
+        let begun = self.launch(now, Some(server), |cx, id, session| {
+            Call::begin(cx, id, session, caller, dialling, server, flow, request)
+        });
+        if let Err(refused) = begun {
+            let (response, record) = *refused;
+            self.outputs.push_back(Output::Record(record));
+            self.respond(now, server, response);
+        }
+    }
+
+    /// Makes a call, and does what it asks for.
+    pub(super) fn launch(
+        &mut self,
+        now: Now,
+        server: Option<ServerId>,
+        make: impl FnOnce(&mut Context<'_, E>, MediaId, SessionId) -> Result<Call, Box<(Response, CallRecord)>>,
+    ) -> Result<(), Box<(Response, CallRecord)>> {
         let session = SessionId::draw(&mut self.entropy);
         let span = info_span!("call", session = %session);
         self.next_call += 1;
         let id = MediaId(self.next_call);
-        self.servers.insert(server, id);
+        if let Some(server) = server {
+            self.servers.insert(server, id);
+        }
         let entered = span.clone().entered();
         let mut cx = Context {
             now,
@@ -152,28 +181,19 @@ impl<E: Entropy> Endpoint<E> {
             carriers: &self.carriers,
             out: &mut self.call_outputs,
         };
-        match Call::begin(&mut cx, id, session, caller, dialling, server, flow, request) {
-            Ok(call) => {
-                if let Some(jid) = call.begun_by() {
-                    *self.begun.entry(jid.clone()).or_default() += 1;
-                }
-                self.calls.insert(
-                    id,
-                    Live {
-                        call,
-                        span,
-                        deadline: None,
-                    },
-                );
-                self.after_call(now, id);
-            }
-            Err(refused) => {
-                let (response, record) = *refused;
-                self.outputs.push_back(Output::Record(record));
-                self.respond(now, server, response);
-            }
+        let call = make(&mut cx, id, session)?;
+        if let Some(jid) = call.begun_by() {
+            *self.begun.entry(jid.clone()).or_default() += 1;
         }
+        let live = Live {
+            call,
+            span,
+            deadline: None,
+        };
+        self.calls.insert(id, live);
+        self.after_call(now, id);
         drop(entered);
+        Ok(())
     }
 
     /// Through how many calls of ours a request came already: a proxy that sends a call of ours back to us leaves its
@@ -207,7 +227,7 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     /// Whether a user has as many calls as one may begin.
-    fn has_too_many(&self, caller: &Caller) -> bool {
+    pub(super) fn has_too_many(&self, caller: &Caller) -> bool {
         let Caller::User { user, .. } = caller else {
             return false;
         };
@@ -250,7 +270,7 @@ pub(super) struct Searching {
 }
 
 /// The most calls that wait for DNS.
-const MAX_SEARCHING: usize = 1024;
+pub(super) const MAX_SEARCHING: usize = 1024;
 /// How many emergency calls there is room for when there is none for others.
 const EMERGENCY_ROOM: usize = 64;
 /// How often one call may come back to us on its way.

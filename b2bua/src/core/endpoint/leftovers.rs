@@ -7,7 +7,7 @@ impl<E> Endpoint<E> {
     /// they are over. Bindings, carriers and what is remembered for a while on purpose are not among them.
     #[doc(hidden)]
     #[must_use]
-    pub fn leftovers(&self) -> [(&'static str, usize); 16] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 18] {
         let (clients, servers) = self.transactions.live();
         [
             ("client transactions", clients),
@@ -26,6 +26,8 @@ impl<E> Endpoint<E> {
             ("ACKs", self.acks.len()),
             ("questions to the store", self.fetches.len()),
             ("refusals that wait", self.refused.len()),
+            ("words of calls", self.letters.len()),
+            ("transfers that wait for DNS", self.seeking.len()),
             ("users on the phone", self.busy.len()),
             ("users with calls", self.begun.len()),
             ("users to be looked up", self.doubtful.len() + self.doubted),

@@ -61,6 +61,14 @@ pub enum Audience {
 }
 
 impl Audience {
+    /// The phones of the user who has this address.
+    #[must_use]
+    pub fn phones_of(aor: &Aor) -> Self {
+        Self::Phones {
+            domain: aor.domain().parse().unwrap_or_else(|_| asserted::nowhere()),
+        }
+    }
+
     /// Who is told by an INVITE of this plan that goes by this hop.
     #[must_use]
     pub fn of(plan: &Plan, hop: &Hop) -> Self {

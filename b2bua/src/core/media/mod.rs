@@ -197,6 +197,9 @@ pub struct Tone {
 }
 
 impl Tone {
+    /// Clear, and not startling.
+    pub const LEVEL: i8 = -10;
+
     /// How long the whole takes.
     #[must_use]
     pub fn length(&self) -> Duration {
@@ -215,7 +218,7 @@ impl Default for Tone {
             on: burst,
             off: burst,
             repetitions: 3,
-            level: -10,
+            level: Self::LEVEL,
         }
     }
 }

@@ -103,6 +103,13 @@ impl Description {
         origin.sign(session, ours.ip())
     }
 
+    /// The same by a party that holds nobody: for somebody who knows of no hold.
+    #[must_use]
+    pub fn resumed(mut self) -> Self {
+        self.direction = Direction::SendReceive;
+        self
+    }
+
     /// For the engine. `also` is the address of the SIP flow that the description came by.
     #[must_use]
     pub fn target(&self, also: Option<IpAddr>) -> Target {

@@ -174,6 +174,15 @@ impl SipUri {
             .map(Cow::Owned)
     }
 
+    /// A header that a request to this URI is asked to have (§19.1.1), without escapes; none if it is not there, or no text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        let pairs = self.headers.as_deref().unwrap_or_default().split('&');
+        let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        String::from_utf8(decode(value).map(|(byte, _)| byte).collect()).ok()
+    }
+
     /// The `transport` parameter.
     #[must_use]
     pub fn transport(&self) -> Option<&str> {

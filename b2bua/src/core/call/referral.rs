@@ -1,0 +1,415 @@
+//! REFER (RFC 3515): one side asks for the other to be joined with somebody else, and hears by NOTIFY what becomes of it.
+//!
+//! The one who asks pays: it is their call to the new callee, and policy is asked as if they had dialled. It is made by a
+//! call of its own ([`transfer`](super::transfer)), which takes the leg that remains from this one when it is answered. With
+//! Replaces (RFC 3891) there is a call already, and its other side is taken instead.
+//!
+//! Whoever asked may hang up at once, or wait; the one who remains is kept until the new call has come to something.
+
+use std::time::{Duration, Instant};
+
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::policy;
+use cusax_common::core::record::Cause;
+use cusax_common::core::sip::typed::{
+    CSeq, ContentType, Event, Expires, NameAddr, ReferTo, Replaces, SubscriptionState, TypedHeader as _,
+};
+use cusax_common::core::sip::{Method, Params, Request, Status, Uri};
+use tracing::info;
+
+use super::output::Word;
+use super::setup::tone_of;
+use super::speaker::Speaker;
+use super::upkeep::What;
+use super::{Call, CallOutput, Caller, Context, Leg, LegId, Phase, invite, respond, rules};
+use crate::core::cause::Because;
+use crate::core::flow::Flow;
+use crate::core::media::rewrite::Description;
+use crate::core::media::{MediaCommand, MediaId, PlayCodec, Side, Tone};
+use crate::core::transaction::ServerId;
+
+/// What a side asks for, for whoever makes the new call.
+#[derive(Debug)]
+pub struct Referral {
+    /// Who is to be called.
+    pub target: Uri,
+    /// The call of theirs whose place is to be taken, as they know it.
+    pub replaces: Option<Replaces>,
+    /// Who pays.
+    pub payer: Caller,
+    /// Who is to be joined with the callee, and where they are.
+    pub remaining: Speaker,
+    /// Their flow.
+    pub flow: Flow,
+    /// Their side's session, to be offered to the callee.
+    pub offer: Description,
+    /// The address of the one who asks; none if they want not to be named.
+    pub referred_by: Option<NameAddr>,
+    /// Whether the session must not be heard on the way (RFC 3261 §26.2.2).
+    pub secure: bool,
+}
+
+/// A transfer that is under way.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Who asked.
+    by: LegId,
+    side: Side,
+    /// The number of the REFER, if it is not the first one in its dialog (RFC 3515 §2.4.6).
+    id: Option<u32>,
+    /// The call that is being made, once it is.
+    to: Option<MediaId>,
+    /// When they were last told something, and what.
+    told: Option<(Instant, Status)>,
+    /// They have unsubscribed.
+    is_silent: bool,
+    /// They have hung up meanwhile, for this reason.
+    gone: Option<Cause>,
+    /// For whom they hear a warning.
+    warned_for: Option<MediaId>,
+}
+
+/// A leg that goes from one call to another.
+#[derive(Debug)]
+pub struct Moved {
+    /// The dialog.
+    pub leg: Leg,
+    /// Who is at its end.
+    pub speaker: Speaker,
+}
+
+impl Call {
+    /// A side asks for a transfer.
+    pub(super) fn refer<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        by: LegId,
+        server: ServerId,
+        request: &Request,
+    ) {
+        if !matches!(self.phase, Phase::Up) || self.transfer.is_some() || self.is_changing() {
+            return respond(cx, server, request.response(Status::REQUEST_PENDING));
+        }
+        let (target, replaces) = match read(request) {
+            Ok(read) => read,
+            Err(status) => return respond(cx, server, request.response(status)),
+        };
+        let Some(referral) = self.referral(cx, by, target, replaces) else {
+            return respond(cx, server, request.response(Status::FORBIDDEN));
+        };
+        let Some(leg) = self.leg_mut(by) else { return };
+        leg.dialog.refresh(&request.headers);
+        let id = request.headers.one::<CSeq>().ok().filter(|_| leg.referred);
+        leg.referred = true;
+        let (side, answer) = (leg.side, invite::within(leg, request, Status::ACCEPTED));
+        respond(cx, server, answer);
+        info!(leg = ?side, "transfer asked for");
+        self.transfer = Some(Transfer {
+            by,
+            side,
+            id: id.map(|cseq| cseq.seq),
+            to: None,
+            told: None,
+            is_silent: false,
+            gone: None,
+            warned_for: None,
+        });
+        self.notify(cx, Status::TRYING, None);
+        cx.emit(CallOutput::Refer(Box::new(referral)));
+    }
+
+    /// What is asked for, if whoever asks may have it.
+    fn referral<E>(&self, cx: &Context<'_, E>, by: LegId, target: Uri, replaces: Option<Replaces>) -> Option<Referral> {
+        let side = self.leg(by)?.side;
+        let payer = self.payer_at(side)?;
+        let remaining = self.leg(self.pair?.of(side.other()))?;
+        let offer = Description::read(&remaining.heard, &rules(cx)).ok()?.resumed();
+        let asking = self.speaker_at(side)?;
+        let is_private = crate::core::identity::wants_privacy(&asking.said);
+        let referred_by = asking.user.as_ref().filter(|_| !is_private);
+        Some(Referral {
+            target,
+            replaces,
+            payer,
+            remaining: self.speaker_at(side.other())?,
+            flow: remaining.dialog.flow(),
+            offer,
+            referred_by: referred_by.and_then(|(_, aor)| Some(NameAddr::new(aor.as_str().parse().ok()?))),
+            secure: self.is_secure(),
+        })
+    }
+
+    /// What the call that is made on our behalf, or that is to be joined, has to say.
+    pub fn handle_word<E: Entropy>(&mut self, cx: &mut Context<'_, E>, from: MediaId, word: Word) {
+        match word {
+            Word::Begun => {
+                if let Some(transfer) = &mut self.transfer {
+                    transfer.to = Some(from);
+                }
+            }
+            Word::Progress(status) => self.transfer_progress(cx, status),
+            Word::Failed(status) => self.transfer_failed(cx, status),
+            Word::Warn(tone) => self.warn_referrer(cx, from, tone),
+            Word::Claim => {
+                let moved = self.hand_over(cx).map(Box::new);
+                cx.emit(CallOutput::Tell(from, Word::Leg(moved)));
+            }
+            Word::Abandon if self.on_behalf.is_some() => {
+                self.abandon(cx, Status::REQUEST_TERMINATED, Cause::Cancelled);
+            }
+            // Its answer was quicker: it hears that the leg is no more.
+            Word::Abandon => {}
+            Word::Warned(is_heard) => self.referrer_warned(cx, is_heard),
+            Word::Replace(replaced) => self.replace(cx, from, &replaced),
+            Word::Leg(moved) => self.take_over(cx, moved),
+        }
+    }
+
+    fn transfer_progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status) {
+        let now = cx.now.instant;
+        let is_news = self.transfer.as_ref().is_some_and(|transfer| {
+            // RFC 3515 §3.10: not more than one in a second.
+            let soon = |(at, before): (Instant, Status)| before == status || now.duration_since(at) < NOTIFY_PAUSE;
+            !transfer.told.is_some_and(soon)
+        });
+        if is_news {
+            self.notify(cx, status, None);
+        }
+    }
+
+    /// It came to nothing. If who asked is still there, the call goes on as it was.
+    fn transfer_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status) {
+        info!(status = status.code(), "transfer failed");
+        self.notify(cx, status, Some(ENDED));
+        let Some(transfer) = self.transfer.take() else { return };
+        if transfer.warned_for.is_some() {
+            self.stop_tone(cx, transfer.side);
+        }
+        if let Some(cause) = transfer.gone {
+            self.settle_crossings(cx);
+            self.end(cx, cause, Some(transfer.side.other()), Because::Status(status));
+        }
+    }
+
+    /// Whether a BYE of this leg leaves the other one waiting for a transfer.
+    pub(super) fn referrer_leaves<E: Entropy>(&mut self, cx: &mut Context<'_, E>, leg: LegId, cause: Cause) -> bool {
+        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.by == leg) else {
+            return false;
+        };
+        transfer.gone = Some(cause);
+        let (side, warned_for) = (transfer.side, transfer.warned_for.take());
+        if let Some(call) = warned_for {
+            cx.emit(CallOutput::Tell(call, Word::Warned(false)));
+        }
+        self.settle_crossings(cx);
+        self.leave(cx, leg);
+        if let Some(remaining) = self.pair.map(|pair| pair.of(side.other()))
+            && let Some(leg) = self.leg_mut(remaining)
+        {
+            leg.peer = None;
+        }
+        self.ring(cx, side.other());
+        true
+    }
+
+    /// Whoever waits hears that somebody is being called.
+    fn ring<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
+        if let Some(codec) = self.tone_codec(cx, side) {
+            cx.emit(CallOutput::Media(MediaCommand::Play {
+                id: self.id,
+                side,
+                tone: RINGING,
+                codec,
+            }));
+        }
+    }
+
+    fn tone_codec<E>(&self, cx: &Context<'_, E>, side: Side) -> Option<PlayCodec> {
+        let leg = self.leg(self.pair?.of(side))?;
+        let described = Description::read(&leg.heard, &rules(cx)).ok()?;
+        described.g711.first().copied()
+    }
+
+    /// The payer is warned before the paid leg is dialled: here, where they are.
+    fn warn_referrer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, call: MediaId, tone: policy::Tone) {
+        let there = self.transfer.as_ref().filter(|transfer| transfer.gone.is_none());
+        let codec = there.and_then(|transfer| Some((transfer.side, self.tone_codec(cx, transfer.side)?)));
+        let Some((side, codec)) = codec else {
+            return cx.emit(CallOutput::Tell(call, Word::Warned(false)));
+        };
+        if let Some(transfer) = &mut self.transfer {
+            transfer.warned_for = Some(call);
+        }
+        cx.emit(CallOutput::Media(MediaCommand::Play {
+            id: self.id,
+            side,
+            tone: tone_of(tone),
+            codec,
+        }));
+    }
+
+    /// A tone has ended.
+    pub(super) fn transfer_played<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
+        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.side == side) else {
+            return;
+        };
+        if let Some(call) = transfer.warned_for.take() {
+            self.stop_tone(cx, side);
+            cx.emit(CallOutput::Tell(call, Word::Warned(true)));
+        }
+    }
+
+    fn stop_tone<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
+        cx.emit(CallOutput::Media(MediaCommand::Stop { id: self.id, side }));
+    }
+
+    /// The call ends under a transfer: the one that is being made for it is over as well.
+    pub(super) fn drop_transfer<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        self.notify(cx, Status::REQUEST_TERMINATED, Some(ENDED));
+        if let Some(transfer) = self.transfer.take()
+            && let Some(call) = transfer.to
+        {
+            cx.emit(CallOutput::Tell(call, Word::Abandon));
+        }
+    }
+
+    /// Gives the leg that remains to the call that was made for it: this one is over. None if there is nothing to give.
+    fn hand_over<E: Entropy>(&mut self, cx: &mut Context<'_, E>) -> Option<Moved> {
+        let transfer = self.transfer.as_ref()?;
+        let side = transfer.side.other();
+        let speaker = self.speaker_at(side)?;
+        let remaining = self.pair?.of(side);
+        self.leg(remaining).filter(|leg| leg.up)?;
+        self.settle_crossings(cx);
+        let at = self.legs.iter().position(|leg| leg.id == remaining)?;
+        let mut leg = self.legs.remove(at);
+        super::ending::acknowledge_open(cx, &mut leg);
+        self.orphan_refreshes(&leg);
+        (leg.peer, leg.invited) = (None, None);
+        // What was called goes on to cost its caller until it is over.
+        if side == Side::Callee && leg.earlier.len() < MAX_EARLIER {
+            leg.earlier.push(self.record(cx.now.wall, Cause::Transferred));
+            self.recorded_elsewhere = true;
+        }
+        info!("transferred");
+        self.notify(cx, Status::OK, Some(ENDED));
+        self.transfer = None;
+        self.end(cx, Cause::Transferred, None, Because::Nothing);
+        self.expect_goodbye(cx, side.other());
+        Some(Moved { leg, speaker })
+    }
+
+    /// Tells the one who asked how it stands (RFC 3515 §2.4.4, §2.4.5).
+    fn notify<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, end: Option<&str>) {
+        let now = cx.now.instant;
+        let Some(transfer) = self.transfer.as_mut() else { return };
+        if transfer.is_silent || transfer.gone.is_some() {
+            return;
+        }
+        transfer.told = Some((now, status));
+        let (by, id) = (transfer.by, transfer.id);
+        let Some(leg) = self.leg_mut(by) else { return };
+        let mut event = Event::new(PACKAGE);
+        if let Some(id) = id {
+            event.params.set("id", Some(&id.to_string()));
+        }
+        let mut request = leg.dialog.request(Method::Notify);
+        request.headers.put(&event);
+        request.headers.put(&state(end));
+        let mut kind = ContentType::SIPFRAG;
+        kind.params.set("version", Some("2.0"));
+        request.headers.put(&kind);
+        request.body = format!("SIP/2.0 {} {}\r\n", status.code(), status.reason()).into();
+        let flow = leg.dialog.flow();
+        let token = self.send(cx, flow, request);
+        self.note(token, by, What::Notify);
+    }
+
+    /// Whoever asked no longer wants to hear, or for longer (RFC 6665 §4.1.2). The transfer goes on all the same (RFC 3515
+    /// §2.4.4).
+    pub(super) fn subscribe<E: Entropy>(
+        &mut self,
+        cx: &mut Context<'_, E>,
+        by: LegId,
+        server: ServerId,
+        request: &Request,
+    ) {
+        let is_refer = matches!(request.headers.opt::<Event>(), Ok(Some(event)) if &*event.package == PACKAGE);
+        if !is_refer {
+            return respond(cx, server, request.response(Status::BAD_EVENT));
+        }
+        // §2.4.4: only a REFER begins one.
+        if self.transfer.as_ref().is_none_or(|transfer| transfer.by != by) {
+            return respond(cx, server, request.response(Status::FORBIDDEN));
+        }
+        let Ok(expires) = request.headers.opt::<Expires>() else {
+            return respond(cx, server, request.response(Status::BAD_REQUEST));
+        };
+        let seconds = expires.map_or(SUBSCRIBED, |Expires(seconds)| seconds.min(SUBSCRIBED));
+        let Some(leg) = self.leg(by) else { return };
+        let mut answer = invite::within(leg, request, Status::OK);
+        answer.headers.replace(&Expires(seconds));
+        respond(cx, server, answer);
+        let status = self.transfer.as_ref().and_then(|transfer| Some(transfer.told?.1));
+        self.notify(
+            cx,
+            status.unwrap_or(Status::TRYING),
+            (seconds == 0).then_some("timeout"),
+        );
+        if let Some(transfer) = self.transfer.as_mut().filter(|_| seconds == 0) {
+            transfer.is_silent = true;
+        }
+    }
+}
+
+/// Who is to be called, and in whose place: the one Refer-To (RFC 3515 §2.1). Of the headers that its URI asks for, only
+/// Replaces is taken: whoever asks has no say in the others.
+fn read(request: &Request) -> Result<(Uri, Option<Replaces>), Status> {
+    let ReferTo(to) = request.headers.one::<ReferTo>().map_err(|_| Status::BAD_REQUEST)?;
+    let mut target = to.uri;
+    let Uri::Sip(uri) = &mut target else {
+        return Ok((target, None));
+    };
+    let method = uri.params.value("method");
+    if method.is_some_and(|method| !method.eq_ignore_ascii_case(Method::Invite.as_str())) {
+        return Err(Status::NOT_ACCEPTABLE);
+    }
+    let replaces = match uri.header("Replaces") {
+        Some(text) => Some(Replaces::parse(&text).map_err(|_| Status::BAD_REQUEST)?),
+        None => None,
+    };
+    uri.headers = None;
+    uri.params.remove("method");
+    Ok((target, replaces))
+}
+
+fn state(end: Option<&str>) -> SubscriptionState {
+    let (state, params) = match end {
+        Some(reason) => ("terminated", Params::new().with("reason", Some(reason))),
+        None => ("active", Params::new().with("expires", Some(&SUBSCRIBED.to_string()))),
+    };
+    SubscriptionState {
+        state: state.into(),
+        params,
+    }
+}
+
+/// The event package (RFC 3515 §3.1).
+const PACKAGE: &str = "refer";
+/// Why a subscription ends when there is nothing more to tell (RFC 3515 §2.4.7).
+const ENDED: &str = "noresource";
+/// For how many seconds whoever asked is told how it stands; longer than any call rings.
+const SUBSCRIBED: u32 = 600;
+/// The least time between two states of a transfer that both are none of its end.
+const NOTIFY_PAUSE: Duration = Duration::from_secs(1);
+/// How many calls one leg may have been part of that are still to be recorded.
+const MAX_EARLIER: usize = 8;
+
+/// What the one who waits hears: the ringing tone of most of Europe, for as long as any call rings.
+const RINGING: Tone = Tone {
+    frequency: 425,
+    on: Duration::from_secs(1),
+    off: Duration::from_secs(4),
+    repetitions: u8::MAX,
+    level: Tone::LEVEL,
+};

@@ -1,0 +1,142 @@
+//! What calls want of one another: a call for a transfer, the leg of somebody who waits, a place in a call that is up.
+
+use cusax_common::core::dialplan::Dialled;
+use cusax_common::core::entropy::Entropy;
+use cusax_common::core::sip::Status;
+use cusax_common::core::time::Now;
+use tracing::debug;
+
+use super::Endpoint;
+use super::begin::MAX_SEARCHING;
+use crate::core::call::{Call, Dialling, Referral, Replaced, Word};
+use crate::core::dialog::DialogId;
+use crate::core::locate::Goal;
+use crate::core::media::MediaId;
+use crate::core::registrar::{Gruu, NotOurs};
+
+/// What a call has said, until the one that said it has said all.
+#[derive(Debug)]
+pub(super) enum Letter {
+    /// To another call.
+    Word(MediaId, Word),
+    /// To whoever makes calls.
+    Refer(Box<Referral>),
+}
+
+/// A call for a transfer that waits for DNS.
+#[derive(Debug)]
+pub(super) struct Seeking {
+    goal: Goal,
+    from: MediaId,
+    dialling: Dialling,
+    referral: Box<Referral>,
+}
+
+impl<E: Entropy> Endpoint<E> {
+    /// Hands over what a call has said.
+    pub(super) fn deliver(&mut self, now: Now, from: MediaId, letter: Letter) {
+        match letter {
+            Letter::Word(to, word) => self.tell(now, from, to, word),
+            Letter::Refer(referral) => self.refer(now, from, referral),
+        }
+    }
+
+    fn tell(&mut self, now: Now, from: MediaId, to: MediaId, word: Word) {
+        if self.calls.contains_key(&to) {
+            self.with_call(now, to, |call, cx| call.handle_word(cx, from, word));
+        } else if let Some(answer) = word.unheard() {
+            self.with_call(now, from, |call, cx| call.handle_word(cx, to, answer));
+        }
+    }
+
+    /// Makes the call that a transfer wants, or finds the one whose side it wants to be replaced.
+    fn refer(&mut self, now: Now, from: MediaId, mut referral: Box<Referral>) {
+        if let Some(replaces) = referral.replaces.take() {
+            let id = DialogId {
+                call_id: replaces.call_id.as_str().to_owned(),
+                local_tag: replaces.to_tag.as_str().to_owned(),
+            };
+            let there = self
+                .dialogs
+                .get(&id)
+                .map(|(call, _)| *call)
+                .filter(|call| *call != from);
+            let Some(call) = there else {
+                return self.refuse_referral(now, from, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST);
+            };
+            let replaced = Box::new(Replaced {
+                dialog: id,
+                remote_tag: replaces.from_tag.as_str().to_owned(),
+                account: referral.payer,
+                early_only: replaces.early_only,
+            });
+            return self.tell(now, from, call, Word::Replace(replaced));
+        }
+        let uri = self.settings.at_home(referral.target.clone());
+        let dialled = self.read_dialled(&uri, &referral.payer);
+        if self.draining || self.calls.len() >= self.room_for(&dialled) {
+            self.counters.overloaded += 1;
+            return self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);
+        }
+        if self.has_too_many(&referral.payer) {
+            self.counters.throttled += 1;
+            return self.refuse_referral(now, from, Status::FORBIDDEN);
+        }
+        let (dialled, device) = match (dialled, self.registrar.gruu(&uri)) {
+            (Err(reject), _) => {
+                debug!(%reject, "target of a transfer refused");
+                let status = Status::new(reject.status()).unwrap_or(Status::ADDRESS_INCOMPLETE);
+                return self.refuse_referral(now, from, status);
+            }
+            (Ok(_), Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
+            (Ok(_), Some(Err(NotOurs))) => return self.refuse_referral(now, from, Status::NOT_FOUND),
+            (Ok(dialled), None) => (dialled, None),
+        };
+        let dialling = Dialling {
+            dialled,
+            device,
+            depth: 0,
+        };
+        let goal = match &dialling.dialled {
+            Dialled::Foreign(uri) => self.carriers.want(now.instant, uri),
+            _ => None,
+        };
+        match goal {
+            None => self.begin_referred(now, from, dialling, *referral),
+            Some(_) if self.seeking.len() >= MAX_SEARCHING => {
+                self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);
+            }
+            Some(goal) => self.seeking.push(Seeking {
+                goal,
+                from,
+                dialling,
+                referral,
+            }),
+        }
+    }
+
+    /// A domain was looked up for which transfers wait.
+    pub(super) fn found_for_transfers(&mut self, now: Now, goal: &Goal) {
+        let found: Vec<Seeking> = self.seeking.extract_if(.., |seeking| seeking.goal == *goal).collect();
+        for Seeking {
+            from,
+            dialling,
+            referral,
+            ..
+        } in found
+        {
+            self.begin_referred(now, from, dialling, *referral);
+        }
+    }
+
+    fn begin_referred(&mut self, now: Now, from: MediaId, dialling: Dialling, referral: Referral) {
+        let made = self.launch(now, None, |cx, id, session| {
+            Ok(Call::refer_to(cx, id, session, from, dialling, referral))
+        });
+        debug_assert!(made.is_ok(), "whatever is wrong with it is told to the call that asked");
+    }
+
+    fn refuse_referral(&mut self, now: Now, from: MediaId, status: Status) {
+        self.with_call(now, from, |call, cx| call.handle_word(cx, from, Word::Failed(status)));
+    }
+}
