@@ -12,7 +12,7 @@ use cusax_b2bua::core::auth::{Authenticator, DEFAULT_ALGORITHMS, NONCE_LIFE};
 use cusax_b2bua::core::endpoint::{Endpoint, Output};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::registrar::{self, Keeping, Registrar};
-use cusax_b2bua::core::settings::{Foreign, Listener, Settings};
+use cusax_b2bua::core::settings::{Foreign, Listener, Redirects, Settings};
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::policy::Policy;
@@ -76,6 +76,7 @@ impl Scene {
             foreign: Foreign::default(),
             plan: HomePlan::new("DE").expect("a country"),
             policy: Policy::default(),
+            redirects: Redirects::Follow,
             ring_timeout: Duration::from_secs(60),
             ring_each: Duration::from_secs(20),
             max_duration: Duration::from_secs(14_400),

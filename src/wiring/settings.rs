@@ -8,7 +8,7 @@ use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Goal, default_port};
 use cusax_b2bua::core::registrar;
 use cusax_b2bua::core::routing::Trunk;
-use cusax_b2bua::core::settings::{Answers, Foreign, Listener, Settings};
+use cusax_b2bua::core::settings::{Answers, Foreign, Listener, Redirects, Settings};
 use cusax_b2bua::io::relay::RelayConfig;
 use cusax_common::core::config::{self, Config};
 use cusax_common::core::sip::Status;
@@ -43,6 +43,11 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         foreign: of_foreign(&config.sip.foreign),
         plan: config.numbers.plan().map_err(|error| format!("numbers: {error}"))?,
         policy: config.policy.rules(),
+        redirects: match config.sip.redirects {
+            config::Redirects::Follow => Redirects::Follow,
+            config::Redirects::Pass => Redirects::Pass,
+            config::Redirects::Refuse => Redirects::Refuse,
+        },
         ring_timeout: config.sip.ring_timeout.duration(),
         ring_each: config.sip.ring_each.duration(),
         max_duration: config.sip.max_duration.duration(),

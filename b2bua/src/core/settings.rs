@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cusax_common::core::dialplan::HomePlan;
+use cusax_common::core::dialplan::{self, Dialled, HomePlan, Reject};
 use cusax_common::core::policy::Policy;
 use cusax_common::core::sip::{Host, Status, Uri};
 use cusax_common::core::user::Algorithm;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub plan: HomePlan,
     /// What may be called and what must be told first.
     pub policy: Policy,
+    /// What becomes of a call that a phone sends elsewhere.
+    pub redirects: Redirects,
     /// How long a callee may ring.
     pub ring_timeout: Duration,
     /// How long those of one preference ring before those of the next do.
@@ -70,6 +72,18 @@ impl Foreign {
     pub fn allows(&self, domain: &str) -> bool {
         self.any || self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain))
     }
+}
+
+/// What becomes of a call that a phone sends elsewhere by a 3xx (RFC 3261 §8.1.3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirects {
+    /// It goes there, as if its caller had dialled that.
+    #[default]
+    Follow,
+    /// Its caller is told, and may dial it.
+    Pass,
+    /// It has failed.
+    Refuse,
 }
 
 /// What one domain answers to what CUSAX keeps on XMPP.
@@ -132,6 +146,22 @@ impl Settings {
             (None, None) => None,
         }
         .map(String::as_str)
+    }
+
+    /// Reads what is dialled: by a user of ours, who may reach domains of others, or by somebody else.
+    ///
+    /// # Errors
+    /// [`Reject`] tells why nothing can be dialled.
+    pub fn dial(&self, uri: &Uri, by_user: bool) -> Result<Dialled, Reject> {
+        let dialled = dialplan::dial(&uri.to_string(), &self.plan, |host, port| self.is_local(host, port));
+        match (&dialled, uri) {
+            (Err(Reject::Relay), Uri::Sip(sip))
+                if by_user && sip.host.name().is_some_and(|name| self.foreign.allows(name)) =>
+            {
+                dialplan::foreign(sip)
+            }
+            _ => dialled,
+        }
     }
 
     fn is_listener(&self, ip: IpAddr, port: Option<u16>) -> bool {

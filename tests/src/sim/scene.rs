@@ -7,7 +7,7 @@ use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::carriers::Place;
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::routing::Trunk;
-use cusax_b2bua::core::settings::{Foreign, Listener, Settings};
+use cusax_b2bua::core::settings::{Foreign, Listener, Redirects, Settings};
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::policy::Policy;
 use cusax_common::core::secret::Secret;
@@ -123,6 +123,7 @@ pub fn settings() -> Settings {
         foreign: Foreign::default(),
         plan: HomePlan::new("DE").expect("a constant of the scene"),
         policy: Policy::default(),
+        redirects: Redirects::Follow,
         ring_timeout: Duration::from_secs(60),
         ring_each: Duration::from_secs(20),
         max_duration: Duration::from_secs(14_400),

@@ -69,7 +69,10 @@ impl Call {
         self.settle_crossings(cx);
         self.facts.status = status.code();
         if let Some(near) = self.legs.iter().find(|leg| leg.side == Side::Caller) {
-            let response = invite::response(self, near, status, None, None);
+            let mut response = invite::response(self, near, status, None, None);
+            for contact in &self.elsewhere {
+                response.headers.put(contact);
+            }
             self.final_response(cx, response);
         }
         self.leave_others(cx, Side::Caller, None);

@@ -30,6 +30,7 @@ mod leg;
 mod legs;
 mod limits;
 mod output;
+mod redirect;
 mod referral;
 pub mod reliable;
 mod ringing;
@@ -51,7 +52,7 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::{CallerKind, NumberClass};
 use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
 use cusax_common::core::secret::Pii;
-use cusax_common::core::sip::typed::{ContentType, MaxBreadth};
+use cusax_common::core::sip::typed::{Contact, ContentType, MaxBreadth};
 use cusax_common::core::sip::{Headers, Method, Request, Response, Status, Uri};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Aor, User};
@@ -179,6 +180,10 @@ pub struct Call {
     held_bye: Option<(LegId, Request)>,
     /// Nobody may read along, whatever the request line says.
     secure: bool,
+    /// Where phones have sent it.
+    redirects: Vec<Dialled>,
+    /// What its caller is to be told of where else to call.
+    elsewhere: Vec<Contact>,
     /// A side has asked for a transfer.
     transfer: Option<Transfer>,
     /// The call that asked for this one and has the caller's leg, until it is answered.
@@ -395,6 +400,8 @@ impl Call {
             recorded: false,
             recorded_elsewhere: false,
             held_bye: None,
+            redirects: Vec::new(),
+            elsewhere: Vec::new(),
             transfer: None,
             on_behalf: None,
             for_caller: None,
@@ -479,8 +486,13 @@ impl Call {
 
     /// The store's answer to the lookup; `None` when the store did not answer.
     pub fn handle_fetched<E: Entropy>(&mut self, cx: &mut Context<'_, E>, answer: Option<Option<Arc<User>>>) {
-        let Phase::Locating(dialled) = std::mem::replace(&mut self.phase, Phase::Over) else {
-            return;
+        let dialled = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Locating(dialled) => dialled,
+            // Somebody who rang before a redirection has answered meanwhile.
+            other => {
+                self.phase = other;
+                return;
+            }
         };
         match answer {
             None => {

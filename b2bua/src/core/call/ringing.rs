@@ -16,15 +16,18 @@ use crate::core::cause::Because;
 use crate::core::dialog::{Dialog, set_sdp};
 use crate::core::media::rewrite::{Description, SdpFault};
 use crate::core::media::{MediaCommand, Side};
-use crate::core::routing::{Attempts, Fate, Plan, Step, Turn};
+use crate::core::routing::{Fate, Plan, Step, Turn};
 
 impl Call {
     /// Invites the targets of the plan, as many at once as the caller allows.
     pub(super) fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
         self.phase = Phase::Ringing;
-        self.turns = Turns::of(&plan);
-        self.attempts = Attempts::of(&plan);
-        self.plan = Some(plan);
+        // Those that were invited before a redirection keep their places.
+        let mut targets = self.plan.take().map(|before| before.targets).unwrap_or_default();
+        self.turns = Turns::of(&plan, targets.len());
+        self.attempts.extend(&plan);
+        targets.extend_from_slice(&plan.targets);
+        self.plan = Some(Plan { targets, ..plan });
         self.ring_next_group(cx);
     }
 
@@ -138,7 +141,7 @@ impl Call {
     }
 
     /// Forgets an INVITE of ours, with its legs.
-    fn give_up<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
+    pub(super) fn give_up<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize) {
         let invitation = &mut self.invitations[index];
         invitation.state = InvitationState::Gone;
         let token = invitation.token;
@@ -163,6 +166,9 @@ impl Call {
             self.proceed(cx);
         }
         if status == Status::TRYING {
+            return;
+        }
+        if state == InvitationState::Inviting && self.redirected(cx, index, response) {
             return;
         }
         if status.is_final() && !status.is_success() {

@@ -54,6 +54,9 @@ impl Call {
             return self.refuse(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::Unreachable);
         }
         self.facts.trunk = plan.trunk().map(str::to_owned);
+        if self.media.is_some() {
+            return self.introduce(cx, plan);
+        }
         cx.emit(CallOutput::Media(MediaCommand::Open {
             id: self.id,
             caller: invite::media_address(cx, self.near_flow),

@@ -18,12 +18,14 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Those of a plan. It is nobody's turn before [`next_group`](Self::next_group).
-    pub fn of(plan: &Plan) -> Self {
+    /// Those of a plan, whose targets come behind `before` others. It is nobody's turn before
+    /// [`next_group`](Self::next_group).
+    pub fn of(plan: &Plan, before: usize) -> Self {
         let groups = plan.targets.chunk_by(|one, other| one.q == other.q).map(<[_]>::len);
         Self {
             groups: groups.collect(),
-            ..Self::default()
+            group: before..before,
+            over: None,
         }
     }
 

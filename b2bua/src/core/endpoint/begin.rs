@@ -1,6 +1,6 @@
 //! How a call begins, once its caller is proved: what was dialled is read, and circles end here.
 
-use cusax_common::core::dialplan::{self, Dialled, Reject};
+use cusax_common::core::dialplan::{Dialled, Reject};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::{CallRecord, Cause};
@@ -23,7 +23,7 @@ impl<E: Entropy> Endpoint<E> {
     /// Begins a call for a caller who was proved.
     pub(super) fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
         let uri = self.settings.at_home(request.uri.clone());
-        let dialled = self.read_dialled(&uri, &caller);
+        let dialled = self.settings.dial(&uri, matches!(caller, Caller::User { .. }));
         if self.draining || self.calls.len() >= self.room_for(&dialled) {
             return self.overloaded(now, server, &request, Sender::Known);
         }
@@ -77,18 +77,6 @@ impl<E: Entropy> Endpoint<E> {
             return;
         }
         self.begin(now, server, flow, request, caller, dialling);
-    }
-
-    /// Reads what a caller dials.
-    pub(super) fn read_dialled(&self, uri: &Uri, caller: &Caller) -> Result<Dialled, Reject> {
-        let ours = |host: &str, port| self.settings.is_local(host, port);
-        let dialled = dialplan::dial(&uri.to_string(), &self.settings.plan, ours);
-        if let (Err(Reject::Relay), Uri::Sip(sip), Caller::User { .. }) = (&dialled, uri, caller)
-            && sip.host.name().is_some_and(|name| self.settings.foreign.allows(name))
-        {
-            return dialplan::foreign(sip);
-        }
-        dialled
     }
 
     /// How many calls there may be before such a one.

@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::Endpoint;
 use super::begin::MAX_SEARCHING;
-use crate::core::call::{Call, Dialling, Referral, Replaced, Word};
+use crate::core::call::{Call, Caller, Dialling, Referral, Replaced, Word};
 use crate::core::dialog::DialogId;
 use crate::core::locate::Goal;
 use crate::core::media::MediaId;
@@ -73,7 +73,7 @@ impl<E: Entropy> Endpoint<E> {
             return self.tell(now, from, call, Word::Replace(replaced));
         }
         let uri = self.settings.at_home(referral.target.clone());
-        let dialled = self.read_dialled(&uri, &referral.payer);
+        let dialled = self.settings.dial(&uri, matches!(referral.payer, Caller::User { .. }));
         if self.draining || self.calls.len() >= self.room_for(&dialled) {
             self.counters.overloaded += 1;
             return self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);

@@ -110,6 +110,13 @@ impl Attempts {
     /// Those of a plan. Nothing is tried before [`start`](Self::start).
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
+        let mut attempts = Self::default();
+        attempts.extend(plan);
+        attempts
+    }
+
+    /// Adds those of a plan whose targets come behind the ones that there are.
+    pub fn extend(&mut self, plan: &Plan) {
         let series = plan.targets.iter().map(|target| Series {
             way: match target.hops.iter().any(|hop| hop.exit.is_some()) {
                 true => Way::Trunk,
@@ -118,10 +125,7 @@ impl Attempts {
             left: (0..target.hops.len()).collect(),
             present: Present::Unborn,
         });
-        Self {
-            targets: series.collect(),
-            outputs: VecDeque::new(),
-        }
+        self.targets.extend(series);
     }
 
     /// The turn of a target has come.

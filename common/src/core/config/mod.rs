@@ -26,7 +26,7 @@ pub use media::Media;
 pub use numbers::{Numbers, Policy, Tone};
 pub use operate::{Addresses, Control, Format, Http, Level, Log};
 pub use setting::{Country, Digits, Host, Seconds, StoreUrl, Word};
-pub use sip::{Answers, Foreign, Limits, Listener, Register, Sip, Transport, Trunk};
+pub use sip::{Answers, Foreign, Limits, Listener, Redirects, Register, Sip, Transport, Trunk};
 pub use store::{State, Store};
 pub use xmpp::Xmpp;
 

@@ -24,6 +24,10 @@ section! {
         ring_timeout: Seconds = Seconds(120),
         /// Seconds that phones ring before those that their user prefers less (a lower `q` in their Contact) ring instead.
         ring_each: Seconds = Seconds(20),
+        /// What becomes of a call that a phone sends elsewhere (3xx, as call forwarding at the phone does): `follow` has it go
+        /// there as if its caller had dialled that, and judges it so; `pass` tells its caller, whose phone may dial it;
+        /// `refuse` has it fail. Only addresses of our domains and numbers count.
+        redirects: Redirects = Redirects::Follow,
         /// Seconds after which any call is hung up.
         max_duration: Seconds = Seconds(14_400),
         /// Seconds after which a call is hung up in which neither side sends RTP or RTCP and neither is on hold. 0: never.
@@ -123,6 +127,18 @@ section! {
         algorithms: Vec<Algorithm> = vec![Algorithm::Sha256, Algorithm::Md5],
         /// The address that peers are told in place of our own, behind a one-to-one NAT. The port stays.
         advertise: Option<IpAddr> = None => "\"203.0.113.10\"",
+    }
+}
+
+words! {
+    /// What becomes of a call that a phone sends elsewhere.
+    Redirects, "\"follow\", \"pass\" or \"refuse\"" {
+        /// It goes there.
+        Follow = "follow",
+        /// Its caller is told.
+        Pass = "pass",
+        /// It fails.
+        Refuse = "refuse",
     }
 }
 
