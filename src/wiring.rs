@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cusax_b2bua::io::driver::Control as Order;
 use cusax_common::core::config::{Config, Faults};
 use cusax_common::core::store::StoreError;
 use cusax_common::io::cache::CachedUsers;
@@ -30,13 +31,15 @@ use cusax_common::io::telemetry::{LogHandle, Metrics, begin_logs};
 use cusax_console::Console;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::{Answer, store_failure};
-use control::Control;
+use control::{Control, Request};
+
+pub use control::{Call, Wish};
 
 /// What every role gets.
 #[derive(Clone, Debug)]
@@ -93,6 +96,8 @@ struct Service {
     parts: Parts,
     stopper: Stopper,
     control: Control,
+    /// Gives the SIP side its orders.
+    sip: mpsc::Sender<Order>,
     /// Each gives its name when it ends, or the name and why.
     roles: Roles,
     console: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -147,7 +152,7 @@ impl Service {
         let console = tokio::spawn(console);
         let control = Control::bind(&started.control.socket)?;
         let mut roles = JoinSet::new();
-        roles::start(&parts, &users_changed, &mut roles)?;
+        let sip = roles::start(&parts, &users_changed, &mut roles)?;
         Ok(Self {
             path: path.to_owned(),
             started,
@@ -157,6 +162,7 @@ impl Service {
             parts,
             stopper,
             control,
+            sip,
             roles,
             console,
             hangup,
@@ -173,10 +179,13 @@ impl Service {
                 _ = self.terminate.recv() => break Ok(()),
                 _ = self.interrupt.recv() => break Ok(()),
                 _ = self.hangup.recv() => { let _ = self.reload(); }
-                request = self.control.request() => {
-                    let reply = self.reload();
-                    request.answer(&reply).await;
-                }
+                (wish, request) = self.control.request() => match wish {
+                    Wish::Reload => {
+                        let reply = self.reload();
+                        request.answer(&reply).await;
+                    }
+                    Wish::Call(call) => drop(tokio::spawn(place(self.sip.clone(), call, request))),
+                },
                 Some(role) = self.roles.join_next() => break Err(of_role(role)),
             }
         };
@@ -238,6 +247,22 @@ impl Service {
     }
 }
 
+/// Has a user called and joined with somebody, and says what becomes of it.
+async fn place(sip: mpsc::Sender<Order>, Call { user, to }: Call, request: Request) {
+    let (answer, mut placed) = mpsc::channel(1);
+    let order = Order::Place { user, to, answer };
+    let told = tokio::time::timeout(PLACED, async {
+        sip.send(order).await.ok()?;
+        placed.recv().await
+    });
+    let reply = match told.await {
+        Ok(Some(Ok(session))) => serde_json::json!({ "session": session.to_string() }),
+        Ok(Some(Err(status))) => serde_json::json!({ "status": status.code(), "reason": status.reason() }),
+        Ok(None) | Err(_) => serde_json::json!({ "status": 503, "reason": "the service gave no answer in time" }),
+    };
+    request.answer(&reply).await;
+}
+
 /// A role never ends before it is told to.
 fn of_role(ended: Result<Result<&'static str, (&'static str, String)>, tokio::task::JoinError>) -> Failure {
     let told = match ended {
@@ -257,6 +282,8 @@ fn dependency(error: &StoreError, key: &str) -> Failure {
     }
 }
 
+/// How long it may take to begin a call: the store is asked once.
+const PLACED: Duration = Duration::from_secs(5);
 /// How long roles may take beyond the time for what is up: the SIP side writes its last records meanwhile.
 const LAST_WRITES: Duration = Duration::from_secs(4);
 /// How long tasks may take to end once everything is over.

@@ -12,6 +12,8 @@ use cusax_common::io::store::Store;
 
 pub mod failure;
 
+mod ask;
+mod call;
 mod calls;
 mod check;
 mod config;
@@ -42,6 +44,8 @@ enum Command {
     /// Add, list, show and remove users
     #[command(subcommand)]
     User(user::Command),
+    /// Have a user called, and then joined with somebody
+    Call(call::Arguments),
     /// List calls, the latest first
     Calls(calls::Arguments),
     /// Tell everything that is wrong with the configuration and the stores
@@ -115,9 +119,10 @@ fn answer(cli: Cli) -> Result<Answer, Failure> {
         Command::Config(config::Command::Show) => Ok(config::show(&load(&cli.config)?)),
         Command::Serve => crate::wiring::serve(load(&cli.config)?, &cli.config),
         Command::User(command) => user::run(load_without_secrets(&cli.config)?, command),
+        Command::Call(arguments) => call::run(&load_without_secrets(&cli.config)?, arguments),
         Command::Calls(arguments) => calls::run(load_without_secrets(&cli.config)?, arguments),
         Command::Check => check::run(load(&cli.config)?),
-        Command::Reload => reload::run(load_without_secrets(&cli.config)?),
+        Command::Reload => reload::run(&load_without_secrets(&cli.config)?),
     }
 }
 

@@ -38,7 +38,7 @@ pub fn start(
     to_xmpp: mpsc::Sender<ToXmpp>,
     from_xmpp: mpsc::Receiver<ToB2bua>,
     roles: &mut Roles,
-) -> Result<(), Failure> {
+) -> Result<mpsc::Sender<Control>, Failure> {
     let config = Arc::clone(&parts.config.borrow());
     let sip = settings::sip(&config).map_err(|told| Failure::new(Exit::Config, told))?;
     dialplan::warm_up();
@@ -149,8 +149,8 @@ pub fn start(
             Err(_) => Err(("b2bua", "its thread has failed".to_owned())),
         }
     });
-    roles.spawn(steer(parts.clone(), control, certificates));
-    Ok(())
+    roles.spawn(steer(parts.clone(), control.clone(), certificates));
+    Ok(control)
 }
 
 /// Passes on what the operator wants.

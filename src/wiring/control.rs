@@ -1,4 +1,4 @@
-//! The socket by which `cusax reload` speaks to the service: one line asks, one line of JSON answers.
+//! The socket by which `cusax reload` and `cusax call` speak to the service: one line asks, one line of JSON answers.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
@@ -6,7 +6,9 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use jid::BareJid;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
@@ -61,19 +63,20 @@ impl Control {
         })
     }
 
-    /// The next request to reload. What is no such request is dropped.
-    pub async fn request(&self) -> Request {
+    /// The next wish, and who waits for an answer to it. What cannot be read is dropped.
+    pub async fn request(&self) -> (Wish, Request) {
         loop {
-            let Ok((mut stream, _)) = self.listener.accept().await else {
+            let Ok((stream, _)) = self.listener.accept().await else {
                 // Out of descriptors, most likely: going round at once would only burn the processor.
                 tokio::time::sleep(PATIENCE).await;
                 continue;
             };
-            let mut line = [0; RELOAD.len()];
-            if let Ok(Ok(_)) = timeout(PATIENCE, stream.read_exact(&mut line)).await
-                && line == *RELOAD
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream).take(MAX_WISH);
+            if let Ok(Ok(_)) = timeout(PATIENCE, reader.read_line(&mut line)).await
+                && let Ok(wish) = serde_json::from_str(&line)
             {
-                return Request(stream);
+                return (wish, Request(reader.into_inner().into_inner()));
             }
         }
     }
@@ -83,6 +86,25 @@ impl Drop for Control {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// What the service is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// To read its configuration again.
+    Reload,
+    /// To call somebody.
+    Call(Call),
+}
+
+/// A user is called, and then joined with somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Whom to call first.
+    pub user: BareJid,
+    /// With whom they want to speak.
+    pub to: String,
 }
 
 /// Somebody who waits for an answer.
@@ -97,7 +119,7 @@ impl Request {
     }
 }
 
-/// What is asked.
-const RELOAD: &[u8; 7] = b"reload\n";
+/// The longest wish, in bytes.
+const MAX_WISH: u64 = 8 * 1024;
 /// How long a peer may take to speak or to listen.
 const PATIENCE: Duration = Duration::from_secs(1);

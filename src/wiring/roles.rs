@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cusax_b2bua::io::driver::Control;
 use cusax_common::core::store::UserStore as _;
 use cusax_common::io::health::Part;
 use tokio::sync::{mpsc, watch};
@@ -16,13 +17,19 @@ use super::{Parts, Roles, b2bua, xmpp};
 use crate::cli::failure::Failure;
 
 /// Binds what each role needs and starts it; what cannot be bound is told before anything runs.
-pub fn start(parts: &Parts, changed: &Arc<watch::Sender<u64>>, roles: &mut Roles) -> Result<(), Failure> {
+/// What gives the SIP side its orders comes back.
+pub fn start(
+    parts: &Parts,
+    changed: &Arc<watch::Sender<u64>>,
+    roles: &mut Roles,
+) -> Result<mpsc::Sender<Control>, Failure> {
     let store = parts.health.part("store", "not asked yet");
     roles.spawn(watch_store(parts.clone(), store, Arc::clone(changed)));
     let (to_xmpp, from_b2bua) = mpsc::channel(BRIDGE);
     let (to_b2bua, from_xmpp) = mpsc::channel(BRIDGE);
-    b2bua::start(parts, to_xmpp, from_xmpp, roles)?;
-    xmpp::start(parts, from_b2bua, to_b2bua, roles)
+    let control = b2bua::start(parts, to_xmpp, from_xmpp, roles)?;
+    xmpp::start(parts, from_b2bua, to_b2bua, roles)?;
+    Ok(control)
 }
 
 /// Sees whether the store answers, and forgets what the cache knows when a user was changed by another process.

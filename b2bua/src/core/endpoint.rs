@@ -18,6 +18,7 @@ mod gate;
 mod large;
 mod leftovers;
 mod output;
+mod placing;
 mod responses;
 mod transfers;
 
@@ -53,7 +54,7 @@ use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
 use crate::core::transaction::{self, ClientId, Failure, Limits, Refusal, ServerId, TransactionId, Transactions};
 
-pub use output::{Counters, FetchId, Output, Query};
+pub use output::{Counters, FetchId, Output, PlaceId, Query};
 
 /// The SIP side of the service.
 #[derive(Debug)]
@@ -141,6 +142,7 @@ enum Fetching {
     Proof(Box<Unproved>),
     Owner(MediaId),
     Holder(BareJid),
+    Placing(PlaceId, Box<Uri>),
 }
 
 /// A request whose credentials are to be judged.
@@ -381,6 +383,7 @@ impl<E: Entropy> Endpoint<E> {
                     Err(()) => {}
                 }
             }
+            Some(Fetching::Placing(id, target)) => self.place(now, id, *target, answer),
             None => {}
         }
         self.ask_doubtful();

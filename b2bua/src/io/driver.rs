@@ -9,7 +9,7 @@
     reason = "the shell reads the clock, and starts the tasks that wait for stores"
 )]
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -18,11 +18,14 @@ use std::time::{Duration, Instant};
 
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::id::SessionId;
 use cusax_common::core::record::CallRecord;
+use cusax_common::core::sip::Status;
 use cusax_common::core::store::{Question, SharedState, UserStore};
 use cusax_common::core::user::User;
 use cusax_common::io::clock;
 use cusax_common::io::telemetry::Metrics;
+use jid::BareJid;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::runtime::Handle;
@@ -30,7 +33,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
-use crate::core::endpoint::{Endpoint, Output, Query};
+use crate::core::endpoint::{Endpoint, Output, PlaceId, Query};
 use crate::core::locate::{self, QueryId};
 use crate::core::media::MediaEvent;
 use crate::core::registrar;
@@ -82,9 +85,21 @@ pub enum Control {
     Settings(Arc<Settings>),
     /// Users were changed.
     UsersChanged,
+    /// Call a user, and then join them with somebody.
+    Place {
+        /// Whom to call first.
+        user: BareJid,
+        /// With whom they want to speak: an address or a number.
+        to: String,
+        /// Told what becomes of it.
+        answer: mpsc::Sender<Placed>,
+    },
     /// End every call and return, within this time.
     Stop(Duration),
 }
+
+/// The correlation id of a call that was begun, or why there is none.
+pub type Placed = Result<SessionId, Status>;
 
 /// Runs until [`Control::Stop`] and until what was up has ended, or the time for that is over. Stores, resolver and
 /// connections have their tasks in `runtime`; this thread must not be one of its own.
@@ -147,6 +162,8 @@ where
         resolved,
         records,
         keeper,
+        placing: HashMap::new(),
+        next_place: 0,
         stop_by: None,
     };
     let ended = driver.run(&bell, &sockets, others);
@@ -173,6 +190,9 @@ struct Driver<E, U> {
     resolved: mpsc::Sender<Located>,
     records: Writer<CallRecord>,
     keeper: Writer<Kept>,
+    /// Who waits for a call to be begun.
+    placing: HashMap<PlaceId, mpsc::Sender<Placed>>,
+    next_place: u64,
     /// When to stop, whatever is up then.
     stop_by: Option<Instant>,
 }
@@ -287,6 +307,12 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             Event::Bridge(message) => self.endpoint.handle_bridge(clock::now(), message),
             Event::Control(Some(Control::Settings(settings))) => self.endpoint.handle_settings(settings),
             Event::Control(Some(Control::UsersChanged)) => self.endpoint.handle_users_changed(clock::now()),
+            Event::Control(Some(Control::Place { user, to, answer })) => {
+                self.next_place += 1;
+                let id = PlaceId(self.next_place);
+                self.placing.insert(id, answer);
+                self.endpoint.handle_place(clock::now(), id, &user, &to);
+            }
             Event::Control(Some(Control::Stop(grace))) => {
                 info!(calls = self.endpoint.calls(), "ending calls");
                 self.stop(grace, others);
@@ -384,6 +410,12 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             Output::Record(record) => {
                 self.meter.record(&record);
                 self.records.keep(record);
+            }
+            Output::Placed { id, placed } => {
+                // Whoever asked may have gone.
+                if let Some(answer) = self.placing.remove(&id) {
+                    let _ = answer.try_send(placed);
+                }
             }
             Output::Keep { key, value, ttl } => self.keeper.send(Kept::Put { key, value, ttl }),
             Output::Forget { key } => self.keeper.send(Kept::Remove { key }),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_b2bua::core::auth::{Authenticator, NONCE_LIFE};
-use cusax_b2bua::core::endpoint::{Endpoint, FetchId, Output, Query};
+use cusax_b2bua::core::endpoint::{Endpoint, FetchId, Output, PlaceId, Query};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{self, QueryId};
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
@@ -16,7 +16,9 @@ use cusax_b2bua::core::registrar::{self, Registrar};
 use cusax_b2bua::core::settings::Settings;
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::{Entropy, Seeded};
+use cusax_common::core::id::SessionId;
 use cusax_common::core::record::CallRecord;
+use cusax_common::core::sip::Status;
 use cusax_common::core::store::Question;
 use cusax_common::core::time::{Now, Wall};
 use cusax_common::core::user::User;
@@ -44,6 +46,8 @@ pub struct World {
     pub bridge: Vec<(Duration, ToXmpp)>,
     /// What was recorded.
     pub records: Vec<CallRecord>,
+    /// What became of calls that users wanted to be begun for them.
+    pub placed: Vec<Result<SessionId, Status>>,
     /// Media sessions that are open.
     pub media: BTreeSet<MediaId>,
     /// Every command to the media engine, with its time.
@@ -120,6 +124,7 @@ impl World {
             weather: Weather::default(),
             bridge: Vec::new(),
             records: Vec::new(),
+            placed: Vec::new(),
             media: BTreeSet::new(),
             commands: Vec::new(),
             kept: BTreeMap::new(),
@@ -212,6 +217,13 @@ impl World {
     /// Tells the service something from the xmpp-module.
     pub fn tell(&mut self, message: ToB2bua) {
         self.endpoint.handle_bridge(self.now(), message);
+        self.settle();
+    }
+
+    /// A user wants to be called, and then joined with somebody.
+    pub fn place(&mut self, user: &str, to: &str) {
+        let user = user.parse().expect("a JID");
+        self.endpoint.handle_place(self.now(), PlaceId(1), &user, to);
         self.settle();
     }
 
@@ -341,6 +353,7 @@ impl World {
                 }
                 Output::Bridge(message) => self.bridge.push((self.now, message)),
                 Output::Record(record) => self.records.push(record),
+                Output::Placed { placed, .. } => self.placed.push(placed),
                 Output::Keep { key, value, .. } => {
                     self.kept.insert(key, value);
                 }

@@ -76,6 +76,7 @@ impl Call {
             self.final_response(cx, response);
         }
         self.leave_others(cx, Side::Caller, None);
+        self.placing = None;
         if let Some(call) = self.on_behalf.take() {
             cx.emit(CallOutput::Tell(call, Word::Failed(status)));
         }
@@ -194,7 +195,13 @@ impl Call {
             ended,
             caller,
             from,
-            callee: self.facts.callee.as_ref().map(|user| user.jid.clone()),
+            // Of a call that we began ourselves, the one whom it is for is the caller.
+            callee: self
+                .facts
+                .callee
+                .as_ref()
+                .filter(|_| !self.is_placed)
+                .map(|user| user.jid.clone()),
             to: self.facts.to.clone(),
             class: self.facts.class,
             trunk: via,

@@ -88,7 +88,10 @@ pub fn compose<E: Entropy>(
         Some(party) => (party, &call.invite.headers),
         None => (call.caller.party(), &call.invite.headers),
     };
-    let named = identity::name_caller(party, said, &audience, &cx.settings.plan);
+    let named = match &call.placing {
+        Some(target) => NameAddr::new(target.clone()),
+        None => identity::name_caller(party, said, &audience, &cx.settings.plan),
+    };
     let id = DialogId {
         call_id: cx.draw(),
         local_tag: cx.draw(),

@@ -30,6 +30,7 @@ mod leg;
 mod legs;
 mod limits;
 mod output;
+mod placed;
 mod redirect;
 mod referral;
 pub mod reliable;
@@ -192,6 +193,10 @@ pub struct Call {
     for_caller: Option<Box<Speaker>>,
     /// Who is there instead of the one who was called.
     for_callee: Option<Box<Speaker>>,
+    /// Whom the user who is being called wants to speak with, until they have answered.
+    placing: Option<Uri>,
+    /// We began it.
+    is_placed: bool,
     /// The leg whose place another one is about to take.
     replaced: Option<LegId>,
     /// A leg that is to be asked again to take its new session, and when.
@@ -406,6 +411,8 @@ impl Call {
             on_behalf: None,
             for_caller: None,
             for_callee: None,
+            placing: None,
+            is_placed: false,
             replaced: None,
             joining: None,
         }
@@ -446,7 +453,7 @@ impl Call {
 
     /// Whether nobody has got what they asked for yet: a caller an answer, or another call one for somebody in it.
     fn is_unanswered(&self) -> bool {
-        self.asked.is_some() || self.on_behalf.is_some()
+        self.asked.is_some() || self.on_behalf.is_some() || self.placing.is_some()
     }
 
     /// How many targets are invited at one time.

@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::id::SessionId;
 use cusax_common::core::policy;
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{
@@ -47,6 +48,8 @@ pub struct Referral {
     pub referred_by: Option<NameAddr>,
     /// Whether the session must not be heard on the way (RFC 3261 §26.2.2).
     pub secure: bool,
+    /// The correlation id of the new call, where it is the same to whoever asked.
+    pub session: Option<SessionId>,
 }
 
 /// A transfer that is under way.
@@ -65,8 +68,35 @@ pub struct Transfer {
     is_silent: bool,
     /// They have hung up meanwhile, for this reason.
     gone: Option<Cause>,
-    /// For whom they hear a warning.
+    /// Who hears a warning.
+    warned: Side,
+    /// For which call it is being heard.
     warned_for: Option<MediaId>,
+}
+
+impl Transfer {
+    /// One that we carry out for the callee, and that no caller has asked for; if it fails, this is why the call ends.
+    pub(super) fn of_ours(nobody: LegId, cause: Cause) -> Self {
+        Self {
+            gone: Some(cause),
+            warned: Side::Callee,
+            ..Self::asked(nobody, Side::Caller, None)
+        }
+    }
+
+    fn asked(by: LegId, side: Side, id: Option<u32>) -> Self {
+        Self {
+            by,
+            side,
+            id,
+            to: None,
+            told: None,
+            is_silent: false,
+            gone: None,
+            warned: side,
+            warned_for: None,
+        }
+    }
 }
 
 /// A leg that goes from one call to another.
@@ -104,16 +134,7 @@ impl Call {
         let (side, answer) = (leg.side, invite::within(leg, request, Status::ACCEPTED));
         respond(cx, server, answer);
         info!(leg = ?side, "transfer asked for");
-        self.transfer = Some(Transfer {
-            by,
-            side,
-            id: id.map(|cseq| cseq.seq),
-            to: None,
-            told: None,
-            is_silent: false,
-            gone: None,
-            warned_for: None,
-        });
+        self.transfer = Some(Transfer::asked(by, side, id.map(|cseq| cseq.seq)));
         self.notify(cx, Status::TRYING, None);
         cx.emit(CallOutput::Refer(Box::new(referral)));
     }
@@ -136,6 +157,7 @@ impl Call {
             offer,
             referred_by: referred_by.and_then(|(_, aor)| Some(NameAddr::new(aor.as_str().parse().ok()?))),
             secure: self.is_secure(),
+            session: None,
         })
     }
 
@@ -146,6 +168,8 @@ impl Call {
                 if let Some(transfer) = &mut self.transfer {
                     transfer.to = Some(from);
                 }
+                // What a user wanted from the beginning is one call to them: that one.
+                self.recorded_elsewhere |= self.is_placed;
             }
             Word::Progress(status) => self.transfer_progress(cx, status),
             Word::Failed(status) => self.transfer_failed(cx, status),
@@ -183,7 +207,7 @@ impl Call {
         self.notify(cx, status, Some(ENDED));
         let Some(transfer) = self.transfer.take() else { return };
         if transfer.warned_for.is_some() {
-            self.stop_tone(cx, transfer.side);
+            self.stop_tone(cx, transfer.warned);
         }
         if let Some(cause) = transfer.gone {
             self.settle_crossings(cx);
@@ -213,7 +237,7 @@ impl Call {
     }
 
     /// Whoever waits hears that somebody is being called.
-    fn ring<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
+    pub(super) fn ring<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
         if let Some(codec) = self.tone_codec(cx, side) {
             cx.emit(CallOutput::Media(MediaCommand::Play {
                 id: self.id,
@@ -232,8 +256,9 @@ impl Call {
 
     /// The payer is warned before the paid leg is dialled: here, where they are.
     fn warn_referrer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, call: MediaId, tone: policy::Tone) {
-        let there = self.transfer.as_ref().filter(|transfer| transfer.gone.is_none());
-        let codec = there.and_then(|transfer| Some((transfer.side, self.tone_codec(cx, transfer.side)?)));
+        let there = |transfer: &&Transfer| transfer.gone.is_none() || transfer.warned != transfer.side;
+        let payer = self.transfer.as_ref().filter(there).map(|transfer| transfer.warned);
+        let codec = payer.and_then(|side| Some((side, self.tone_codec(cx, side)?)));
         let Some((side, codec)) = codec else {
             return cx.emit(CallOutput::Tell(call, Word::Warned(false)));
         };
@@ -250,11 +275,14 @@ impl Call {
 
     /// A tone has ended.
     pub(super) fn transfer_played<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
-        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.side == side) else {
+        let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.warned == side) else {
             return;
         };
         if let Some(call) = transfer.warned_for.take() {
             self.stop_tone(cx, side);
+            if self.is_placed {
+                self.ring(cx, side);
+            }
             cx.emit(CallOutput::Tell(call, Word::Warned(true)));
         }
     }
@@ -287,7 +315,7 @@ impl Call {
         self.orphan_refreshes(&leg);
         (leg.peer, leg.invited) = (None, None);
         // What was called goes on to cost its caller until it is over.
-        if side == Side::Callee && leg.earlier.len() < MAX_EARLIER {
+        if side == Side::Callee && !self.recorded_elsewhere && leg.earlier.len() < MAX_EARLIER {
             leg.earlier.push(self.record(cx.now.wall, Cause::Transferred));
             self.recorded_elsewhere = true;
         }

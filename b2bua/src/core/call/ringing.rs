@@ -11,7 +11,7 @@ use tracing::{debug, info};
 use super::limits::Limits;
 use super::reliable::Taken;
 use super::turns::Turns;
-use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, LegId, Pair, Phase, invite, rules};
+use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, Leg, LegId, Pair, Phase, invite, rules};
 use crate::core::cause::Because;
 use crate::core::dialog::{Dialog, set_sdp};
 use crate::core::media::rewrite::{Description, SdpFault};
@@ -276,6 +276,9 @@ impl Call {
         if let Some(call) = self.on_behalf {
             return self.answered_for_another(cx, call, far, response);
         }
+        if let Some(target) = self.placing.take() {
+            return self.answered_first(cx, target, far, response);
+        }
         let (Some(near), Some(media)) = (self.facing(cx, far), self.media) else {
             return self.unfit(cx, far, response, SdpFault::Mismatch);
         };
@@ -283,11 +286,7 @@ impl Call {
             caller: near,
             callee: far,
         });
-        for other in 0..self.invitations.len() {
-            self.cancel(cx, other);
-        }
-        let Some(leg) = self.leg_mut(far) else { return };
-        leg.up = true;
+        let Some(leg) = self.won(cx, far) else { return };
         let before = leg.exchange;
         // What was agreed on reliably stands, and is not said again (RFC 6337 §2.1).
         let text = if before == Exchange::Settled {
@@ -346,24 +345,39 @@ impl Call {
             }));
         }
         self.facts.video &= description.video;
-        self.facts.answered = Some(cx.now.wall);
-        self.facts.status = Status::OK.code();
-        self.deadline = None;
-        self.turns.stop();
-        self.limits = Limits::begin(cx);
-        info!(leg = "callee", "answered");
         let Some(leg) = self.leg(near) else { return };
         let mut answer = invite::response(self, leg, Status::OK, body, Some(response));
         if let Some(leg) = self.leg_mut(near) {
             leg.timer.grant(now, wish, usual, &mut answer.headers);
         }
         self.answer_caller(cx, near, answer);
+        self.count_as_answered(cx, far);
+    }
+
+    /// A callee has answered first: the others stop.
+    pub(super) fn won<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId) -> Option<&mut Leg> {
+        for other in 0..self.invitations.len() {
+            self.cancel(cx, other);
+        }
+        let leg = self.leg_mut(far)?;
+        leg.up = true;
+        Some(leg)
+    }
+
+    /// The call is up, with this callee.
+    pub(super) fn count_as_answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId) {
+        self.facts.answered = Some(cx.now.wall);
+        self.facts.status = Status::OK.code();
+        self.deadline = None;
+        self.turns.stop();
+        self.limits = Limits::begin(cx);
+        info!(leg = "callee", "answered");
         self.leave_forks(cx, far);
         self.tell_busy(cx, true);
     }
 
     /// The early dialogs of the answered INVITE that did not answer are over (RFC 3261 §13.2.2.4).
-    pub(super) fn leave_forks<E: Entropy>(&mut self, cx: &mut Context<'_, E>, winner: LegId) {
+    fn leave_forks<E: Entropy>(&mut self, cx: &mut Context<'_, E>, winner: LegId) {
         let Some(token) = self.leg(winner).and_then(|leg| leg.invited) else {
             return;
         };

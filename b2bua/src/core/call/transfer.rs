@@ -23,7 +23,6 @@ use cusax_common::core::sip::typed::{CSeq, MaxForwards, ReferredBy};
 use cusax_common::core::sip::{Method, Request, Response, Status};
 use tracing::{debug, info};
 
-use super::limits::Limits;
 use super::output::Word;
 use super::referral::{Moved, Referral};
 use super::reliable::Taken;
@@ -141,11 +140,7 @@ impl Call {
             caller: near,
             callee: far,
         });
-        for other in 0..self.invitations.len() {
-            self.cancel(cx, other);
-        }
-        let Some(leg) = self.leg_mut(far) else { return };
-        leg.up = true;
+        let Some(leg) = self.won(cx, far) else { return };
         let text = match leg.exchange {
             Exchange::Settled => leg.heard.clone(),
             _ => response.body.clone(),
@@ -167,15 +162,9 @@ impl Call {
         self.acknowledge(cx, far, seq);
         self.aim(cx, far, &description);
         self.facts.video &= description.video;
-        self.facts.answered = Some(cx.now.wall);
-        self.facts.status = Status::OK.code();
-        (self.on_behalf, self.deadline) = (None, None);
-        self.turns.stop();
-        self.limits = Limits::begin(cx);
+        self.on_behalf = None;
         self.phase = Phase::Up;
-        info!(leg = "callee", "answered");
-        self.leave_forks(cx, far);
-        self.tell_busy(cx, true);
+        self.count_as_answered(cx, far);
         cx.emit(CallOutput::Tell(on_behalf, Word::Claim));
     }
 

@@ -136,7 +136,7 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn begin(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller, dialling: Dialling) {
-        let begun = self.launch(now, Some(server), |cx, id, session| {
+        let begun = self.launch(now, Some(server), None, |cx, id, session| {
             Call::begin(cx, id, session, caller, dialling, server, flow, request)
         });
         if let Err(refused) = begun {
@@ -151,9 +151,10 @@ impl<E: Entropy> Endpoint<E> {
         &mut self,
         now: Now,
         server: Option<ServerId>,
+        session: Option<SessionId>,
         make: impl FnOnce(&mut Context<'_, E>, MediaId, SessionId) -> Result<Call, Box<(Response, CallRecord)>>,
-    ) -> Result<(), Box<(Response, CallRecord)>> {
-        let session = SessionId::draw(&mut self.entropy);
+    ) -> Result<SessionId, Box<(Response, CallRecord)>> {
+        let session = session.unwrap_or_else(|| SessionId::draw(&mut self.entropy));
         let span = info_span!("call", session = %session);
         self.next_call += 1;
         let id = MediaId(self.next_call);
@@ -181,7 +182,7 @@ impl<E: Entropy> Endpoint<E> {
         self.calls.insert(id, live);
         self.after_call(now, id);
         drop(entered);
-        Ok(())
+        Ok(session)
     }
 
     /// Through how many calls of ours a request came already: a proxy that sends a call of ours back to us leaves its

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cusax_common::core::bridge::ToXmpp;
+use cusax_common::core::id::SessionId;
 use cusax_common::core::record::CallRecord;
+use cusax_common::core::sip::Status;
 use cusax_common::core::sip::typed::Login;
 use cusax_common::core::store::Question;
 use jid::BareJid;
@@ -44,6 +46,13 @@ pub enum Output {
     Bridge(ToXmpp),
     /// Keep the record of a call.
     Record(CallRecord),
+    /// What became of the wish of a user to be called: the correlation id of the call, or a status that says why not.
+    Placed {
+        /// Which wish.
+        id: PlaceId,
+        /// What became of it.
+        placed: Result<SessionId, Status>,
+    },
     /// Keep this in the shared state.
     Keep {
         /// Where.
@@ -59,6 +68,10 @@ pub enum Output {
         key: String,
     },
 }
+
+/// Names the wish of a user to be called and joined with somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlaceId(pub u64);
 
 /// Names a question to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

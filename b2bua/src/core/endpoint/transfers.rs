@@ -130,7 +130,7 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn begin_referred(&mut self, now: Now, from: MediaId, dialling: Dialling, referral: Referral) {
-        let made = self.launch(now, None, |cx, id, session| {
+        let made = self.launch(now, None, referral.session, |cx, id, session| {
             Ok(Call::refer_to(cx, id, session, from, dialling, referral))
         });
         debug_assert!(made.is_ok(), "whatever is wrong with it is told to the call that asked");
