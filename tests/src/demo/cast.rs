@@ -9,7 +9,7 @@ pub struct Cast {
     pub alice: Person,
     /// Is called.
     pub bob: Person,
-    /// Has no phone.
+    /// Has a phone for a while.
     pub carol: Person,
     /// Means harm; has a number of her own.
     pub mallory: Person,

@@ -52,6 +52,7 @@ fn give(options: &Options, seed: u64, report: &mut Report) -> Result<()> {
     steps::login::show(&mut stage, report)?;
     steps::registration::show(&mut stage, report)?;
     steps::call::show(&mut stage, report)?;
+    steps::phones::show(&mut stage, report)?;
     steps::charge::show(&mut stage, report)?;
     steps::mallory::show(&mut stage, report)?;
     steps::records::show(&mut stage, report)

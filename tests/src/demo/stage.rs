@@ -29,6 +29,10 @@ pub struct Stage {
     pub alice: Phone,
     /// Bob's phone.
     pub bob: Phone,
+    /// Another one of Bob's, which is not always there.
+    pub second: Phone,
+    /// Carol's phone, likewise.
+    pub carol: Phone,
     /// Writes header lines into Alice's INVITEs.
     pub meddler: Meddler,
     /// The PSTN; none once Mallory has taken its place.
@@ -39,6 +43,10 @@ pub struct Stage {
     pub at_bob: Capture,
     /// What the trunk sends and receives.
     pub at_trunk: Capture,
+    /// What Bob's second phone sends and receives.
+    pub at_second: Capture,
+    /// What Carol's phone sends and receives.
+    pub at_carol: Capture,
     /// The machines.
     pub hosts: Hosts,
     /// The speakers: Alice, Bob, the trunk.
@@ -58,6 +66,10 @@ pub struct Hosts {
     pub alice: Host,
     /// Bob's phone.
     pub bob: Host,
+    /// Bob's second phone.
+    pub second: Host,
+    /// Carol's phone.
+    pub carol: Host,
     /// The trunk.
     pub trunk: Host,
     /// Mallory's computer.
@@ -94,6 +106,8 @@ impl Stage {
         let hosts = Hosts {
             alice: topology.host("alice")?,
             bob: topology.host("bob")?,
+            second: topology.host("second")?,
+            carol: topology.host("carol")?,
             trunk: topology.host("trunk")?,
             mallory: topology.host("mallory")?,
         };
@@ -121,24 +135,31 @@ impl Stage {
         let say = |number: usize| voices[number].say(&cast.spoken[number], SPEECH);
         let chats = std::thread::scope(|scope| {
             let chats = scope.spawn(|| Chats::log_in(&cast, stack.namespace(), folder));
-            let captures =
-                all([&hosts.alice, &hosts.bob, &hosts.trunk].map(|host| scope.spawn(|| Capture::at(host, folder))));
+            let watched = [&hosts.alice, &hosts.bob, &hosts.trunk, &hosts.second, &hosts.carol];
+            let captures = all(watched.map(|host| scope.spawn(|| Capture::at(host, folder))));
             let alice = Phone::start(&hosts.alice, folder, &say(0))?;
             let bob = Phone::start(&hosts.bob, folder, &say(1))?;
+            let second = Phone::start(&hosts.second, folder, &say(1))?;
+            let carol = Phone::start(&hosts.carol, folder, &say(0))?;
             let trunk = Trunk::start(&hosts.trunk, folder, &say(2))?;
-            Ok::<_, Fault>((join(chats)?, captures?, alice, bob, trunk))
+            Ok::<_, Fault>((join(chats)?, captures?, [alice, bob, second, carol], trunk))
         });
-        let (chats, [at_alice, at_bob, at_trunk], alice, bob, trunk) = chats?;
+        let (chats, [at_alice, at_bob, at_trunk, at_second, at_carol], phones, trunk) = chats?;
+        let [alice, bob, second, carol] = phones;
         let meddler = Meddler::start(&hosts.alice, alice.address(), service())?;
         Ok(Self {
             chats,
             alice,
             bob,
+            second,
+            carol,
             meddler,
             trunk: Some(trunk),
             at_alice,
             at_bob,
             at_trunk,
+            at_second,
+            at_carol,
             hosts,
             voices,
             stack,
@@ -157,6 +178,12 @@ impl Stage {
     #[must_use]
     pub fn bob_account(&self) -> phone::Account {
         account(&self.cast.bob, service())
+    }
+
+    /// The account of Carol's phone.
+    #[must_use]
+    pub fn carol_account(&self) -> phone::Account {
+        account(&self.cast.carol, service())
     }
 }
 

@@ -203,6 +203,14 @@ impl Phone {
         self.command("accept", "")
     }
 
+    /// Has the other side of the call joined with somebody else.
+    ///
+    /// # Errors
+    /// When baresip refuses.
+    pub fn transfer(&mut self, uri: &str) -> Result<()> {
+        self.command("transfer", uri)
+    }
+
     /// Ends the call.
     ///
     /// # Errors

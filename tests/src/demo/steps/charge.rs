@@ -17,7 +17,7 @@ use crate::lab::{Context as _, Result, wait};
 /// # Errors
 /// When a line does not hold.
 pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
-    report.step(4, "Alice calls the mobile phone of Bob of Biloxi");
+    report.step(5, "Alice calls the mobile phone of Bob of Biloxi");
     let cast = stage.cast.clone();
     let (alice, biloxi) = (&cast.alice, &cast.biloxi);
     let mut number = String::new();

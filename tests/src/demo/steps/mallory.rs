@@ -16,7 +16,7 @@ use crate::lab::{Context as _, Result, phone, trunk, wait};
 /// # Errors
 /// When a line does not hold.
 pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
-    report.step(5, "Mallory tries");
+    report.step(6, "Mallory tries");
     vcards(stage, report)?;
     forged_reach(stage, report)?;
     digests(stage, report)?;

@@ -4,5 +4,6 @@ pub mod call;
 pub mod charge;
 pub mod login;
 pub mod mallory;
+pub mod phones;
 pub mod records;
 pub mod registration;

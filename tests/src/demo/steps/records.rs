@@ -11,14 +11,14 @@ use crate::lab::{Context as _, Result, wait};
 /// # Errors
 /// When a line does not hold.
 pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
-    report.step(6, "What the operator sees");
+    report.step(7, "What the operator sees");
     let cast = stage.cast.clone();
     let (alice, bob) = (cast.alice.jid.as_str(), cast.bob.jid.as_str());
     let mut calls = Vec::new();
     report.line(Mechanism::Records, "`cusax calls` lists every call", || {
-        calls = wait::until_ok("six records", SOON, || {
+        calls = wait::until_ok("eight records", SOON, || {
             let calls = stage.stack.calls()?;
-            Ok((calls.len() >= 6).then_some(calls))
+            Ok((calls.len() >= 8).then_some(calls))
         })?;
         Ok(format!("{} of them", calls.len()))
     })?;
@@ -40,6 +40,26 @@ pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
                 ("callee", bob),
                 ("cause", "cancelled"),
                 ("impp", "withheld"),
+                ("warning", "none"),
+            ],
+        ),
+        (
+            "the call that Alice handed on",
+            [
+                ("caller", alice),
+                ("callee", bob),
+                ("cause", "transferred"),
+                ("impp", "verified"),
+                ("warning", "none"),
+            ],
+        ),
+        (
+            "the call to Carol, which is Alice's to pay",
+            [
+                ("caller", alice),
+                ("to", &cast.carol.aor),
+                ("cause", "caller-hung-up"),
+                ("impp", "verified"),
                 ("warning", "none"),
             ],
         ),
