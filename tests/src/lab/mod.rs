@@ -8,6 +8,7 @@
 //! - [`topology`]: the small internet in which phones reach the service and not each other.
 //! - [`phone`] (Debian's baresip), [`trunk`] (SIPp), [`meddler`] (adds headers that a stock phone cannot).
 //! - [`linphone`] (Debian's linphonec), [`sipp`] (SIPp as a phone), [`jssip`] (JsSIP under Node): they only register.
+//! - [`scenario`]: SIPp as one side of a call, put together from parts; [`line`] registers for one that only answers.
 //! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
 //! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it;
 //!   [`nonsense`]: many more that nobody wrote, and the [`crowd`] that says them; [`softphone`]: the simulated world's phone on a real socket.
@@ -26,6 +27,7 @@ pub mod dns;
 pub mod fault;
 pub mod g711;
 pub mod jssip;
+pub mod line;
 pub mod linphone;
 pub mod meddler;
 pub mod namespace;
@@ -34,6 +36,7 @@ pub mod phone;
 pub mod process;
 pub mod prosody;
 pub mod rogue;
+pub mod scenario;
 pub mod scratch;
 pub mod service;
 pub mod services;

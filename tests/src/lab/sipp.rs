@@ -20,7 +20,7 @@ use super::{Child, Context as _, Fault, Result, Spec};
 pub struct Sipp {
     program: Child,
     /// The side that verifies.
-    _tunnel: Option<Child>,
+    _tunnel: Option<Tunnel>,
     words: TcpStream,
     heard: Vec<u8>,
     call_id: String,
@@ -45,9 +45,9 @@ impl Sipp {
             .replace("TRANSPORT", account.transport.as_str());
         std::fs::write(&scenario, text)?;
         let tunnel = (account.transport == Transport::Tls)
-            .then(|| tunnel(folder, account.outbound, root))
+            .then(|| Tunnel::to_the_service(folder, account.outbound, root, None))
             .transpose()?;
-        let (tunnel, target) = tunnel.map_or((None, account.outbound), |(child, at)| (Some(child), at));
+        let target = tunnel.as_ref().map_or(account.outbound, Tunnel::address);
         let mode = if account.transport == Transport::Udp {
             "u1"
         } else {
@@ -138,19 +138,81 @@ impl Sipp {
     }
 }
 
-/// Takes one stream and carries it on to the service under TLS.
-fn tunnel(folder: &Path, service: SocketAddr, root: &Path) -> Result<(Child, SocketAddr)> {
-    let at = free(Ipv4Addr::LOCALHOST.into())?;
-    let near = format!("TCP4-LISTEN:{},bind={}", at.port(), at.ip());
-    let root = root.display();
-    let far = format!("OPENSSL:{service},verify=1,cafile={root},commonname=localhost");
-    let mut child = Spec::new("socat", "socat")
-        .args(["-d", "-d", &near, &far])
-        .start(folder)?;
-    child.until("socat listens", PATIENCE, |child| {
-        child.log().contains("listening on").then_some(())
-    })?;
-    Ok((child, at))
+/// Carries streams between a SIPp, which knows no TLS, and the service, and verifies who is at the other end.
+#[derive(Debug)]
+pub struct Tunnel {
+    _socat: Child,
+    address: SocketAddr,
+}
+
+/// A certificate and its key, in files of PEM.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl Tunnel {
+    /// Takes one stream and carries it on to the service under TLS, showing a certificate if one is given.
+    ///
+    /// # Errors
+    /// When socat does not come up.
+    pub fn to_the_service(
+        folder: &Path,
+        service: SocketAddr,
+        root: &Path,
+        identity: Option<&Identity>,
+    ) -> Result<Self> {
+        let at = free(Ipv4Addr::LOCALHOST.into())?;
+        let near = format!("TCP4-LISTEN:{},bind={}", at.port(), at.ip());
+        let mut far = format!(
+            "OPENSSL:{service},verify=1,cafile={},commonname=localhost",
+            root.display()
+        );
+        if let Some(identity) = identity {
+            far += &identity.options();
+        }
+        Self::start(folder, at, &near, &far)
+    }
+
+    /// Takes streams under TLS at an address of a carrier's, and carries them on to its SIPp. Whoever comes must show a
+    /// certificate that `root` has signed.
+    ///
+    /// # Errors
+    /// When socat does not come up.
+    pub fn to_us(folder: &Path, at: SocketAddr, sipp: SocketAddr, root: &Path, identity: &Identity) -> Result<Self> {
+        let near = format!(
+            "OPENSSL-LISTEN:{},bind={},fork,verify=1,cafile={}{}",
+            at.port(),
+            at.ip(),
+            root.display(),
+            identity.options()
+        );
+        Self::start(folder, at, &near, &format!("TCP4:{sipp}"))
+    }
+
+    fn start(folder: &Path, address: SocketAddr, near: &str, far: &str) -> Result<Self> {
+        let spec = Spec::new(format!("socat-{address}"), "socat").args(["-d", "-d", near, far]);
+        let mut socat = spec.start(folder)?;
+        socat.until("socat listens", PATIENCE, |child| {
+            child.log().contains("listening on").then_some(())
+        })?;
+        Ok(Self { _socat: socat, address })
+    }
+
+    /// Where it takes streams.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Identity {
+    fn options(&self) -> String {
+        format!(",cert={},key={}", self.certificate.display(), self.key.display())
+    }
 }
 
 /// A word between two SIPps ends with it.

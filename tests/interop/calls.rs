@@ -1,0 +1,773 @@
+//! Calls between SIPps through a running service: every flow, between users and with a carrier, over UDP, TCP and TLS.
+//!
+//! A flow is two or three scenarios, put together from the parts in `sipp`. Each checks what it gets, and one that fails
+//! fails the test with what SIPp says of it. Debian builds SIPp without TLS, so socat carries its streams there; who is
+//! called by a user's address has a [`Line`], which registers. What does not hold yet stands in `calls_ledger.tsv` with its
+//! reason, and has to be taken out of it as soon as it holds. `FLOW=words` plays those flows alone whose names hold these
+//! words.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use cusax_b2bua::core::flow::Transport;
+use cusax_tests::lab::authority::Authority;
+use cusax_tests::lab::line::{Line, Subscriber};
+use cusax_tests::lab::scenario::{Parts, Place, Scenario, Words};
+use cusax_tests::lab::service::{More, Service, free};
+use cusax_tests::lab::sipp::{self, Tunnel};
+use cusax_tests::lab::{Context as _, Fault, Result, Scratch};
+
+/// Who calls whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Between {
+    Users,
+    UserAndTrunk,
+    TrunkAndUser,
+}
+
+use Between::{TrunkAndUser, UserAndTrunk, Users};
+
+/// What one party does and hears, part by part, and what it is given beside what all are given.
+#[derive(Clone, Debug, Default)]
+struct Party {
+    parts: Vec<&'static str>,
+    words: Vec<(&'static str, &'static str)>,
+    /// Of its Contact, when it registers.
+    params: &'static str,
+}
+
+#[derive(Clone, Debug)]
+struct Flow {
+    name: String,
+    between: Vec<Between>,
+    caller: Party,
+    callees: Vec<Party>,
+}
+
+fn party(parts: &[&'static str], words: &[(&'static str, &'static str)]) -> Party {
+    Party {
+        parts: parts.to_vec(),
+        words: words.to_vec(),
+        params: "",
+    }
+}
+
+fn flow(name: &str, between: &[Between], caller: Party, callees: &[Party]) -> Flow {
+    Flow {
+        name: name.to_owned(),
+        between: between.to_vec(),
+        caller,
+        callees: callees.to_vec(),
+    }
+}
+
+/// Something that either side may do once a call is up, and what the other one sees of it. Whoever does it hangs up.
+fn within(name: &str, does: &'static str, sees: &[&'static str], words: &[(&'static str, &'static str)]) -> [Flow; 2] {
+    let (mut caller, mut callee) = (vec!["invite", "rings", "answered"], vec!["invited", "ring", "answer"]);
+    caller.extend([does, "hang-up"]);
+    callee.extend(sees.iter().chain(&["hung-up"]));
+    let by_caller = flow(
+        &format!("{name} by the caller"),
+        &EVERY,
+        party(&caller, words),
+        &[party(&callee, words)],
+    );
+    let (mut caller, mut callee) = (vec!["invite", "rings", "answered"], vec!["invited", "ring", "answer"]);
+    // The callee's ACK may come before the caller's, and what is said before that one has to be put off.
+    caller.push("tell");
+    callee.push("told");
+    caller.extend(sees.iter().chain(&["hung-up"]));
+    callee.extend([does, "hang-up"]);
+    let by_callee = flow(
+        &format!("{name} by the callee"),
+        &EVERY,
+        party(&caller, words),
+        &[party(&callee, words)],
+    );
+    [by_caller, by_callee]
+}
+
+fn flows() -> Vec<Flow> {
+    let up = ["invite", "rings", "answered"];
+    let answers = ["invited", "ring", "answer"];
+    let and = |parts: &[&'static str], last: &'static str| [parts, &[last]].concat();
+    let mut flows = vec![
+        flow(
+            "hung up by the caller",
+            &EVERY,
+            party(&and(&up, "hang-up"), &[]),
+            &[party(&and(&answers, "hung-up"), &[])],
+        ),
+        flow(
+            "hung up by the callee",
+            &EVERY,
+            party(&and(&up, "hung-up"), &[]),
+            &[party(&and(&answers, "hang-up"), &[])],
+        ),
+        flow(
+            "given up while it rings",
+            &EVERY,
+            party(&["invite", "rings", "cancel", "refused"], &[("final", "487")]),
+            &[party(&["invited", "ring", "cancelled"], &[("why", "{given-up}")])],
+        ),
+        flow(
+            "early media, then an answer",
+            &EVERY,
+            party(&["invite", "progresses", "answered", "hang-up"], &[]),
+            &[party(&["invited", "progress", "answer", "hung-up"], &[])],
+        ),
+        flow(
+            "ringing, early media, ringing again, then an answer",
+            &EVERY,
+            party(&["invite", "rings", "progresses", "rings", "answered", "hang-up"], &[]),
+            &[party(
+                &["invited", "ring", "progress", "ring", "answer", "hung-up"],
+                &[],
+            )],
+        ),
+        flow(
+            "early media, then a refusal",
+            &EVERY,
+            party(&["invite", "progresses", "refused"], &[("final", "480")]),
+            &[party(&["invited", "progress", "refuse"], &[("status", "480")])],
+        ),
+        flow(
+            "reliable responses on both sides",
+            &EVERY,
+            party(
+                &["invite", "rings-reliably", "answered-as-agreed", "hang-up"],
+                &[KNOWS_100REL],
+            ),
+            &[party(&["invited", "ring-reliably", "answer-as-agreed", "hung-up"], &[])],
+        ),
+        flow(
+            "reliable responses to the caller alone",
+            &EVERY,
+            party(
+                &["invite", "rings-reliably", "answered-as-agreed", "hang-up"],
+                &[KNOWS_100REL],
+            ),
+            &[party(&["invited", "progress", "answer", "hung-up"], &[])],
+        ),
+        flow(
+            "reliable responses from the callee alone",
+            &EVERY,
+            party(&["invite", "progresses", "answered", "hang-up"], &[]),
+            &[party(&["invited", "ring-reliably", "answer-as-agreed", "hung-up"], &[])],
+        ),
+        flow(
+            "an offer in the answer",
+            &EVERY,
+            party(
+                &["invite", "rings", "answered-with-an-offer", "hang-up"],
+                &[("content", ""), ("described", "")],
+            ),
+            &[party(&["invited-to-offer", "ring", "accepted", "hung-up"], &[])],
+        ),
+        flow(
+            "headers that nobody here knows",
+            &EVERY,
+            party(
+                &and(&up, "hang-up"),
+                &[("headers", "X-Colour: mauve\nSubject: lunch"), ("crossed", "{shaped}")],
+            ),
+            &[party(
+                &and(&answers, "hung-up"),
+                &[("headers", "X-Shape: round"), ("offered", "{coloured}")],
+            )],
+        ),
+        flow(
+            "a session that the caller refreshes",
+            &EVERY,
+            party(
+                &["invite", "rings", "answered", "refresh", "hang-up"],
+                &[
+                    (
+                        "headers",
+                        "Supported: timer\nSession-Expires: 90;refresher=uac\nMin-SE: 90",
+                    ),
+                    ("interval", "90"),
+                    ("refresher", "uac"),
+                    ("granted", "uac"),
+                    ("crossed", "{granted-session}"),
+                ],
+            ),
+            &[party(&and(&answers, "hung-up"), &[("offered", "{wanted-session}")])],
+        ),
+        flow(
+            "a session that the service refreshes",
+            &EVERY,
+            party(
+                &["invite", "rings", "answered", "refresh", "hang-up"],
+                &[
+                    (
+                        "headers",
+                        "Supported: timer\nSession-Expires: 90;refresher=uas\nMin-SE: 90",
+                    ),
+                    ("interval", "90"),
+                    ("refresher", "uas"),
+                    ("granted", "uas"),
+                    ("crossed", "{granted-session}"),
+                ],
+            ),
+            &[party(&and(&answers, "hung-up"), &[("offered", "{wanted-session}")])],
+        ),
+        flow(
+            "a session that the callee refreshes",
+            &EVERY,
+            party(&["invite", "rings", "answered", "tell", "hung-up"], &[]),
+            &[party(
+                &["invited", "ring", "answer", "told", "refresh", "hang-up"],
+                &[
+                    ("headers", "Require: timer\nSession-Expires: 600;refresher=uas"),
+                    ("interval", "600"),
+                    ("refresher", "uac"),
+                    ("offered", "{wanted-session}"),
+                ],
+            )],
+        ),
+        flow(
+            "a session that is too short",
+            &[Users, TrunkAndUser],
+            party(
+                &["invite", "too-short"],
+                &[("headers", "Supported: timer\nSession-Expires: 60")],
+            ),
+            &[],
+        ),
+        flow(
+            "two phones ring, one answers",
+            &[Users],
+            party(&["invite", "rings", "rings-too", "answered", "hang-up"], &[]),
+            &[
+                party(&["invited", "ring", "answer", "hung-up"], &[]),
+                party(&["invited", "ring", "cancelled"], &[("why", "{answered-elsewhere}")]),
+            ],
+        ),
+        flow(
+            "two phones answer at once",
+            &[Users],
+            party(&["invite", "rings", "rings-too", "answered", "hang-up"], &[]),
+            &[
+                party(&["invited", "ring", "answer", "hung-up"], &[]),
+                party(&["invited", "ring", "crosses"], &[("why", "{answered-elsewhere}")]),
+            ],
+        ),
+        flow(
+            "the phone that is preferred rings first",
+            &[Users],
+            party(&["invite", "rings", "rings", "answered", "hang-up"], &[]),
+            &[
+                Party {
+                    params: ";q=1.0",
+                    ..party(&["invited", "ring", "ring-for-a-while", "refuse"], &[("status", "480")])
+                },
+                Party {
+                    params: ";q=0.5",
+                    ..party(&and(&answers, "hung-up"), &[])
+                },
+            ],
+        ),
+        flow(
+            "a carrier that cannot",
+            &[UserAndTrunk],
+            party(&and(&up, "hang-up"), &[]),
+            &[
+                party(&["invited", "refuse"], &[("status", "503")]),
+                party(&and(&answers, "hung-up"), &[]),
+            ],
+        ),
+        flow(
+            "a carrier that says nothing for four seconds",
+            &[UserAndTrunk],
+            party(&and(&up, "hang-up"), &[]),
+            &[
+                party(&["invited", "silence"], &[]),
+                party(&and(&answers, "hung-up"), &[]),
+            ],
+        ),
+    ];
+    for (status, told) in [
+        ("403", "403"),
+        ("404", "404"),
+        ("480", "480"),
+        ("486", "486"),
+        ("488", "488"),
+        ("600", "600"),
+        ("603", "603"),
+        ("606", "606"),
+    ] {
+        for rings in [false, true] {
+            let (mut caller, mut callee) = (vec!["invite"], vec!["invited"]);
+            if rings {
+                caller.push("rings");
+                callee.push("ring");
+            }
+            caller.push("refused");
+            callee.push("refuse");
+            let when = if rings { "after ringing" } else { "at once" };
+            flows.push(flow(
+                &format!("{status} {when}"),
+                &EVERY,
+                party(&caller, &[("final", told)]),
+                &[party(&callee, &[("status", status)])],
+            ));
+        }
+    }
+    for (status, told) in [("500", "500"), ("503", "500"), ("504", "504"), ("580", "502")] {
+        flows.push(flow(
+            &format!("{status} at once"),
+            &[Users, TrunkAndUser],
+            party(&["invite", "refused"], &[("final", told)]),
+            &[party(&["invited", "refuse"], &[("status", status)])],
+        ));
+    }
+    let invite = [
+        ("method", "INVITE"),
+        ("again", " retrans=\"500\""),
+        ("ack", "{acknowledge}"),
+        ("acked", "{acknowledged}"),
+    ];
+    let update = [("method", "UPDATE"), ("again", ""), ("ack", ""), ("acked", "")];
+    let tone = [
+        ("kind", "application/dtmf-relay"),
+        ("words", "Signal=5\n\n      Duration=160"),
+        ("said", "Signal=5.*Duration=160"),
+    ];
+    for pair in [
+        within("hold and resume by INVITE", "change", &["changed"], &invite),
+        within("hold and resume by UPDATE", "change", &["changed"], &update),
+        within("a tone by INFO", "tell", &["told"], &tone),
+        within("a body that nobody here knows", "tell", &["told"], &[]),
+        within("OPTIONS", "ask", &[], &[]),
+    ] {
+        flows.extend(pair);
+    }
+    flows
+}
+
+#[test]
+fn calls_over_udp() {
+    table(Transport::Udp, &flows()).unwrap_or_else(|fault| panic!("{fault}"));
+}
+
+#[test]
+fn calls_over_tcp() {
+    table(Transport::Tcp, &flows()).unwrap_or_else(|fault| panic!("{fault}"));
+}
+
+#[test]
+fn calls_over_tls() {
+    table(Transport::Tls, &flows()).unwrap_or_else(|fault| panic!("{fault}"));
+}
+
+#[test]
+fn every_part_is_in_some_flow() {
+    let parts = parts().expect("parts");
+    let mut used = BTreeSet::new();
+    for flow in flows() {
+        for between in flow.between {
+            for party in [&flow.caller].into_iter().chain(&flow.callees) {
+                let own = SocketAddr::from(([192, 0, 2, 1], 5060));
+                let words = words(Transport::Udp, between, own, own, &Names::default(), party);
+                let (_, of_it) = parts.scenario(&flow.name, &party.parts, &words).expect("a scenario");
+                used.extend(of_it.into_iter().map(str::to_owned));
+            }
+        }
+    }
+    let unused: Vec<_> = parts.names().into_iter().filter(|name| !used.contains(*name)).collect();
+    assert!(unused.is_empty(), "{unused:?}");
+}
+
+/// What is known not to hold, by flow, who calls whom, and transport.
+fn ledger() -> BTreeSet<(String, String, String)> {
+    let rows = LEDGER.lines().skip(1).map(|line| {
+        let [flow, between, transport, why] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("four columns: {line}")
+        };
+        assert!(!why.is_empty(), "a reason: {line}");
+        (flow.to_owned(), between.to_owned(), transport.to_owned())
+    });
+    rows.collect()
+}
+
+/// Plays every flow over one transport, several at a time.
+fn table(transport: Transport, flows: &[Flow]) -> Result<()> {
+    let wanted = std::env::var("FLOW").unwrap_or_default();
+    let jobs: Vec<_> = flows
+        .iter()
+        .filter(|flow| flow.name.contains(&wanted))
+        .flat_map(|flow| flow.between.iter().map(move |between| (flow, *between)))
+        .enumerate()
+        .map(|(number, (flow, between))| Job { number, flow, between })
+        .collect();
+    let count = jobs.len();
+    let bench = Bench::start(transport, &jobs)?;
+    let waiting = Mutex::new(VecDeque::from(jobs));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let (next, bench) = (&next, &bench);
+    let results: Vec<(Job<'_>, Result<()>)> = thread::scope(|scope| {
+        let lanes = (0..LANES).map(|lane| {
+            let work = move || {
+                std::iter::from_fn(next)
+                    .map(|job| (job, bench.play(lane, job)))
+                    .collect::<Vec<_>>()
+            };
+            scope.spawn(work)
+        });
+        let lanes: Vec<_> = lanes.collect();
+        lanes
+            .into_iter()
+            .flat_map(|lane| lane.join().expect("no panic"))
+            .collect()
+    });
+    let (known, mut failed, mut told) = (ledger(), BTreeSet::new(), String::new());
+    for (job, result) in &results {
+        let Err(fault) = result else { continue };
+        let key = job.key(transport);
+        if !known.contains(&key) {
+            let (flow, between, transport) = &key;
+            writeln!(told, "--- {flow}, {between}, {transport}: {fault}").context("memory")?;
+        }
+        failed.insert(key);
+    }
+    let mended: Vec<_> = results
+        .iter()
+        .map(|(job, _)| job.key(transport))
+        .filter(|key| known.contains(key) && !failed.contains(key))
+        .collect();
+    assert_eq!(results.len(), count);
+    if told.is_empty() && mended.is_empty() {
+        Ok(())
+    } else {
+        Err(Fault::new(format_args!("{told}in the ledger, and holds: {mended:?}")))
+    }
+}
+
+/// One flow between two kinds of parties.
+#[derive(Clone, Copy, Debug)]
+struct Job<'a> {
+    number: usize,
+    flow: &'a Flow,
+    between: Between,
+}
+
+impl Job<'_> {
+    fn key(&self, transport: Transport) -> (String, String, String) {
+        (
+            self.flow.name.clone(),
+            format!("{:?}", self.between),
+            transport.as_str().to_owned(),
+        )
+    }
+
+    /// The number that leads to its carriers.
+    fn number(&self) -> String {
+        format!("+44207{:03}0000", self.number)
+    }
+
+    /// The domain of one of its carriers.
+    fn realm(&self, which: usize) -> String {
+        format!("t{}-{which}.carrier.test", self.number)
+    }
+}
+
+/// How the parties of one call are called.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    caller: String,
+    callee: String,
+    /// What the caller dials.
+    dialled: String,
+    /// The domain of the caller's address.
+    realm: String,
+}
+
+/// The service with users for every lane, and carriers for every flow that has some.
+struct Bench {
+    transport: Transport,
+    parts: Parts,
+    service: Service,
+    authority: Authority,
+    trunks: BTreeMap<(usize, usize), SocketAddr>,
+    scratch: Scratch,
+}
+
+impl Bench {
+    fn start(transport: Transport, jobs: &[Job<'_>]) -> Result<Self> {
+        let word = transport.as_str().to_ascii_lowercase();
+        let scratch = Scratch::new(&format!("calls-{word}-lab"))?;
+        let authority = Authority::new("the carriers'")?;
+        let ca = scratch.write("ca.pem", authority.pem())?;
+        let mut trunks = BTreeMap::new();
+        let mut tables = String::from("[policy]\nallow = [\"EMERGENCY\", \"ONNET\", \"FREE\", \"INTL\"]\n");
+        for job in jobs.iter().filter(|job| job.between != Users) {
+            for which in 0..job.flow.callees.len().max(1) {
+                // An address that is known by its number alone must be the carrier's own.
+                let host = 10 + u8::try_from(trunks.len()).context("as many as a network has room for")?;
+                let address = free(ip(transport, host))?;
+                let (at, port, realm) = (address.ip(), address.port(), job.realm(which));
+                let ca = if transport == Transport::Tls {
+                    format!("ca = \"{}\"\n", ca.display())
+                } else {
+                    String::new()
+                };
+                write!(
+                    tables,
+                    "[[trunks]]\nname = \"t{}-{which}\"\naddress = \"{at}\"\nport = {port}\ntransport = \"{word}\"\n\
+                     realm = \"{realm}\"\nprefixes = [\"{}\"]\norder = {which}\n{ca}",
+                    job.number,
+                    &job.number()[1..9]
+                )
+                .context("memory")?;
+                trunks.insert((job.number, which), address);
+            }
+        }
+        let more = More {
+            listeners: "algorithms = [\"MD5\"]",
+            tables: &tables,
+            ..More::default()
+        };
+        let program = Path::new(env!("CARGO_BIN_EXE_cusax"));
+        let service = Service::start_with(&format!("calls-{word}"), program, ip(transport, 1), DOMAIN, more)?;
+        for lane in 0..LANES {
+            for (name, number) in [(caller(lane), None), (callee(lane), Some(number(lane)))] {
+                let (jid, aor) = (format!("{name}@example.com"), format!("sip:{name}@{DOMAIN}"));
+                service.add_user(&jid, &aor, &name, PASSWORD)?;
+                if let Some(number) = number {
+                    let update = ["user", "add", "--update", "--jid", &jid, "--number", &number];
+                    service.cusax().args(update).output()?;
+                }
+            }
+        }
+        Ok(Self {
+            transport,
+            parts: parts()?,
+            service,
+            authority,
+            trunks,
+            scratch,
+        })
+    }
+
+    fn play(&self, lane: u8, job: Job<'_>) -> Result<()> {
+        let Job { flow, between, .. } = job;
+        let folder = self.scratch.folder(format!("{:03}", job.number))?;
+        let names = match between {
+            Users => Names {
+                caller: caller(lane),
+                callee: callee(lane),
+                dialled: callee(lane),
+                realm: DOMAIN.to_owned(),
+            },
+            UserAndTrunk => Names {
+                caller: caller(lane),
+                callee: job.number(),
+                dialled: job.number(),
+                realm: DOMAIN.to_owned(),
+            },
+            TrunkAndUser => Names {
+                caller: job.number(),
+                callee: callee(lane),
+                dialled: number(lane),
+                realm: job.realm(0),
+            },
+        };
+        let (mut parties, mut lines, mut tunnels) = (Vec::new(), Vec::new(), Vec::new());
+        for (which, party) in flow.callees.iter().enumerate() {
+            let name = format!("callee-{which}");
+            let own = match between {
+                UserAndTrunk => self.trunks[&(job.number, which)],
+                Users | TrunkAndUser => free(ip(self.transport, 3))?,
+            };
+            let text = self.text(job, &name, own, &names, party)?;
+            let mut place = own;
+            if (between, self.transport) == (UserAndTrunk, Transport::Tls) {
+                place = free(ip(self.transport, 4))?;
+                let files = self.identity(&folder, &job.realm(which))?;
+                tunnels.push(Tunnel::to_us(&folder, own, place, &self.service.root_file(), &files)?);
+            }
+            parties.push(Scenario::start(
+                &folder,
+                &name,
+                &text,
+                self.transport,
+                Place::Waiting(place),
+            )?);
+            if between != UserAndTrunk {
+                let subscriber = Subscriber {
+                    user: &names.callee,
+                    password: PASSWORD,
+                    domain: DOMAIN,
+                    params: party.params,
+                };
+                lines.push(Line::open(
+                    &self.service,
+                    self.transport,
+                    ip(self.transport, 3),
+                    subscriber,
+                    own,
+                )?);
+            }
+        }
+        let own = match between {
+            TrunkAndUser => self.trunks[&(job.number, 0)],
+            Users | UserAndTrunk => free(ip(self.transport, 2))?,
+        };
+        let text = self.text(job, "caller", own, &names, &flow.caller)?;
+        let mut way = self.service.address(self.transport);
+        if self.transport == Transport::Tls {
+            let identity = (between == TrunkAndUser)
+                .then(|| self.identity(&folder, &job.realm(0)))
+                .transpose()?;
+            let tunnel = Tunnel::to_the_service(&folder, way, &self.service.root_file(), identity.as_ref())?;
+            way = tunnel.address();
+            tunnels.push(tunnel);
+        }
+        let whom = format!("{}@{DOMAIN}", names.dialled);
+        let place = Place::Calling(&whom, own, way);
+        parties.push(Scenario::start(&folder, "caller", &text, self.transport, place)?);
+        Scenario::all_end(parties)?;
+        lines.into_iter().try_for_each(Line::close)
+    }
+
+    fn text(&self, job: Job<'_>, name: &str, own: SocketAddr, names: &Names, party: &Party) -> Result<String> {
+        let service = self.service.address(self.transport);
+        let words = words(self.transport, job.between, own, service, names, party);
+        let name = format!("{}: {name}", job.flow.name);
+        Ok(self.parts.scenario(&name, &party.parts, &words)?.0)
+    }
+
+    /// A certificate for a carrier's domain, and its key.
+    fn identity(&self, folder: &Path, realm: &str) -> Result<sipp::Identity> {
+        let identity = self.authority.certify(&[realm])?;
+        let file = |kind: &str| folder.join(format!("{realm}.{kind}"));
+        let files = sipp::Identity {
+            certificate: file("crt"),
+            key: file("key"),
+        };
+        std::fs::write(&files.certificate, identity.pem())?;
+        std::fs::write(&files.key, identity.key_pem())?;
+        Ok(files)
+    }
+}
+
+/// What a party is given.
+fn words(
+    transport: Transport,
+    between: Between,
+    own: SocketAddr,
+    service: SocketAddr,
+    names: &Names,
+    party: &Party,
+) -> Words {
+    let is_caller = party.parts.first() == Some(&"invite");
+    let (invite, impp) = match between {
+        Users => ("{invite-of-a-user}", "{impp-of-a-user}"),
+        UserAndTrunk => ("{invite-of-a-user}", "{impp-of-nobody}"),
+        TrunkAndUser => ("{invite-of-a-trunk}", "{impp-of-nobody}"),
+    };
+    let host = match (is_caller, between) {
+        (true, TrunkAndUser) | (false, UserAndTrunk) => own.ip(),
+        (true, _) => ip(transport, 2),
+        (false, _) => ip(transport, 3),
+    };
+    let pattern = |ip: IpAddr| ip.to_string().replace('.', "\\.");
+    let stranger = match between {
+        TrunkAndUser => "{realm}".to_owned(),
+        Users | UserAndTrunk => pattern(ip(transport, 2)),
+    };
+    let sdp = |version: u8, direction: &str| {
+        let lines = [
+            "v=0".to_owned(),
+            format!("o=- 1 {version} IN IP4 {host}"),
+            "s=-".to_owned(),
+            format!("c=IN IP4 {host}"),
+            "t=0 0".to_owned(),
+            "m=audio 6000 RTP/AVP 0".to_owned(),
+            "a=rtpmap:0 PCMU/8000".to_owned(),
+            format!("a={direction}"),
+        ];
+        lines.join("\n")
+    };
+    let user = if is_caller { &names.caller } else { &names.callee };
+    let mut words = Words::from(
+        [
+            ("invite", invite),
+            ("impp", impp),
+            ("domain", DOMAIN),
+            ("realm", &names.realm),
+            ("transport", transport.as_str()),
+            ("way", &transport.as_str().to_ascii_lowercase()),
+            ("user", user),
+            ("caller", &names.caller),
+            ("callee", &names.dialled),
+            ("password", PASSWORD),
+            ("contact", &own.to_string()),
+            ("service", &pattern(service.ip())),
+            ("stranger", &stranger),
+            (
+                "methods",
+                "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY",
+            ),
+            ("session", "ab30317f1a784dc48ff824d0d3715d86"),
+            ("answerer", "47755a9de7794ba387653f2099600ef2"),
+            ("nobody", "00000000000000000000000000000000"),
+            ("content", "Content-Type: application/sdp"),
+            ("described", "{offer}"),
+            ("offer", &sdp(1, "sendrecv")),
+            ("hold", &sdp(2, "sendonly")),
+            ("held", &sdp(2, "recvonly")),
+            ("resume", &sdp(3, "sendrecv")),
+            ("kind", "application/x-own"),
+            ("words", "anything at all"),
+            ("said", "anything at all"),
+            ("headers", ""),
+            ("crossed", ""),
+            ("offered", ""),
+        ]
+        .map(|(word, value)| (word, value.to_owned())),
+    );
+    words.extend(party.words.iter().map(|(word, value)| (*word, (*value).to_owned())));
+    words
+}
+
+fn parts() -> Result<Parts> {
+    Parts::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/sipp"))
+}
+
+/// The SIP domain of the users.
+const DOMAIN: &str = "sip.example.com";
+
+/// A network of loopback addresses for one transport: the service, callers, phones, carriers.
+fn ip(transport: Transport, host: u8) -> IpAddr {
+    let network = match transport {
+        Transport::Udp => 1,
+        Transport::Tcp => 2,
+        _ => 3,
+    };
+    Ipv4Addr::new(127, 92, network, host).into()
+}
+
+fn caller(lane: u8) -> String {
+    format!("alice{lane}")
+}
+
+fn callee(lane: u8) -> String {
+    format!("bob{lane}")
+}
+
+fn number(lane: u8) -> String {
+    format!("+493090182{lane:02}")
+}
+
+const LEDGER: &str = include_str!("calls_ledger.tsv");
+const EVERY: [Between; 3] = [Users, UserAndTrunk, TrunkAndUser];
+const KNOWS_100REL: (&str, &str) = ("headers", "Supported: 100rel");
+const PASSWORD: &str = "a-secret";
+/// How many calls are made at a time.
+const LANES: u8 = 8;
