@@ -203,7 +203,23 @@ impl Phone {
         self.command("accept", "")
     }
 
-    /// Has the other side of the call joined with somebody else.
+    /// Holds the call.
+    ///
+    /// # Errors
+    /// When baresip refuses.
+    pub fn hold(&mut self) -> Result<()> {
+        self.command("hold", "")
+    }
+
+    /// Takes the call up again.
+    ///
+    /// # Errors
+    /// When baresip refuses.
+    pub fn resume(&mut self) -> Result<()> {
+        self.command("resume", "")
+    }
+
+    /// Sends the other side of the call to somebody else, without asking that one. It knows no other way.
     ///
     /// # Errors
     /// When baresip refuses.

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::authority::Authority;
 use super::wire::Wire;
-use super::{Child, Context as _, Fault, Result, Scratch, Spec, wait};
+use super::{Child, Context as _, Fault, Namespace, Result, Scratch, Spec, wait};
 
 /// Every transport, in the order of the listeners.
 pub const TRANSPORTS: [Transport; 5] = [
@@ -47,6 +47,8 @@ pub struct More<'a> {
     pub websocket: &'a str,
     /// Whole tables.
     pub tables: &'a str,
+    /// Where it runs, if not on this machine. Its metrics cannot be read from outside.
+    pub namespace: Option<&'a Namespace>,
 }
 
 impl Service {
@@ -68,16 +70,30 @@ impl Service {
         let folder = scratch.path().to_owned();
         fs::write(folder.join("root.pem"), authority.pem())?;
         certificate(&authority, &folder)?;
-        let http = free(Ipv4Addr::LOCALHOST.into())?;
-        let addresses = TRANSPORTS
-            .into_iter()
-            .map(|transport| Ok((transport, free(ip)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let (http, addresses) = match more.namespace {
+            None => {
+                let addresses = TRANSPORTS.into_iter().map(|transport| Ok((transport, free(ip)?)));
+                (
+                    free(Ipv4Addr::LOCALHOST.into())?,
+                    addresses.collect::<Result<Vec<_>>>()?,
+                )
+            }
+            // Nobody else is there.
+            Some(_) => {
+                let addresses = TRANSPORTS.into_iter().zip(FIRST_PORT..);
+                let addresses = addresses.map(|(transport, port)| (transport, SocketAddr::new(ip, port)));
+                (SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT)), addresses.collect())
+            }
+        };
         fs::write(
             folder.join("cusax.toml"),
             configuration(&folder, http, &addresses, domains, more),
         )?;
-        let mut child = cusax(program, &folder).arg("serve").start(&folder)?;
+        let mut spec = cusax(program, &folder).arg("serve");
+        if let Some(namespace) = more.namespace {
+            spec = spec.inside(namespace);
+        }
+        let mut child = spec.start(&folder)?;
         child.until("the service to serve", READY, |child| {
             child.log().contains("serving version").then_some(())
         })?;
@@ -301,6 +317,8 @@ pub fn free(ip: IpAddr) -> Result<SocketAddr> {
 pub const DOMAIN: &str = "sip.example.com";
 /// Below those that connections are made from (32768 and up) and those of the relay.
 const FIRST_PORT: u16 = 10_000;
+/// Where operators ask, in a namespace of its own.
+const HTTP_PORT: u16 = 8085;
 /// How many there are.
 const PORTS: u16 = 9_700;
 
