@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -38,6 +38,17 @@ struct Party {
     words: Vec<(&'static str, &'static str)>,
     /// Of its Contact, when it registers.
     params: &'static str,
+    role: Role,
+}
+
+/// Which user of a lane a party is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Role {
+    Caller,
+    #[default]
+    Callee,
+    /// Whom the call is transferred to.
+    Target,
 }
 
 #[derive(Clone, Debug)]
@@ -46,13 +57,15 @@ struct Flow {
     between: Vec<Between>,
     caller: Party,
     callees: Vec<Party>,
+    /// A call of one user to the target, which is up before the call that is to replace it begins.
+    consultation: Option<Party>,
 }
 
 fn party(parts: &[&'static str], words: &[(&'static str, &'static str)]) -> Party {
     Party {
         parts: parts.to_vec(),
         words: words.to_vec(),
-        params: "",
+        ..Party::default()
     }
 }
 
@@ -60,8 +73,12 @@ fn flow(name: &str, between: &[Between], caller: Party, callees: &[Party]) -> Fl
     Flow {
         name: name.to_owned(),
         between: between.to_vec(),
-        caller,
+        caller: Party {
+            role: Role::Caller,
+            ..caller
+        },
         callees: callees.to_vec(),
+        consultation: None,
     }
 }
 
@@ -350,6 +367,95 @@ fn flows() -> Vec<Flow> {
     flows
 }
 
+/// Calls that one side sends to a third user, and calls that are sent on before they are answered.
+fn transfers() -> Vec<Flow> {
+    let target = |parts: &[&'static str], words: &[(&'static str, &'static str)]| Party {
+        role: Role::Target,
+        ..party(parts, &[&[("impp", ""), ("named", "")], words].concat())
+    };
+    let takes = || target(&["invited", "ring", "answer", "moved-until-hung-up"], &[]);
+    let busy = || target(&["invited", "refuse"], &[("status", "486")]);
+    let (done, failed) = ([("outcome", "2")], [("outcome", "486")]);
+    let on = |start: &[&'static str], rest: &[&'static str]| [start, rest].concat();
+    let (up, answers) = (["invite", "rings", "answered"], ["invited", "ring", "answer"]);
+    let mut flows = vec![
+        flow(
+            "a transfer by the caller",
+            &[Users],
+            party(&on(&up, &["refer", "hang-up"]), &done),
+            &[party(&on(&answers, &["moved", "hang-up"]), &[]), takes()],
+        ),
+        flow(
+            "a transfer by the callee",
+            &[Users],
+            party(&on(&up, &["tell", "moved", "hang-up"]), &[]),
+            &[party(&on(&answers, &["told", "refer", "hang-up"]), &done), takes()],
+        ),
+        flow(
+            "a transfer by the caller to somebody who is busy",
+            &[Users],
+            party(&on(&up, &["refer", "hang-up"]), &failed),
+            &[party(&on(&answers, &["moved-until-hung-up"]), &[]), busy()],
+        ),
+        flow(
+            "a transfer by the callee to somebody who is busy",
+            &[Users],
+            party(&on(&up, &["tell", "moved-until-hung-up"]), &[]),
+            &[party(&on(&answers, &["told", "refer", "hang-up"]), &failed), busy()],
+        ),
+        flow(
+            "a call that is sent on before it is answered",
+            &[Users],
+            party(&on(&up, &["hang-up"]), &[]),
+            &[
+                party(&["invited", "redirect"], &[]),
+                target(&on(&answers, &["hung-up"]), &[]),
+            ],
+        ),
+    ];
+    for (name, role, caller, callee) in [
+        (
+            "a transfer by the caller, who has asked the target",
+            Role::Caller,
+            party(&on(&up, &["refer", "hang-up"]), &done),
+            party(&on(&answers, &["moved", "hang-up"]), &[]),
+        ),
+        (
+            "a transfer by the callee, who has asked the target",
+            Role::Callee,
+            party(&on(&up, &["tell", "moved", "hang-up"]), &[]),
+            party(&on(&answers, &["told", "refer", "hang-up"]), &done),
+        ),
+    ] {
+        flows.push(Flow {
+            consultation: Some(Party {
+                role,
+                ..party(&on(&up, &["tells-its-dialog", "hung-up"]), &[("callee", "{target}")])
+            }),
+            ..flow(name, &[Users], caller, &[callee, takes()])
+        });
+    }
+    flows
+}
+
+#[test]
+#[ignore = "REFER and 3xx are not served yet"]
+fn transfers_over_udp() {
+    table(Transport::Udp, &transfers()).unwrap_or_else(|fault| panic!("{fault}"));
+}
+
+#[test]
+#[ignore = "REFER and 3xx are not served yet"]
+fn transfers_over_tcp() {
+    table(Transport::Tcp, &transfers()).unwrap_or_else(|fault| panic!("{fault}"));
+}
+
+#[test]
+#[ignore = "REFER and 3xx are not served yet"]
+fn transfers_over_tls() {
+    table(Transport::Tls, &transfers()).unwrap_or_else(|fault| panic!("{fault}"));
+}
+
 #[test]
 fn calls_over_udp() {
     table(Transport::Udp, &flows()).unwrap_or_else(|fault| panic!("{fault}"));
@@ -369,9 +475,13 @@ fn calls_over_tls() {
 fn every_part_is_in_some_flow() {
     let parts = parts().expect("parts");
     let mut used = BTreeSet::new();
-    for flow in flows() {
+    for flow in flows().into_iter().chain(transfers()) {
         for between in flow.between {
-            for party in [&flow.caller].into_iter().chain(&flow.callees) {
+            let parties = [&flow.caller]
+                .into_iter()
+                .chain(&flow.callees)
+                .chain(&flow.consultation);
+            for party in parties {
                 let own = SocketAddr::from(([192, 0, 2, 1], 5060));
                 let words = words(Transport::Udp, between, own, own, &Names::default(), party);
                 let (_, of_it) = parts.scenario(&flow.name, &party.parts, &words).expect("a scenario");
@@ -481,6 +591,7 @@ impl Job<'_> {
 struct Names {
     caller: String,
     callee: String,
+    target: String,
     /// What the caller dials.
     dialled: String,
     /// The domain of the caller's address.
@@ -535,7 +646,11 @@ impl Bench {
         let program = Path::new(env!("CARGO_BIN_EXE_cusax"));
         let service = Service::start_with(&format!("calls-{word}"), program, ip(transport, 1), DOMAIN, more)?;
         for lane in 0..LANES {
-            for (name, number) in [(caller(lane), None), (callee(lane), Some(number(lane)))] {
+            for (name, number) in [
+                (caller(lane), None),
+                (callee(lane), Some(number(lane))),
+                (target(lane), None),
+            ] {
                 let (jid, aor) = (format!("{name}@example.com"), format!("sip:{name}@{DOMAIN}"));
                 service.add_user(&jid, &aor, &name, PASSWORD)?;
                 if let Some(number) = number {
@@ -556,90 +671,49 @@ impl Bench {
 
     fn play(&self, lane: u8, job: Job<'_>) -> Result<()> {
         let Job { flow, between, .. } = job;
-        let folder = self.scratch.folder(format!("{:03}", job.number))?;
-        let names = match between {
-            Users => Names {
-                caller: caller(lane),
-                callee: callee(lane),
-                dialled: callee(lane),
-                realm: DOMAIN.to_owned(),
-            },
-            UserAndTrunk => Names {
-                caller: caller(lane),
-                callee: job.number(),
-                dialled: job.number(),
-                realm: DOMAIN.to_owned(),
-            },
-            TrunkAndUser => Names {
-                caller: job.number(),
-                callee: callee(lane),
-                dialled: number(lane),
-                realm: job.realm(0),
-            },
+        let user = |name: fn(u8) -> String| name(lane);
+        let (caller_name, callee_name, dialled, realm) = match between {
+            Users => (user(caller), user(callee), user(callee), DOMAIN.to_owned()),
+            UserAndTrunk => (user(caller), job.number(), job.number(), DOMAIN.to_owned()),
+            TrunkAndUser => (job.number(), user(callee), user(number), job.realm(0)),
         };
-        let (mut parties, mut lines, mut tunnels) = (Vec::new(), Vec::new(), Vec::new());
-        for (which, party) in flow.callees.iter().enumerate() {
-            let name = format!("callee-{which}");
-            let own = match between {
-                UserAndTrunk => self.trunks[&(job.number, which)],
-                Users | TrunkAndUser => free(ip(self.transport, 3))?,
-            };
-            let text = self.text(job, &name, own, &names, party)?;
-            let mut place = own;
-            if (between, self.transport) == (UserAndTrunk, Transport::Tls) {
-                place = free(ip(self.transport, 4))?;
-                let files = self.identity(&folder, &job.realm(which))?;
-                tunnels.push(Tunnel::to_us(&folder, own, place, &self.service.root_file(), &files)?);
-            }
-            parties.push(Scenario::start(
-                &folder,
-                &name,
-                &text,
-                self.transport,
-                Place::Waiting(place),
-            )?);
-            if between != UserAndTrunk {
-                let subscriber = Subscriber {
-                    user: &names.callee,
-                    password: PASSWORD,
-                    domain: DOMAIN,
-                    params: party.params,
-                };
-                lines.push(Line::open(
-                    &self.service,
-                    self.transport,
-                    ip(self.transport, 3),
-                    subscriber,
-                    own,
-                )?);
-            }
-        }
-        let own = match between {
-            TrunkAndUser => self.trunks[&(job.number, 0)],
-            Users | UserAndTrunk => free(ip(self.transport, 2))?,
+        let mut call = Call {
+            bench: self,
+            job,
+            folder: self.scratch.folder(format!("{:03}", job.number))?,
+            names: Names {
+                caller: caller_name,
+                callee: callee_name,
+                target: user(target),
+                dialled,
+                realm,
+            },
+            replaces: String::new(),
+            parties: Vec::new(),
+            lines: Vec::new(),
+            tunnels: Vec::new(),
         };
-        let text = self.text(job, "caller", own, &names, &flow.caller)?;
-        let mut way = self.service.address(self.transport);
-        if self.transport == Transport::Tls {
-            let identity = (between == TrunkAndUser)
-                .then(|| self.identity(&folder, &job.realm(0)))
-                .transpose()?;
-            let tunnel = Tunnel::to_the_service(&folder, way, &self.service.root_file(), identity.as_ref())?;
-            way = tunnel.address();
-            tunnels.push(tunnel);
+        let callees = || flow.callees.iter().enumerate();
+        for (which, party) in callees().filter(|(_, party)| party.role == Role::Target) {
+            call.awaits(which, party)?;
         }
-        let whom = format!("{}@{DOMAIN}", names.dialled);
-        let place = Place::Calling(&whom, own, way);
-        parties.push(Scenario::start(&folder, "caller", &text, self.transport, place)?);
-        Scenario::all_end(parties)?;
-        lines.into_iter().try_for_each(Line::close)
-    }
-
-    fn text(&self, job: Job<'_>, name: &str, own: SocketAddr, names: &Names, party: &Party) -> Result<String> {
-        let service = self.service.address(self.transport);
-        let words = words(self.transport, job.between, own, service, names, party);
-        let name = format!("{}: {name}", job.flow.name);
-        Ok(self.parts.scenario(&name, &party.parts, &words)?.0)
+        if let Some(party) = &flow.consultation {
+            let mut consultation = call.calls("consultation", party)?;
+            let dialog = consultation.says()?;
+            let escaped = [("@", "%40"), (";", "%3B"), ("=", "%3D")];
+            let escaped = escaped
+                .iter()
+                .fold(dialog, |text, (plain, code)| text.replace(plain, code));
+            call.replaces = format!("?Replaces={escaped}");
+            call.parties.push(consultation);
+        }
+        for (which, party) in callees().filter(|(_, party)| party.role != Role::Target) {
+            call.awaits(which, party)?;
+        }
+        let caller = call.calls("caller", &flow.caller)?;
+        call.parties.push(caller);
+        Scenario::all_end(call.parties)?;
+        call.lines.into_iter().try_for_each(Line::close)
     }
 
     /// A certificate for a carrier's domain, and its key.
@@ -653,6 +727,99 @@ impl Bench {
         std::fs::write(&files.certificate, identity.pem())?;
         std::fs::write(&files.key, identity.key_pem())?;
         Ok(files)
+    }
+}
+
+/// One call that is played. Programs end before tunnels.
+struct Call<'a> {
+    bench: &'a Bench,
+    job: Job<'a>,
+    folder: PathBuf,
+    names: Names,
+    /// What stands behind the address in a Refer-To.
+    replaces: String,
+    parties: Vec<Scenario>,
+    lines: Vec<Line>,
+    tunnels: Vec<Tunnel>,
+}
+
+impl Call<'_> {
+    /// Lets somebody wait for a call.
+    fn awaits(&mut self, which: usize, party: &Party) -> Result<()> {
+        let (bench, transport) = (self.bench, self.bench.transport);
+        let (name, is_trunk) = (format!("callee-{which}"), self.job.between == UserAndTrunk);
+        let own = if is_trunk {
+            bench.trunks[&(self.job.number, which)]
+        } else {
+            free(ip(transport, 3))?
+        };
+        let text = self.text(&name, own, party)?;
+        let mut place = own;
+        if is_trunk && transport == Transport::Tls {
+            place = free(ip(transport, 4))?;
+            let files = bench.identity(&self.folder, &self.job.realm(which))?;
+            let root = bench.service.root_file();
+            self.tunnels
+                .push(Tunnel::to_us(&self.folder, own, place, &root, &files)?);
+        }
+        let waiting = Scenario::start(&self.folder, &name, &text, transport, Place::Waiting(place))?;
+        self.parties.push(waiting);
+        if !is_trunk {
+            let subscriber = Subscriber {
+                user: self.names.of(party.role),
+                password: PASSWORD,
+                domain: DOMAIN,
+                params: party.params,
+            };
+            let line = Line::open(&bench.service, transport, ip(transport, 3), subscriber, own)?;
+            self.lines.push(line);
+        }
+        Ok(())
+    }
+
+    /// Lets somebody call.
+    fn calls(&mut self, name: &str, party: &Party) -> Result<Scenario> {
+        let (bench, transport) = (self.bench, self.bench.transport);
+        let is_trunk = self.job.between == TrunkAndUser;
+        let own = if is_trunk {
+            bench.trunks[&(self.job.number, 0)]
+        } else {
+            free(ip(transport, 2))?
+        };
+        let text = self.text(name, own, party)?;
+        let mut way = bench.service.address(transport);
+        if transport == Transport::Tls {
+            let identity = is_trunk.then(|| bench.identity(&self.folder, &self.job.realm(0)));
+            let identity = identity.transpose()?;
+            let root = bench.service.root_file();
+            let tunnel = Tunnel::to_the_service(&self.folder, way, &root, identity.as_ref())?;
+            way = tunnel.address();
+            self.tunnels.push(tunnel);
+        }
+        let whom = match name {
+            "caller" => &self.names.dialled,
+            _ => &self.names.target,
+        };
+        let whom = format!("{whom}@{DOMAIN}");
+        Scenario::start(&self.folder, name, &text, transport, Place::Calling(&whom, own, way))
+    }
+
+    fn text(&self, name: &str, own: SocketAddr, party: &Party) -> Result<String> {
+        let service = self.bench.service.address(self.bench.transport);
+        let mut words = words(self.bench.transport, self.job.between, own, service, &self.names, party);
+        words.insert("replaces", self.replaces.clone());
+        let name = format!("{}: {name}", self.job.flow.name);
+        Ok(self.bench.parts.scenario(&name, &party.parts, &words)?.0)
+    }
+}
+
+impl Names {
+    fn of(&self, role: Role) -> &str {
+        match role {
+            Role::Caller => &self.caller,
+            Role::Callee => &self.callee,
+            Role::Target => &self.target,
+        }
     }
 }
 
@@ -694,7 +861,6 @@ fn words(
         ];
         lines.join("\n")
     };
-    let user = if is_caller { &names.caller } else { &names.callee };
     let mut words = Words::from(
         [
             ("invite", invite),
@@ -703,9 +869,12 @@ fn words(
             ("realm", &names.realm),
             ("transport", transport.as_str()),
             ("way", &transport.as_str().to_ascii_lowercase()),
-            ("user", user),
+            ("user", names.of(party.role)),
             ("caller", &names.caller),
             ("callee", &names.dialled),
+            ("target", &names.target),
+            ("replaces", ""),
+            ("named", "{named-session}"),
             ("password", PASSWORD),
             ("contact", &own.to_string()),
             ("service", &pattern(service.ip())),
@@ -759,6 +928,10 @@ fn caller(lane: u8) -> String {
 
 fn callee(lane: u8) -> String {
     format!("bob{lane}")
+}
+
+fn target(lane: u8) -> String {
+    format!("carol{lane}")
 }
 
 fn number(lane: u8) -> String {

@@ -27,6 +27,7 @@ pub struct Scenario {
     program: Child,
     errors: PathBuf,
     messages: PathBuf,
+    words: PathBuf,
 }
 
 /// Where a SIPp is, and whom it speaks to.
@@ -114,13 +115,14 @@ impl Scenario {
     /// When SIPp does not come up.
     pub fn start(folder: &Path, name: &str, text: &str, transport: Transport, place: Place<'_>) -> Result<Self> {
         let file = |kind: &str| folder.join(format!("{name}.{kind}"));
-        let (scenario, errors, messages) = (file("xml"), file("errors"), file("messages"));
+        let (scenario, errors, messages, words) = (file("xml"), file("errors"), file("messages"), file("words"));
         fs::write(&scenario, text)?;
         let mode = if transport == Transport::Udp { "u1" } else { "t1" };
         let spec = Spec::new(name, "sipp").folder(folder).arg("-sf").arg(&scenario);
         let spec = spec.args(["-t", mode, "-m", "1", "-nostdin", "-timeout_error", "-timeout", LIMIT]);
         let spec = spec.args(["-trace_err", "-error_file"]).arg(&errors);
         let spec = spec.args(["-trace_msg", "-message_file"]).arg(&messages);
+        let spec = spec.args(["-trace_logs", "-log_file"]).arg(&words);
         let (Place::Waiting(own) | Place::Calling(_, own, _)) = place;
         let mut spec = spec.args(["-i", &own.ip().to_string(), "-p", &own.port().to_string()]);
         if let Place::Calling(whom, _, service) = place {
@@ -134,6 +136,7 @@ impl Scenario {
             program,
             errors,
             messages,
+            words,
         };
         if let Place::Waiting(own) = place {
             let there = || listens(transport, own).unwrap_or_default().then_some(());
@@ -141,6 +144,19 @@ impl Scenario {
             waited.map_err(|fault| party.fault(fault))?;
         }
         Ok(party)
+    }
+
+    /// Waits until its scenario logs something, and tells that.
+    ///
+    /// # Errors
+    /// When it ends before, or says nothing in time.
+    pub fn says(&mut self) -> Result<String> {
+        let words = self.words.clone();
+        let said = self.program.until("what it has to say", START, |_| {
+            let text = fs::read_to_string(&words).unwrap_or_default();
+            text.split_once('\n').map(|(line, _)| line.trim().to_owned())
+        });
+        said.map_err(|fault| self.fault(fault))
     }
 
     /// Waits until all have played their parts to the end. Once one has failed, the others have little time left.
