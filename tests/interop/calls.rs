@@ -392,6 +392,8 @@ fn transfers() -> Vec<Flow> {
         ..party(parts, &[&[("impp", ""), ("named", "")], words].concat())
     };
     let takes = || target(&["invited", "ring", "answer", "moved-until-hung-up"], &[]);
+    // Of both that are connected it is the last one to be told.
+    let hangs_up = || target(&["invited", "ring", "answer", "moved", "hang-up"], &[]);
     let busy = || target(&["invited", "refuse"], &[("status", "486")]);
     let (done, failed) = ([("outcome", "2")], [("outcome", "486")]);
     let on = |start: &[&'static str], rest: &[&'static str]| [start, rest].concat();
@@ -436,12 +438,12 @@ fn transfers() -> Vec<Flow> {
             "a transfer by the caller, who has asked the target",
             Role::Caller,
             party(&on(&up, &["refer", "hang-up"]), &done),
-            party(&on(&answers, &["moved", "hang-up"]), &[]),
+            party(&on(&answers, &["moved-until-hung-up"]), &[]),
         ),
         (
             "a transfer by the callee, who has asked the target",
             Role::Callee,
-            party(&on(&up, &["tell", "moved", "hang-up"]), &[]),
+            party(&on(&up, &["tell", "moved-until-hung-up"]), &[]),
             party(&on(&answers, &["told", "refer", "hang-up"]), &done),
         ),
     ] {
@@ -450,7 +452,7 @@ fn transfers() -> Vec<Flow> {
                 role,
                 ..party(&on(&up, &["tells-its-dialog", "hung-up"]), &[("callee", "{target}")])
             }),
-            ..flow(name, &[Users], caller, &[callee, takes()])
+            ..flow(name, &[Users], caller, &[callee, hangs_up()])
         });
     }
     flows
