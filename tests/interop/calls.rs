@@ -459,19 +459,16 @@ fn transfers() -> Vec<Flow> {
 }
 
 #[test]
-#[ignore = "REFER and 3xx are not served yet"]
 fn transfers_over_udp() {
     table(Transport::Udp, &transfers()).unwrap_or_else(|fault| panic!("{fault}"));
 }
 
 #[test]
-#[ignore = "REFER and 3xx are not served yet"]
 fn transfers_over_tcp() {
     table(Transport::Tcp, &transfers()).unwrap_or_else(|fault| panic!("{fault}"));
 }
 
 #[test]
-#[ignore = "REFER and 3xx are not served yet"]
 fn transfers_over_tls() {
     table(Transport::Tls, &transfers()).unwrap_or_else(|fault| panic!("{fault}"));
 }

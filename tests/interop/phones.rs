@@ -1,8 +1,7 @@
 //! Phones that people have call each other through a running service: Debian's baresip and linphonec, each on a machine
 //! of its own that reaches the service and no other.
 //!
-//! What a phone hears is read from the wire at its machine: each plays a tone of its own. REFER is not served yet, so what
-//! needs it is ignored; `cargo test --test phones -- --ignored` plays it.
+//! What a phone hears is read from the wire at its machine: each plays a tone of its own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -112,7 +111,6 @@ fn rings() -> Result<()> {
 }
 
 #[test]
-#[ignore = "REFER is not served yet"]
 fn either_transfers_the_other_to_a_third_phone() {
     transfers().unwrap_or_else(|fault| panic!("{fault}"));
 }
@@ -148,7 +146,6 @@ fn transfers() -> Result<()> {
 
 /// Only linphonec can: baresip 1.0 knows no Replaces.
 #[test]
-#[ignore = "REFER is not served yet"]
 fn linphone_asks_before_it_transfers() {
     attended().unwrap_or_else(|fault| panic!("{fault}"));
 }
