@@ -842,3 +842,26 @@ fn branches_without_end_are_not_all_heard() {
         .collect();
     assert_eq!(methods, ["ACK", "BYE"]);
 }
+
+#[test]
+fn a_callee_that_wants_longer_sessions_is_asked_again_once() {
+    let mut stage = Stage::calling(27, &[]);
+    let first = stage.bob.invite.take().expect("he is called");
+    stage
+        .bob
+        .respond(&mut stage.scene.world, &first, 422, &[("Min-SE", "2400")], "");
+    let heard = stage.bob.hear(&mut stage.scene.world, Duration::from_millis(300));
+    let acknowledged = heard
+        .iter()
+        .any(|message| matches!(message, Message::Request(r) if r.method == Method::Ack));
+    assert!(acknowledged, "{heard:?}");
+    let again = stage.bob.invite.clone().expect("he is called again");
+    let expires = again.headers.one::<SessionExpires>().expect("a Session-Expires");
+    assert_eq!(expires.seconds, 2400);
+    stage
+        .bob
+        .respond(&mut stage.scene.world, &again, 422, &[("Min-SE", "4800")], "");
+    let told = stage.alice.told(&mut stage.scene.world, &Method::Invite);
+    assert_eq!(codes(&told), [502], "one who always wants more is not");
+    stage.done(Cause::PeerFailed);
+}

@@ -70,21 +70,21 @@ pub enum Because<'a> {
 }
 
 impl Because<'_> {
-    /// Says so in a BYE of ours.
-    pub fn put(self, request: &mut Request) {
+    /// What is said in a BYE of ours.
+    #[must_use]
+    pub fn reasons(self) -> Vec<Reason> {
         let reasons = match self {
             Self::Nothing => Vec::new(),
             Self::Status(status) => vec![Reason::new("SIP", status.code(), "")],
             Self::Said(because) => because.headers.list::<Reason>().unwrap_or_default(),
         };
-        for reason in reasons.iter().take(MAX_REASONS) {
+        let plain = |reason: &Reason| {
             let known = PROTOCOLS
                 .iter()
                 .find(|known| reason.protocol.eq_ignore_ascii_case(known));
-            if let (Some(protocol), Some(cause)) = (known, reason.cause()) {
-                request.headers.put(&Reason::new(protocol, cause, ""));
-            }
-        }
+            Some(Reason::new(known?, reason.cause()?, ""))
+        };
+        reasons.iter().take(MAX_REASONS).filter_map(plain).collect()
     }
 }
 
@@ -201,7 +201,9 @@ mod tests {
             bye.headers.push(HeaderName::REASON, Value::of_static(text));
         }
         let mut ours = request();
-        Because::Said(&bye).put(&mut ours);
+        for reason in Because::Said(&bye).reasons() {
+            ours.headers.put(&reason);
+        }
         let seen: Vec<_> = ours
             .headers
             .get_all(&HeaderName::REASON)
@@ -209,7 +211,7 @@ mod tests {
             .collect();
         assert_eq!(seen, ["Q.850;cause=16", "SIP;cause=486"]);
         let mut ours = request();
-        Because::Nothing.put(&mut ours);
+        assert!(Because::Nothing.reasons().is_empty());
         assert!(!ours.headers.has(&HeaderName::REASON));
         ours.headers.set(Reason::NAME, answered_elsewhere());
         assert_eq!(ours.headers.one::<Reason>().unwrap().cause(), Some(200));

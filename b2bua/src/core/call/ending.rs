@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::{CallRecord, Cause};
+use cusax_common::core::sip::typed::Reason;
 use cusax_common::core::sip::{Method, Request, Status};
 use cusax_common::core::time::Wall;
 use tracing::{debug, info};
@@ -153,8 +154,17 @@ impl Call {
 
     /// Hangs up a leg, and forgets it.
     pub(super) fn say_goodbye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: LegId, because: Because<'_>) {
+        self.hang_up(cx, id, &because.reasons());
+    }
+
+    fn hang_up<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: LegId, reasons: &[Reason]) {
         let Some(leg) = self.leg_mut(id) else { return };
-        let (bye, flow) = (goodbye(cx, leg, because), leg.dialog.flow());
+        acknowledge_open(cx, leg);
+        let mut bye = leg.dialog.request(Method::Bye);
+        for reason in reasons {
+            bye.headers.put(reason);
+        }
+        let flow = leg.dialog.flow();
         self.send(cx, flow, bye);
         self.leave(cx, id);
     }
@@ -162,7 +172,8 @@ impl Call {
     /// The same in a while, if the peer does not say it first.
     fn hold_goodbye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: LegId, because: Because<'_>) {
         let Some(leg) = self.leg_mut(id) else { return };
-        self.held_bye = Some((id, goodbye(cx, leg, because)));
+        acknowledge_open(cx, leg);
+        self.held_bye = Some((id, because.reasons()));
     }
 
     /// Who has asked for a transfer hangs up when it has heard of it; if not, we do.
@@ -175,10 +186,8 @@ impl Call {
 
     /// Sends the BYE that had to wait.
     pub(super) fn release_bye<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        if let Some((id, bye)) = self.held_bye.take() {
-            let flow = self.leg(id).map_or(self.near_flow, |leg| leg.dialog.flow());
-            self.send(cx, flow, bye);
-            self.leave(cx, id);
+        if let Some((id, reasons)) = self.held_bye.take() {
+            self.hang_up(cx, id, &reasons);
         }
     }
 
@@ -242,13 +251,6 @@ impl Call {
             });
         }
     }
-}
-
-fn goodbye<E: Entropy>(cx: &mut Context<'_, E>, leg: &mut Leg, because: Because<'_>) -> Request {
-    acknowledge_open(cx, leg);
-    let mut bye = leg.dialog.request(Method::Bye);
-    because.put(&mut bye);
-    bye
 }
 
 /// A 2xx that still waits for its late answer is acknowledged before the BYE: a dialog ends by rule.

@@ -68,13 +68,15 @@ pub fn media_told<E>(cx: &Context<'_, E>, flow: Flow, bound: SocketAddr) -> Sock
     SocketAddr::new(told, bound.port())
 }
 
-/// The INVITE for one hop, without Via and body, with the leg that it begins.
+/// The INVITE for one hop, without Via and body, with the leg that it begins; by the names of `again`, if it is sent once
+/// more.
 pub fn compose<E: Entropy>(
     cx: &mut Context<'_, E>,
     call: &Call,
     name: LegId,
     plan: &Plan,
     hop: &Hop,
+    again: Option<&Dialog>,
 ) -> (Leg, Request, Impp) {
     let listener = contact(cx, hop.flow, call.is_secure());
     let audience = identity::Audience::of(plan, hop);
@@ -92,10 +94,7 @@ pub fn compose<E: Entropy>(
         Some(target) => NameAddr::new(target.clone()),
         None => identity::name_caller(party, said, &audience, &cx.settings.plan),
     };
-    let id = DialogId {
-        call_id: cx.draw(),
-        local_tag: cx.draw(),
-    };
+    let id = again.map_or_else(|| DialogId::draw(cx), |again| again.id().clone());
     let mut dialog = Dialog::calling(
         id,
         hop.flow,
@@ -106,6 +105,9 @@ pub fn compose<E: Entropy>(
         listener,
     );
     let near = call.legs.iter().find(|leg| leg.side == Side::Caller);
+    if let Some(again) = again {
+        dialog.count_on(again);
+    }
     let waiting = speaker.and_then(|speaker| speaker.session);
     dialog.join_session(near.and_then(|near| near.dialog.session()).or(waiting));
     let exchange = if call.offer.is_some() {
@@ -134,7 +136,8 @@ pub fn compose<E: Entropy>(
     let may_offer = call.offer.is_some() || call.legs.iter().any(may_answer);
     let options = if may_offer { OPTIONS } else { FEWER_OPTIONS };
     request.headers.replace(&Supported::of(options));
-    leg.timer.ask(cx.settings.session_interval, &mut request.headers);
+    let interval = call.demanded.unwrap_or(cx.settings.session_interval);
+    leg.timer.ask(interval, &mut request.headers);
     let impp = identity::stamp(&mut request.headers, party, said, &audience);
     // RFC 3892: phones show who has sent the caller here. What callers claim of it themselves stops.
     if speaker.is_some()
@@ -144,6 +147,15 @@ pub fn compose<E: Entropy>(
         request.headers.replace(&by);
     }
     (leg, request, impp)
+}
+
+impl DialogId {
+    fn draw<E: Entropy>(cx: &mut Context<'_, E>) -> Self {
+        Self {
+            call_id: cx.draw(),
+            local_tag: cx.draw(),
+        }
+    }
 }
 
 /// A response to the caller's INVITE: ours in every identifier, the callee's in what crosses.

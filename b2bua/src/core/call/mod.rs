@@ -42,6 +42,7 @@ mod transfer;
 mod turns;
 mod upkeep;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +54,7 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::{CallerKind, NumberClass};
 use cusax_common::core::record::{CallRecord, Cause, Impp, Warned};
 use cusax_common::core::secret::Pii;
-use cusax_common::core::sip::typed::{Contact, ContentType, MaxBreadth};
+use cusax_common::core::sip::typed::{Contact, ContentType, MaxBreadth, Reason};
 use cusax_common::core::sip::{Headers, Method, Request, Response, Status, Uri};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Aor, User};
@@ -62,7 +63,7 @@ use tracing::{debug, info, warn};
 
 use self::crossing::Crossing;
 use self::limits::Limits;
-use self::referral::Transfer;
+use self::referral::{Notice, Transfer};
 use self::session_timer::Wish;
 use self::speaker::Speaker;
 use self::transfer::Joining;
@@ -178,13 +179,17 @@ pub struct Call {
     /// The record goes on with a leg that went to another call.
     recorded_elsewhere: bool,
     /// A BYE that waits until the caller has acknowledged our 2xx (RFC 3261 §15), or for theirs.
-    held_bye: Option<(LegId, Request)>,
+    held_bye: Option<(LegId, Vec<Reason>)>,
     /// Nobody may read along, whatever the request line says.
     secure: bool,
+    /// The session interval that a callee has demanded, in seconds.
+    demanded: Option<u32>,
     /// Where phones have sent it.
     redirects: Vec<Dialled>,
     /// What its caller is to be told of where else to call.
     elsewhere: Vec<Contact>,
+    /// States of a transfer that wait until the one before was heard.
+    notices: VecDeque<Notice>,
     /// A side has asked for a transfer.
     transfer: Option<Transfer>,
     /// The call that asked for this one and has the caller's leg, until it is answered.
@@ -405,6 +410,8 @@ impl Call {
             recorded: false,
             recorded_elsewhere: false,
             held_bye: None,
+            demanded: None,
+            notices: VecDeque::new(),
             redirects: Vec::new(),
             elsewhere: Vec::new(),
             transfer: None,

@@ -99,6 +99,16 @@ impl Transfer {
     }
 }
 
+/// A state of a transfer that somebody is to hear of.
+#[derive(Debug)]
+pub struct Notice {
+    by: LegId,
+    id: Option<u32>,
+    status: Status,
+    /// Why it is the last one, if it is.
+    end: Option<&'static str>,
+}
+
 /// A leg that goes from one call to another.
 #[derive(Debug)]
 pub struct Moved {
@@ -328,22 +338,44 @@ impl Call {
     }
 
     /// Tells the one who asked how it stands (RFC 3515 §2.4.4, §2.4.5).
-    fn notify<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, end: Option<&str>) {
+    fn notify<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, end: Option<&'static str>) {
         let now = cx.now.instant;
         let Some(transfer) = self.transfer.as_mut() else { return };
         if transfer.is_silent || transfer.gone.is_some() {
             return;
         }
         transfer.told = Some((now, status));
-        let (by, id) = (transfer.by, transfer.id);
-        let Some(leg) = self.leg_mut(by) else { return };
-        let mut event = Event::new(PACKAGE);
-        if let Some(id) = id {
+        let notice = Notice {
+            by: transfer.by,
+            id: transfer.id,
+            status,
+            end,
+        };
+        self.notices.push_back(notice);
+        if self.notices.len() == 1 {
+            self.notify_next(cx);
+        }
+    }
+
+    /// The last NOTIFY was answered, or will not be: the next one may be sent. By two at once the later one could come first.
+    pub(super) fn notified<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        self.notices.pop_front();
+        self.notify_next(cx);
+    }
+
+    fn notify_next<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+        let Some(notice) = self.notices.front() else { return };
+        let (by, status) = (notice.by, notice.status);
+        let (mut event, state) = (Event::new(PACKAGE), state(notice.end));
+        if let Some(id) = notice.id {
             event.params.set("id", Some(&id.to_string()));
         }
+        let Some(leg) = self.leg_mut(by) else {
+            return self.notices.clear();
+        };
         let mut request = leg.dialog.request(Method::Notify);
         request.headers.put(&event);
-        request.headers.put(&state(end));
+        request.headers.put(&state);
         let mut kind = ContentType::SIPFRAG;
         kind.params.set("version", Some("2.0"));
         request.headers.put(&kind);

@@ -10,6 +10,7 @@ use tracing::{debug, info};
 
 use super::limits::Limits;
 use super::reliable::Taken;
+use super::session_timer::SessionTimer;
 use super::turns::Turns;
 use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, Leg, LegId, Pair, Phase, invite, rules};
 use crate::core::cause::Because;
@@ -84,10 +85,11 @@ impl Call {
         let Some(plan) = self.plan.take() else { return };
         while let Some(step) = self.attempts.poll_output() {
             match step {
-                Step::Invite(turn) => self.invite(cx, &plan, turn),
+                Step::Invite(turn) => self.invite(cx, &plan, turn, None),
                 Step::Abandon(turn) => {
                     debug!(leg = "callee", "silent for too long");
-                    let meant = |invitation: &Invitation| invitation.turn == turn;
+                    let open = |made: &Invitation| made.state == InvitationState::Inviting;
+                    let meant = |made: &Invitation| made.turn == turn && open(made);
                     if let Some(index) = self.invitations.iter().position(meant) {
                         self.cancel(cx, index);
                     }
@@ -108,14 +110,14 @@ impl Call {
         self.plan = Some(plan);
     }
 
-    /// Invites one target by one of its hops.
-    fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, turn: Turn) {
+    /// Invites one target by one of its hops; once more, where it has refused what was said in this dialog.
+    fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, turn: Turn, again: Option<&Dialog>) {
         let Some(media) = self.media else { return };
         let Some(hop) = plan.hop(turn) else { return };
         // The record names the last trunk that was tried: the one that answered, if one did.
         self.facts.trunk = hop.trunk().map(str::to_owned);
         let name = self.next_leg();
-        let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop);
+        let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop, again);
         self.facts.impp = impp;
         if let Some(offer) = &self.offer {
             let body = offer.anchored(media.callee, &mut leg.origin);
@@ -138,6 +140,27 @@ impl Call {
             turn,
             last: None,
         });
+    }
+
+    /// A callee that wants longer sessions is invited again, once (RFC 4028 §7.3). False if it did not ask for that.
+    fn asked_for_longer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) -> bool {
+        if response.status != Status::SESSION_INTERVAL_TOO_SMALL || self.demanded.is_some() {
+            return false;
+        }
+        self.demanded = SessionTimer::demanded(cx.settings.session_interval, &response.headers);
+        if self.demanded.is_none() {
+            return false;
+        }
+        let turn = self.invitations[index].turn;
+        let Some(plan) = self.plan.take() else { return false };
+        // It is the same request with another number (RFC 3261 §8.1.3.5).
+        let token = self.invitations[index].token;
+        let before = self.legs.iter().find(|leg| leg.invited == Some(token));
+        let before = before.map(|leg| leg.dialog.clone());
+        self.invite(cx, &plan, turn, before.as_ref());
+        self.give_up(cx, index);
+        self.plan = Some(plan);
+        true
     }
 
     /// Forgets an INVITE of ours, with its legs.
@@ -168,7 +191,8 @@ impl Call {
         if status == Status::TRYING {
             return;
         }
-        if state == InvitationState::Inviting && self.redirected(cx, index, response) {
+        let open = state == InvitationState::Inviting;
+        if open && (self.redirected(cx, index, response) || self.asked_for_longer(cx, index, response)) {
             return;
         }
         if status.is_final() && !status.is_success() {

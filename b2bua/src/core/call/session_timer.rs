@@ -105,15 +105,19 @@ impl SessionTimer {
         self.start(now, interval.clamp(MIN_SE, MAX_INTERVAL), !theirs);
     }
 
+    /// The interval that a 422 to an INVITE of `interval` demands (§7.3); none if asking again is of no use.
+    #[must_use]
+    pub fn demanded(interval: u32, headers: &Headers) -> Option<u32> {
+        let MinSe(least) = headers.opt::<MinSe>().ok()??;
+        (least > interval && least <= MAX_INTERVAL).then_some(least)
+    }
+
     /// Raises the interval to what a 422 demands (§7.3). False if that is nothing new, so that asking again is of no use.
     pub fn raise(&mut self, now: Instant, usual: u32, headers: &Headers) -> bool {
-        let Ok(Some(MinSe(least))) = headers.opt::<MinSe>() else {
+        let interval = self.0.map_or(usual, |running| running.interval);
+        let Some(least) = Self::demanded(interval, headers) else {
             return false;
         };
-        let interval = self.0.map_or(usual, |running| running.interval);
-        if least <= interval || least > MAX_INTERVAL {
-            return false;
-        }
         match &mut self.0 {
             Some(running) => running.interval = least,
             None => self.start(now, least, true),

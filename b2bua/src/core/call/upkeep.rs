@@ -232,7 +232,8 @@ impl Call {
     pub(super) fn own_answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize, response: &Response) {
         let Own { token, leg: name, what } = self.own.swap_remove(at);
         let way = match what {
-            What::Prack | What::Notify => return,
+            What::Prack => return,
+            What::Notify => return self.notified(cx),
             What::Refresh(way) => way,
             What::Join(joining) => return self.join_answered(cx, token, name, joining, response),
         };
@@ -310,6 +311,9 @@ impl Call {
     /// It got no answer at all.
     pub(super) fn own_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize) {
         let own = self.own.swap_remove(at);
+        if matches!(own.what, What::Notify) {
+            self.notified(cx);
+        }
         if own.changes() {
             self.hang_up_both(cx, Cause::PeerFailed);
         }

@@ -119,6 +119,11 @@ impl Dialog {
         }
     }
 
+    /// Goes on with the numbers of another one that has the same names.
+    pub fn count_on(&mut self, before: &Self) {
+        self.local_seq = before.local_seq;
+    }
+
     /// What the peer calls the session.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
