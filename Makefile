@@ -67,14 +67,15 @@ fuzz-corpus:
 	@$(CARGO_FUZZ_THERE)
 	@fuzz/run --keep $(TARGET)
 
-# Our parser beside others, the relay, the registrar alone, and registrations beside Debian's Kamailio, which is installed
-# for this alone.
-# BENCHMARKS.md holds what was reached. LOAD holds options for the last, as LOAD='--json figures.json'.
+# Our parser beside others, the relay, the endpoint alone, and registrations and calls beside Debian's Kamailio, which is
+# installed for this alone. BENCHMARKS.md holds what was reached. LOAD and CALLS hold options for the last two, as
+# CALLS='--only cost --json figures.json'.
 bench: bench-deps
 	$(CARGO) bench -p cusax-common --bench sip
 	$(CARGO) bench -p cusax-b2bua --features io --bench relay --bench registrations
 	$(CARGO) build --profile dist --workspace --all-features --bins
 	target/dist/load registrations $(LOAD)
+	target/dist/load calls $(CALLS)
 
 # What a reader would say, said by programs. A core must build, and resolve, without anything that touches the world.
 CORES := cusax-common cusax-b2bua cusax-xmpp

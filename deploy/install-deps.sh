@@ -27,7 +27,7 @@ services=(prosody postgresql redis-server)
 case ${1-} in
     '') ;;
     bench)
-        packages+=(kamailio)       # the registrar beside ours
+        packages+=(kamailio)       # the registrar and the proxy beside ours
         services+=(kamailio)
         ;;
     *)

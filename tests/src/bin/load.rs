@@ -1,13 +1,13 @@
-//! Registrations under load, ours beside Debian's Kamailio: prints the tables.
+//! Registrations and calls under load, ours beside Debian's Kamailio: prints the tables.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cusax_tests::lab::signals;
-use cusax_tests::load::{self, Options, device};
+use cusax_tests::load::{calls, null, registrations};
 
-/// Measures what registrations cost.
+/// Measures what registrations and calls cost.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -16,8 +16,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures and prints the tables.
-    Registrations(Options),
+    /// Measures registrations and prints the tables.
+    Registrations(registrations::Options),
+    /// Measures calls without media and prints the tables.
+    Calls(calls::Options),
     /// Is the device that does no work.
     #[command(hide = true)]
     Null {
@@ -28,13 +30,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Registrations(options) => load::measure(&options),
-        Command::Null { address } => device::serve_null(address).map(|()| 0),
+        Command::Registrations(options) => registrations::measure(&options),
+        Command::Calls(options) => calls::measure(&options),
+        Command::Null { address } => null::serve(address).map(|()| 0),
     };
     match outcome {
         Ok(0) => ExitCode::SUCCESS,
         Ok(failed) => {
-            eprintln!("load: {failed} registrations failed");
+            eprintln!("load: {failed} of ours failed");
             ExitCode::FAILURE
         }
         Err(fault) => {

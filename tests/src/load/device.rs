@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use cusax_common::core::sip::{HeaderName, Message, Status, Value};
 use nix::sys::signal::Signal;
 
 use super::usage::Usage;
@@ -20,9 +19,9 @@ use crate::lab::{Child, Context as _, Result, Scratch, Spec, wait};
 pub enum Kind {
     /// Ours, as it is configured by default but for its limits.
     Cusax,
-    /// Debian's, as `tests/bench/kamailio.cfg` has it.
+    /// Debian's, as `tests/bench/kamailio.cfg` and `tests/bench/kamailio-calls.cfg` have it.
     Kamailio,
-    /// Answers and does nothing else: what the kernel and the reading of messages cost everybody.
+    /// Answers or passes on and does nothing else ([`null`](super::null)): what the kernel costs everybody.
     Null,
 }
 
@@ -38,6 +37,15 @@ impl Kind {
     }
 }
 
+/// What it is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Phones register.
+    Registrations,
+    /// Phones that have registered are called.
+    Calls,
+}
+
 /// A running one.
 pub struct Device {
     /// Where it listens.
@@ -47,16 +55,16 @@ pub struct Device {
 }
 
 impl Device {
-    /// Starts one. `store` holds the users of `cusax`; it is read, and call records would be written.
+    /// Starts one. `store` holds the users of `cusax`, and takes its call records.
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn start(kind: Kind, store: &Path) -> Result<Self> {
+    pub fn start(kind: Kind, purpose: Purpose, store: &Path) -> Result<Self> {
         let scratch = Scratch::new(kind.name())?;
         let address = free(Ipv4Addr::LOCALHOST.into())?;
         let child = match kind {
-            Kind::Cusax => cusax(&scratch, address, store),
-            Kind::Kamailio => kamailio(&scratch, address),
+            Kind::Cusax => cusax(&scratch, address, purpose, store),
+            Kind::Kamailio => kamailio(&scratch, address, purpose),
             Kind::Null => null(&scratch, address),
         }?;
         let device = Self {
@@ -64,21 +72,26 @@ impl Device {
             child,
             _scratch: scratch,
         };
-        device.rests()?;
+        device.rest()?;
         Ok(device)
     }
 
-    /// Waits until it has done what it does once after a start, such as reading all users.
-    fn rests(&self) -> Result<()> {
-        let (mut before, mut since) = (f64::NAN, wait::now());
+    /// Waits until it has done what it does behind our backs, such as reading all users or writing records. Gives the
+    /// processor seconds that it had used when it began to rest.
+    ///
+    /// # Errors
+    /// When it does not come to rest, or is no more.
+    pub fn rest(&self) -> Result<f64> {
+        let (mut before, mut since) = (self.usage()?.cpu, wait::now());
         wait::until_ok("a device to rest", READY, || {
             if since.elapsed() < LOOK {
                 return Ok(None);
             }
             let used = self.usage()?.cpu;
             let rests = used - before < RESTING * LOOK.as_secs_f64();
+            let rested = rests.then_some(before);
             (before, since) = (used, wait::now());
-            Ok(rests.then_some(()))
+            Ok(rested)
         })
     }
 
@@ -91,10 +104,11 @@ impl Device {
     }
 }
 
-fn cusax(scratch: &Scratch, address: SocketAddr, store: &Path) -> Result<Child> {
+fn cusax(scratch: &Scratch, address: SocketAddr, purpose: Purpose, store: &Path) -> Result<Child> {
     let (folder, http) = (scratch.path().display(), free(Ipv4Addr::LOCALHOST.into())?);
+    let calls = if purpose == Purpose::Calls { CALLS } else { "" };
     let mut text = format!(
-        "[sip]\ndomains = [\"{domain}\"]\n[[sip.listeners]]\naddress = \"{ip}\"\nport = {port}\n\
+        "[sip]\ndomains = [\"{domain}\"]\n{calls}[[sip.listeners]]\naddress = \"{ip}\"\nport = {port}\n\
          [numbers]\ncountry = \"DE\"\n\
          [xmpp]\ndomain = \"example.com\"\ncomponent = \"calls.example.com\"\nport = 1\nsecret = \"unused\"\n\
          [store]\nurl = \"sqlite:{store}\"\n[http]\nlisten = \"{http}\"\n[control]\nsocket = \"{folder}/cusax.sock\"\n",
@@ -108,6 +122,9 @@ fn cusax(scratch: &Scratch, address: SocketAddr, store: &Path) -> Result<Child> 
         let section = if limit == "per_source" { "[sip.limits]\n" } else { "" };
         writeln!(text, "{section}{limit} = 1000000").expect("writing to a String cannot fail");
     }
+    if purpose == Purpose::Calls {
+        text.push_str(MEDIA);
+    }
     let file = scratch.write("cusax.toml", text)?;
     let program = std::env::current_exe()?.with_file_name("cusax");
     let spec = Spec::new("cusax", program).arg("--config").arg(file).arg("serve");
@@ -118,8 +135,12 @@ fn cusax(scratch: &Scratch, address: SocketAddr, store: &Path) -> Result<Child> 
     Ok(child)
 }
 
-fn kamailio(scratch: &Scratch, address: SocketAddr) -> Result<Child> {
-    let file = scratch.write("kamailio.cfg", KAMAILIO)?;
+fn kamailio(scratch: &Scratch, address: SocketAddr, purpose: Purpose) -> Result<Child> {
+    let text = match purpose {
+        Purpose::Registrations => REGISTRAR,
+        Purpose::Calls => PROXY,
+    };
+    let file = scratch.write("kamailio.cfg", text)?;
     // Its fast allocator for both kinds of memory: the default one of Debian's build checks itself all the time.
     let spec = Spec::new("kamailio", "kamailio")
         .args(["-DD", "-E", "-x", "fm", "-X", "fm", "-m", "1024", "-M", "32"])
@@ -162,38 +183,12 @@ fn answers(child: &mut Child, address: SocketAddr) -> Result<()> {
     })
 }
 
-/// Answers every request: one with credentials, or of another method, with 200, and others with a challenge.
-///
-/// # Errors
-/// Those of its socket.
-pub fn serve_null(address: SocketAddr) -> Result<()> {
-    let socket = UdpSocket::bind(address)?;
-    let mut buffer = vec![0; 65_536];
-    loop {
-        let (length, remote) = socket.recv_from(&mut buffer)?;
-        let bytes = bytes::Bytes::copy_from_slice(&buffer[..length]);
-        let Ok(Message::Request(request)) = Message::parse(bytes) else {
-            continue;
-        };
-        let proved = request.headers.has(&HeaderName::AUTHORIZATION);
-        let response = if proved || request.method.as_str() != "REGISTER" {
-            request.response(Status::OK)
-        } else {
-            let mut response = request.response(Status::UNAUTHORIZED);
-            let challenge = format!(
-                "Digest realm=\"{}\", nonce=\"0\", qop=\"auth\", algorithm=SHA-256",
-                users::DOMAIN
-            );
-            response
-                .headers
-                .push(HeaderName::WWW_AUTHENTICATE, Value::cleaned(&challenge));
-            response
-        };
-        socket.send_to(&response.to_bytes(), remote)?;
-    }
-}
-
-const KAMAILIO: &str = include_str!("../../bench/kamailio.cfg");
+const REGISTRAR: &str = include_str!("../../bench/kamailio.cfg");
+const PROXY: &str = include_str!("../../bench/kamailio-calls.cfg");
+/// What is set otherwise for calls, in `[sip]`: more of them than anybody has, of a few callers, and without any sound.
+const CALLS: &str = "max_calls = 1000000\ncalls_per_account = 1000000\nsilence_timeout = 0\n";
+/// As many ports as an address has, each for the next call soon after the last; the phones are on the loopback.
+const MEDIA: &str = "[media]\nport_min = 1024\nport_max = 65535\ndrain_secs = 1\nallow_networks = [\"127.0.0.0/8\"]\n";
 /// How long one may take to come up on a busy machine.
 const READY: Duration = Duration::from_secs(120);
 /// How often it is looked whether a device rests.

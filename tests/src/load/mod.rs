@@ -1,178 +1,31 @@
-//! Registrations under load: ours beside Debian's Kamailio and a device that does no work, in one run.
+//! Load: ours beside Debian's Kamailio and a device that does no work, in one run.
 //!
-//! What counts is processor time for each registration, read from `/proc` for a device and all that it started: it hardly
-//! depends on what else the machine does, as rates and delays do. All traffic stays on the loopback.
+//! What counts is processor time for each registration or call, read from `/proc` for a device and all that it started: it
+//! hardly depends on what else the machine does, as rates and delays do. All traffic stays on the loopback.
 //!
-//! - [`generator`]: the phones; [`users`]: their accounts; [`device`]: what is measured; [`usage`]: what it used.
-//! - [`report`]: the tables.
+//! - [`registrations`] and [`calls`]: what is asked of a device, and the tables.
+//! - [`device`]: what is measured; [`null`]: the one that does no work; [`usage`]: what a device used.
+//! - [`users`]: the accounts of the phones; [`proof`]: what they write to prove who they are.
+//! - [`socket`] and [`batch`]: how messages go out and come in.
 
+pub mod batch;
+pub mod calls;
 pub mod device;
-pub mod generator;
-pub mod report;
+pub mod null;
+pub mod proof;
+pub mod registrations;
+pub mod socket;
 pub mod usage;
 pub mod users;
 
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::Args;
-
-use crate::lab::{Context as _, Result, Scratch, signals};
-use device::{Device, Kind};
-use generator::{Load, Phones, Tally};
-use report::Report;
-
-/// How much is to be measured.
-#[derive(Args, Clone, Debug)]
-pub struct Options {
-    /// Registrations that begin in a second
-    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rate: u32,
-    /// Seconds of such a run
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
-    secs: u32,
-    /// Phones that take turns meanwhile
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
-    users: u32,
-    /// Runs of each device, in turn
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    runs: u32,
-    /// Phones that are registered at once; 0 leaves these measurements out
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
-    phones: u32,
-    /// Refreshes that begin in a second
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    refresh_rate: u32,
-    /// Seconds for which they go on; memory is looked at in the middle and at the end. More than 32, for which a device
-    /// remembers what it answered
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=3600))]
-    refresh_secs: u32,
-    /// The devices
-    #[arg(long, value_delimiter = ',', default_value = "cusax,kamailio,null")]
-    devices: Vec<Kind>,
-    /// A file for the same figures as JSON
-    #[arg(long)]
-    json: Option<PathBuf>,
-}
-
-/// One run of one device.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Run {
-    /// What came of it.
-    pub tally: Tally,
-    /// Processor seconds of the device for 1,000 registrations.
-    pub cpu_per_thousand: f64,
-}
-
-/// What many phones that are registered at once cost.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Crowd {
-    /// Refreshes of a few phones.
-    pub few: Run,
-    /// The registrations of all.
-    pub arrival: Run,
-    /// Refreshes of all in turn, in two halves.
-    pub many: [Run; 2],
-    /// Bytes of memory: with a few phones, with all, and after each half of the refreshes.
-    pub memory: [u64; 4],
-    /// How many phones there were beyond the few.
-    pub bindings: u32,
-}
-
-/// Measures everything and prints it. Tells how many registrations failed.
-///
-/// # Errors
-/// When a device does not come up, or the system refuses something.
-pub fn measure(options: &Options) -> Result<u32> {
-    signals::end_cleanly()?;
-    let scratch = Scratch::new("load")?;
-    let store = scratch.file("cusax.db");
-    users::store(&store, options.users.max(options.phones))?;
-
-    let mut report = Report::new(options);
-    for _ in 0..options.runs {
-        for &kind in &options.devices {
-            let device = Device::start(kind, &store)?;
-            let mut phones = Phones::new(options.users, device.address)?;
-            // Each has registered before: what a device reads once of each user is measured by itself, below.
-            run(
-                &device,
-                &mut phones,
-                Load {
-                    phones: options.users,
-                    registrations: options.users,
-                    rate: options.refresh_rate,
-                },
-            )?;
-            let load = Load {
-                phones: options.users,
-                registrations: options.rate * options.secs,
-                rate: options.rate,
-            };
-            report.add_run(kind, run(&device, &mut phones, load)?);
-        }
-    }
-    report.print_runs();
-    for &kind in options.devices.iter().filter(|kind| **kind != Kind::Null) {
-        if options.phones > FEW {
-            report.add_crowd(kind, crowd(options, kind, &store)?);
-        }
-    }
-    report.print_crowds();
-    if let Some(file) = &options.json {
-        std::fs::write(file, report.json()?).context(file.display())?;
-    }
-    Ok(report.failed())
-}
-
-fn crowd(options: &Options, kind: Kind, store: &Path) -> Result<Crowd> {
-    let device = Device::start(kind, store)?;
-    let mut phones = Phones::new(options.phones, device.address)?;
-    let refreshes = |phones, secs| Load {
-        phones,
-        registrations: options.refresh_rate * secs,
-        rate: options.refresh_rate,
-    };
-    // Always at the same rate, so that what is remembered of each request for a while is the same at every look at the
-    // memory.
-    let few = run(&device, &mut phones, refreshes(FEW, options.refresh_secs))?;
-    let before = device.usage()?.memory;
-    let all = Load {
-        phones: options.phones,
-        registrations: options.phones,
-        rate: options.refresh_rate,
-    };
-    let arrival = run(&device, &mut phones, all)?;
-    let arrived = device.usage()?.memory;
-    let first = run(
-        &device,
-        &mut phones,
-        refreshes(options.phones, options.refresh_secs / 2),
-    )?;
-    let middle = device.usage()?.memory;
-    let second = run(
-        &device,
-        &mut phones,
-        refreshes(options.phones, options.refresh_secs / 2),
-    )?;
-    let end = device.usage()?.memory;
-    Ok(Crowd {
-        few,
-        arrival,
-        many: [first, second],
-        memory: [before, arrived, middle, end],
-        bindings: options.phones - FEW,
-    })
-}
-
-fn run(device: &Device, phones: &mut Phones, load: Load) -> Result<Run> {
-    let before = device.usage()?.cpu;
-    let tally = phones.register(load)?;
-    let used = device.usage()?.cpu - before;
-    Ok(Run {
-        cpu_per_thousand: used * 1000.0 / f64::from(tally.registered.max(1)),
-        tally,
-    })
-}
-
-/// How many phones are few.
-const FEW: u32 = 100;
+/// How often sockets and the clock are looked at; at the rates of the benchmarks about one registration or call begins in
+/// each, so that the device does not get them in bunches.
+const TICK: Duration = Duration::from_micros(200);
+/// RFC 3261 §17.1.1.1.
+const T1: Duration = Duration::from_millis(500);
+/// RFC 3261 §17.1.2.1.
+const T2: Duration = Duration::from_secs(4);
+/// How long a phone waits for an answer; shorter than Timers B and F, so that a device that answers nothing is soon told.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -30,6 +30,12 @@ pub fn password(index: u32) -> String {
     format!("secret-{}", login(index))
 }
 
+/// Its telephone number, without `+`.
+#[must_use]
+pub fn number(index: u32) -> String {
+    format!("4930{:07}", 1_000_000 + index)
+}
+
 /// Makes a store with so many users: an address, a number and a password each, as `cusax user add` makes them.
 ///
 /// # Errors
@@ -37,6 +43,22 @@ pub fn password(index: u32) -> String {
 pub fn store(file: &Path, count: u32) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(fill(file, count)).context("making a store of users")
+}
+
+/// How many call records such a store holds.
+///
+/// # Errors
+/// Those of the store.
+pub fn records(file: &Path) -> Result<u32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let count = async {
+        let mut connection = SqliteConnectOptions::new().filename(file).connect().await?;
+        sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM call_records")
+            .fetch_one(&mut connection)
+            .await
+    };
+    let count = runtime.block_on(count).context("counting call records")?;
+    Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 async fn fill(file: &Path, count: u32) -> Result<()> {
@@ -58,7 +80,7 @@ async fn fill(file: &Path, count: u32) -> Result<()> {
             .execute(&mut connection)
             .await?;
         sqlx::query("INSERT INTO numbers (number, jid, place) VALUES ($1, $2, 0)")
-            .bind(format!("+4930{:07}", 1_000_000 + index))
+            .bind(format!("+{}", number(index)))
             .bind(&jid)
             .execute(&mut connection)
             .await?;

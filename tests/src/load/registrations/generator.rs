@@ -16,13 +16,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_common::core::sip::typed::{CallId, Challenge, WwwAuthenticate};
-use cusax_common::core::sip::{Message, Response, digest};
-use cusax_common::core::user::Algorithm;
-use socket2::{Domain, Socket, Type};
+use cusax_common::core::sip::{HeaderName, Message, Response};
 
-use super::usage::own_cpu;
-use super::users;
 use crate::lab::Result;
+use crate::load::proof::{self, Asked};
+use crate::load::usage::own_cpu;
+use crate::load::{PATIENCE, T1, T2, TICK, socket, users};
 
 /// What is to be asked of a device.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +96,14 @@ impl Phones {
     /// # Errors
     /// When the system gives no socket.
     pub fn new(count: u32, device: SocketAddr) -> Result<Self> {
-        let socket = connect(device)?;
+        Self::on(socket::connect(PHONES, device)?, count)
+    }
+
+    /// The same by a socket that is connected with the device, which others may use afterwards.
+    ///
+    /// # Errors
+    /// When the system does not tell its address.
+    pub fn on(socket: UdpSocket, count: u32) -> Result<Self> {
         let local = socket.local_addr()?;
         let mut phones = Vec::new();
         phones.resize_with(count as usize, Phone::default);
@@ -239,7 +245,15 @@ impl Phones {
 /// A REGISTER as an ordinary phone writes it.
 fn register(index: u32, sequence: u32, local: SocketAddr, challenge: Option<&Challenge>) -> String {
     let (user, domain) = (users::login(index), users::DOMAIN);
-    let proof = challenge.map_or_else(String::new, |challenge| authorization(index, sequence, challenge));
+    let proof = challenge.map_or_else(String::new, |challenge| {
+        let asked = Asked {
+            method: "REGISTER",
+            uri: &format!("sip:{domain}"),
+            count: 1,
+            salt: sequence,
+        };
+        proof::line(&HeaderName::AUTHORIZATION, index, challenge, &asked)
+    });
     format!(
         "REGISTER sip:{domain} SIP/2.0\r\n\
          Via: SIP/2.0/UDP {local};branch=z9hG4bK{index:08x}{sequence:08x};rport\r\n\
@@ -256,51 +270,7 @@ fn register(index: u32, sequence: u32, local: SocketAddr, challenge: Option<&Cha
     )
 }
 
-fn authorization(index: u32, sequence: u32, challenge: &Challenge) -> String {
-    let (user, uri) = (users::login(index), format!("sip:{}", users::DOMAIN));
-    let (realm, nonce) = (
-        challenge.realm().unwrap_or_default(),
-        challenge.nonce().unwrap_or_default(),
-    );
-    let algorithm = challenge.algorithm().unwrap_or(Algorithm::Md5);
-    let ha1 = digest::ha1(algorithm, &user, realm, &users::password(index));
-    let (cnonce, count) = (format!("{index:08x}{sequence:08x}"), "00000001");
-    let qop = challenge.offers_auth().then_some("auth");
-    let response = digest::response(algorithm, &ha1, nonce, count, &cnonce, qop, "REGISTER", &uri);
-    let counted = if qop.is_some() {
-        format!(", qop=auth, nc={count}, cnonce=\"{cnonce}\"")
-    } else {
-        String::new()
-    };
-    format!(
-        "Authorization: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
-         response=\"{response}\", algorithm={}{counted}\r\n",
-        algorithm.as_str()
-    )
-}
-
-fn connect(device: SocketAddr) -> Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-    // The kernel grants what its limits allow.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((PHONES, 0)).into())?;
-    socket.connect(&device.into())?;
-    Ok(socket.into())
-}
-
-/// How often the socket and the clock are looked at; at the rates of the benchmark about one registration begins in
-/// each, so that the device does not get them in bunches.
-const TICK: Duration = Duration::from_micros(200);
 /// The one address that all phones have, each with a user part of its own.
 const PHONES: Ipv4Addr = Ipv4Addr::new(127, 77, 1, 1);
-/// What is asked of the kernel for the socket, in bytes.
-const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// Seconds for which a phone registers.
 const EXPIRES: u32 = 3600;
-/// RFC 3261 §17.1.1.1.
-const T1: Duration = Duration::from_millis(500);
-/// RFC 3261 §17.1.2.1.
-const T2: Duration = Duration::from_secs(4);
-/// How long a phone waits for an answer; shorter than Timer F, so that a device that answers nothing is soon told.
-const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::device::Kind;
 use super::{Crowd, Options, Run};
 use crate::lab::Result;
+use crate::load::device::Kind;
 
 /// Everything that was measured.
 #[derive(Debug, serde::Serialize)]
