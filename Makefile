@@ -72,7 +72,7 @@ fuzz-corpus:
 # CALLS='--only cost --json figures.json'.
 bench: bench-deps
 	$(CARGO) bench -p cusax-common --bench sip
-	$(CARGO) bench -p cusax-b2bua --features io --bench relay --bench registrations
+	$(CARGO) bench -p cusax-b2bua --features io --bench relay --bench registrations --bench calls
 	$(CARGO) build --profile dist --workspace --all-features --bins
 	target/dist/load registrations $(LOAD)
 	target/dist/load calls $(CALLS)
