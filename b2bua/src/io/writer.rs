@@ -61,15 +61,30 @@ pub(super) enum Kept {
 pub(super) fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>, metrics: Metrics) -> Writer<CallRecord> {
     let (queue, mut records) = mpsc::channel::<CallRecord>(BACKLOG);
     let task = tokio::spawn(async move {
-        while let Some(record) = records.recv().await {
-            let written = retry(|| users.record(&record)).await;
-            if let Err(error) = written {
-                metrics.store_errors.count("records");
-                error!(session = %record.session, cause = ?record.cause, %error, "record not stored");
+        let mut some = Vec::new();
+        while records.recv_many(&mut some, TOGETHER).await > 0 {
+            match retry(|| users.record_many(&some)).await {
+                // One that cannot be stored keeps no other from it.
+                Err(StoreError::Refused(_) | StoreError::Corrupt(_)) if some.len() > 1 => {
+                    for record in &some {
+                        let written = retry(|| users.record(record)).await;
+                        written.unwrap_or_else(|error| not_stored(&metrics, record, &error));
+                    }
+                }
+                Err(error) => some.iter().for_each(|record| not_stored(&metrics, record, &error)),
+                Ok(()) => {}
             }
+            some.clear();
+            // Each write waits for the disk. The first after a rest goes at once; those of a crowd go together.
+            tokio::time::sleep(GATHERING).await;
         }
     });
     Writer { queue, task }
+}
+
+fn not_stored(metrics: &Metrics, record: &CallRecord, error: &StoreError) {
+    metrics.store_errors.count("records");
+    error!(session = %record.session, cause = ?record.cause, %error, "record not stored");
 }
 
 /// Starts writing bindings.
@@ -103,6 +118,10 @@ async fn retry<F: Future<Output = Result<(), StoreError>>>(mut write: impl FnMut
     write().await
 }
 
+/// Records that are written together at most: with so many, the store's limit of values in a statement is far.
+const TOGETHER: usize = 128;
+/// For how long records are gathered after a write.
+const GATHERING: Duration = Duration::from_millis(20);
 /// Records and bindings that may wait for their store.
 const BACKLOG: usize = 16_384;
 /// How often a write is tried again, and how long it waits before.

@@ -54,6 +54,16 @@ pub trait UserStore: Send + Sync {
     fn changes(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Keeps the record of a call.
     fn record(&self, record: &CallRecord) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Keeps several at once, which costs little more than one. After an error some may be kept; keeping them again does no
+    /// harm.
+    fn record_many(&self, records: &[CallRecord]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async move {
+            for record in records {
+                self.record(record).await?;
+            }
+            Ok(())
+        }
+    }
     /// Up to `limit` records, the latest start first.
     fn calls(&self, query: &CallQuery) -> impl Future<Output = Result<Vec<CallRecord>, StoreError>> + Send;
 }

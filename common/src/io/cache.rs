@@ -183,6 +183,10 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
         self.store.record(record).await
     }
 
+    async fn record_many(&self, records: &[CallRecord]) -> Result<(), StoreError> {
+        self.store.record_many(records).await
+    }
+
     async fn calls(&self, query: &CallQuery) -> Result<Vec<CallRecord>, StoreError> {
         self.store.calls(query).await
     }

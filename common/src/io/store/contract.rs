@@ -274,10 +274,11 @@ async fn records<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     }
     (calls[3].class, calls[3].warning, calls[3].impp) = (Some(NumberClass::IntlPremium), Warned::Tone, Impp::Verified);
     calls[4].answered = None;
+    a.record_many(&calls[..4]).await?;
     for call in &calls {
         a.record(call).await?;
-        a.record(call).await?;
     }
+    a.record_many(&calls[2..]).await?;
     calls.reverse();
     let all = |limit| CallQuery {
         limit,
@@ -301,7 +302,8 @@ async fn records<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     again.status = 603;
     again.cause = Cause::Rejected;
     again.ended = again.ended.after(std::time::Duration::from_secs(1));
-    b.record(&again).await?;
+    b.record_many(std::slice::from_ref(&again)).await?;
+    b.record_many(&[]).await?;
     let one = CallQuery {
         session: Some(again.session),
         ..CallQuery::default()
@@ -314,6 +316,11 @@ async fn records<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     assert!(
         matches!(a.record(&unthinkable).await, Err(StoreError::Refused(_))),
         "6: a time beyond reason"
+    );
+    let some = [call(21), unthinkable];
+    assert!(
+        matches!(a.record_many(&some).await, Err(StoreError::Refused(_))),
+        "6: among others as well"
     );
     Ok(())
 }

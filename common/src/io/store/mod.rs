@@ -141,6 +141,10 @@ impl UserStore for Store {
         either!(self, store => store.record(record))
     }
 
+    async fn record_many(&self, records: &[CallRecord]) -> Result<(), StoreError> {
+        either!(self, store => store.record_many(records))
+    }
+
     async fn calls(&self, query: &CallQuery) -> Result<Vec<CallRecord>, StoreError> {
         either!(self, store => store.calls(query))
     }

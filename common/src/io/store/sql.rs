@@ -76,9 +76,9 @@ pub(super) const CLEAR_LOGINS: &str = "DELETE FROM logins WHERE jid = $1";
 pub(super) const REMOVE: &str = "DELETE FROM users WHERE jid = $1";
 
 pub(super) const RECORD: &str = "INSERT INTO call_records (session, started, answered, ended, caller, from_address, \
-     callee, to_address, class, trunk, cause, status, warning, impp) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
-     ON CONFLICT (session) DO UPDATE SET started = excluded.started, answered = excluded.answered, \
+     callee, to_address, class, trunk, cause, status, warning, impp) ";
+/// What follows the values.
+pub(super) const RECORDED: &str = " ON CONFLICT (session) DO UPDATE SET started = excluded.started, answered = excluded.answered, \
      ended = excluded.ended, caller = excluded.caller, from_address = excluded.from_address, \
      callee = excluded.callee, to_address = excluded.to_address, class = excluded.class, trunk = excluded.trunk, \
      cause = excluded.cause, status = excluded.status, warning = excluded.warning, impp = excluded.impp";
@@ -300,23 +300,34 @@ macro_rules! user_store {
                 }
 
                 async fn record(&self, record: &CallRecord) -> Result<(), StoreError> {
-                    let row = CallRow::of(record).map_err(StoreError::Refused)?;
-                    let query = sqlx::query(sql::RECORD)
-                        .bind(row.session)
-                        .bind(row.started)
-                        .bind(row.answered)
-                        .bind(row.ended)
-                        .bind(row.caller)
-                        .bind(row.from_address)
-                        .bind(row.callee)
-                        .bind(row.to_address)
-                        .bind(row.class)
-                        .bind(row.trunk)
-                        .bind(row.cause)
-                        .bind(row.status)
-                        .bind(row.warning)
-                        .bind(row.impp);
-                    within(query.execute(&self.pool)).await.map(drop)
+                    self.record_many(std::slice::from_ref(record)).await
+                }
+
+                async fn record_many(&self, records: &[CallRecord]) -> Result<(), StoreError> {
+                    if records.is_empty() {
+                        return Ok(());
+                    }
+                    let rows: Result<Vec<_>, _> = records.iter().map(CallRow::of).collect();
+                    let mut statement = sqlx::QueryBuilder::new(sql::RECORD);
+                    statement.push_values(rows.map_err(StoreError::Refused)?, |mut values, row| {
+                        values
+                            .push_bind(row.session)
+                            .push_bind(row.started)
+                            .push_bind(row.answered)
+                            .push_bind(row.ended)
+                            .push_bind(row.caller)
+                            .push_bind(row.from_address)
+                            .push_bind(row.callee)
+                            .push_bind(row.to_address)
+                            .push_bind(row.class)
+                            .push_bind(row.trunk)
+                            .push_bind(row.cause)
+                            .push_bind(row.status)
+                            .push_bind(row.warning)
+                            .push_bind(row.impp);
+                    });
+                    statement.push(sql::RECORDED);
+                    within(statement.build().execute(&self.pool)).await.map(drop)
                 }
 
                 async fn calls(&self, query: &CallQuery) -> Result<Vec<CallRecord>, StoreError> {
