@@ -56,6 +56,7 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         session_interval: config.sip.session_expires.0,
         limits: of_limits(&config.sip.limits),
         max_calls: usize::try_from(config.sip.max_calls).unwrap_or(usize::MAX),
+        anchor: config.media.anchor,
         media_networks: config.media.allow_networks.clone(),
     })
 }

@@ -82,6 +82,7 @@ impl Scene {
                 all: rate,
             },
             max_calls: 1_000_000,
+            anchor: true,
             media_networks: Vec::new(),
         };
         let secret = [7; 32];

@@ -51,6 +51,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The most calls at one time; one more gets 503, unless it is for an emergency.
     pub max_calls: usize,
+    /// Whether media passes through us where it need not.
+    pub anchor: bool,
     /// Networks that media may go to although they are loopback or otherwise suspect.
     pub media_networks: Vec<IpNet>,
 }

@@ -145,6 +145,7 @@ pub fn settings() -> Settings {
             },
         },
         max_calls: 1000,
+        anchor: true,
         media_networks: Vec::new(),
     }
 }

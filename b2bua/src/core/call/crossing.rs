@@ -228,7 +228,7 @@ impl Call {
             // Nobody is there for a while; 481 would end the dialog (RFC 5057 §5.1).
             return respond(cx, server, request.response(Status::TEMPORARILY_UNAVAILABLE));
         };
-        let Some(ours) = self.leg(to).and_then(|leg| self.address(leg.side)) else {
+        let Some(way) = self.leg(to).and_then(|leg| self.way(leg.side)) else {
             return gone(cx);
         };
         let usual = cx.settings.session_interval;
@@ -242,7 +242,7 @@ impl Call {
         }
         match &offer {
             Some(offer) => {
-                let body = offer.anchored(ours, &mut leg.origin);
+                let body = offer.written(way, &mut leg.origin);
                 set_sdp(&mut counterpart.headers, &mut counterpart.body, body);
             }
             None => invite::copy_body(&request.headers, &request.body, &mut counterpart),
@@ -354,12 +354,12 @@ impl Call {
         };
         leg.heard = response.body.clone();
         let is_private = leg.private;
-        let Some(ours) = self.leg(from).and_then(|leg| self.address(leg.side)) else {
+        let Some(way) = self.leg(from).and_then(|leg| self.way(leg.side)) else {
             return;
         };
         let Some(leg) = self.leg_mut(from) else { return };
         leg.dialog.refresh(&crossing.request.headers);
-        let body = description.anchored(ours, &mut leg.origin);
+        let body = description.written(way, &mut leg.origin);
         if late {
             leg.exchange = Exchange::Ours;
         }
@@ -410,7 +410,7 @@ impl Call {
     /// The ACK of one leg carries the answer to the offer that the other leg's 2xx made.
     pub(super) fn late_answer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, from: LegId, ack: &Request) {
         let Some(to) = self.across(from) else { return };
-        let Some(ours) = self.leg(to).and_then(|leg| self.address(leg.side)) else {
+        let Some(way) = self.leg(to).and_then(|leg| self.way(leg.side)) else {
             return;
         };
         let Some((token, seq)) = self.leg(to).and_then(|leg| leg.unacknowledged) else {
@@ -431,7 +431,7 @@ impl Call {
         let body = description
             .as_ref()
             .ok()
-            .map(|answer| answer.anchored(ours, &mut leg.origin));
+            .map(|answer| answer.written(way, &mut leg.origin));
         let (request, flow) = (leg.acknowledge(seq, body), leg.dialog.flow());
         cx.emit(CallOutput::Ack { token, flow, request });
         match description {

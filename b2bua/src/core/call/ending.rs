@@ -117,7 +117,7 @@ impl Call {
         if let Some(side) = tell {
             self.part_with(cx, side, because);
         }
-        if self.media.is_some() || matches!(self.phase, Phase::Opening(_)) {
+        if self.is_relayed() || matches!(self.phase, Phase::Opening(_)) {
             cx.emit(CallOutput::Media(MediaCommand::Close { id: self.id }));
         }
         if self.facts.answered.is_some() {

@@ -22,12 +22,16 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of a call that is answered now.
-    pub(super) fn begin<E>(cx: &Context<'_, E>) -> Self {
+    /// Those of a call that is answered now; only what the relay has can be heard.
+    pub(super) fn begin<E>(cx: &Context<'_, E>, is_relayed: bool) -> Self {
         let now = cx.now.instant;
         Self {
             end: now.checked_add(cx.settings.max_duration),
-            listen: cx.settings.silence_timeout.map(|patience| now + pause(patience)),
+            listen: cx
+                .settings
+                .silence_timeout
+                .filter(|_| is_relayed)
+                .map(|patience| now + pause(patience)),
             heard: None,
         }
     }

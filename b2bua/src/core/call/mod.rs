@@ -78,7 +78,7 @@ pub use self::transfer::Replaced;
 use crate::core::dialog::{Dialog, DialogId, Misplaced};
 use crate::core::flow::Flow;
 use crate::core::identity;
-use crate::core::media::rewrite::{Description, Rules};
+use crate::core::media::rewrite::{Description, Rules, Way};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId, Side};
 use crate::core::registrar::Device;
 use crate::core::routing::{self, Attempts, Owner, Plan, Turn};
@@ -208,11 +208,24 @@ pub struct Call {
     joining: Option<(Instant, Box<Joining>)>,
 }
 
-/// Our own RTP addresses.
+/// Which way media goes.
 #[derive(Clone, Copy, Debug)]
-struct Media {
-    caller: SocketAddr,
-    callee: SocketAddr,
+enum Media {
+    /// Through the relay, by these addresses of ours.
+    Relayed { caller: SocketAddr, callee: SocketAddr },
+    /// From one party to the other.
+    Direct,
+}
+
+impl Media {
+    /// To the party on this side.
+    fn way(self, side: Side) -> Way {
+        match (self, side) {
+            (Self::Relayed { caller, .. }, Side::Caller) => Way::Relay(caller),
+            (Self::Relayed { callee, .. }, Side::Callee) => Way::Relay(callee),
+            (Self::Direct, _) => Way::Direct,
+        }
+    }
 }
 
 /// The two legs of a call that was answered.
@@ -525,7 +538,7 @@ impl Call {
         match event {
             MediaEvent::Opened { caller, callee, .. } => match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Opening(plan) => {
-                    self.media = Some(Media {
+                    self.media = Some(Media::Relayed {
                         caller: invite::media_told(cx, self.near_flow, *caller),
                         callee: invite::media_told(cx, plan.first_flow(), *callee),
                     });
@@ -698,7 +711,9 @@ impl Call {
 
     /// Tells the relay where a leg wants its media.
     fn aim<E: Entropy>(&self, cx: &mut Context<'_, E>, leg: LegId, description: &Description) {
-        let Some(leg) = self.leg(leg) else { return };
+        let Some(leg) = self.leg(leg).filter(|_| self.is_relayed()) else {
+            return;
+        };
         let target = description.target(Some(leg.dialog.flow().remote.ip()));
         cx.emit(CallOutput::Media(MediaCommand::Aim {
             id: self.id,
@@ -732,13 +747,14 @@ impl Call {
         at.map(|at| self.open.swap_remove(at)).is_some()
     }
 
-    /// Our RTP address as that side is told.
-    fn address(&self, side: Side) -> Option<SocketAddr> {
-        let media = self.media?;
-        Some(match side {
-            Side::Caller => media.caller,
-            Side::Callee => media.callee,
-        })
+    /// Which way media goes to that side.
+    fn way(&self, side: Side) -> Option<Way> {
+        self.media.map(|media| media.way(side))
+    }
+
+    /// Whether the relay has ports for this call.
+    fn is_relayed(&self) -> bool {
+        matches!(self.media, Some(Media::Relayed { .. }))
     }
 }
 

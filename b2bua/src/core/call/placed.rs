@@ -19,7 +19,7 @@ use tracing::info;
 
 use super::referral::{Referral, Transfer};
 use super::speaker::Speaker;
-use super::{Call, CallOutput, Caller, Context, Exchange, LegId, Pair, Phase, class_of, name_of, rules};
+use super::{Call, CallOutput, Caller, Context, Exchange, LegId, Media, Pair, Phase, class_of, name_of, rules};
 use crate::core::dialog::MAX_FORWARDS;
 use crate::core::flow::Flow;
 use crate::core::media::rewrite::Description;
@@ -69,7 +69,9 @@ impl Call {
         far: LegId,
         response: &Response,
     ) {
-        let Some(media) = self.media else { return };
+        let Some(Media::Relayed { callee: ours, .. }) = self.media else {
+            return;
+        };
         let nobody = self.next_leg();
         self.pair = Some(Pair {
             caller: nobody,
@@ -77,7 +79,7 @@ impl Call {
         });
         let Some(leg) = self.won(cx, far) else { return };
         let answer = Description::read(&response.body, &rules(cx)).and_then(|offer| {
-            let early = offer.early_answer(media.callee, &mut leg.origin)?;
+            let early = offer.early_answer(ours, &mut leg.origin)?;
             Ok((offer, early.body))
         });
         let (offer, body) = match answer {

@@ -259,7 +259,7 @@ impl Call {
     }
 
     fn tone_codec<E>(&self, cx: &Context<'_, E>, side: Side) -> Option<PlayCodec> {
-        let leg = self.leg(self.pair?.of(side))?;
+        let leg = self.leg(self.pair?.of(side)).filter(|_| self.is_relayed())?;
         let described = Description::read(&leg.heard, &rules(cx)).ok()?;
         described.g711.first().copied()
     }
@@ -297,7 +297,7 @@ impl Call {
         }
     }
 
-    fn stop_tone<E: Entropy>(&mut self, cx: &mut Context<'_, E>, side: Side) {
+    fn stop_tone<E: Entropy>(&self, cx: &mut Context<'_, E>, side: Side) {
         cx.emit(CallOutput::Media(MediaCommand::Stop { id: self.id, side }));
     }
 

@@ -120,7 +120,7 @@ impl Call {
         let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop, again);
         self.facts.impp = impp;
         if let Some(offer) = &self.offer {
-            let body = offer.anchored(media.callee, &mut leg.origin);
+            let body = offer.written(media.way(Side::Callee), &mut leg.origin);
             set_sdp(&mut request.headers, &mut request.body, body);
         }
         let token = self.token();
@@ -285,7 +285,7 @@ impl Call {
         let caller = self.leg_mut(near)?;
         // It was told reliably before, and a session is described once (RFC 6337 §3.1.1).
         let known = caller.exchange == Exchange::Settled;
-        let body = description.anchored(media.caller, &mut caller.origin);
+        let body = description.written(media.way(Side::Caller), &mut caller.origin);
         if *self.speaking.get_or_insert(far) == far {
             self.aim(cx, far, &description);
             if let Some(offer) = self.offer.clone() {
@@ -348,11 +348,11 @@ impl Call {
             Exchange::Settled | Exchange::Ours => None,
             Exchange::Blank => {
                 leg.exchange = Exchange::Ours;
-                Some(description.anchored(media.caller, &mut leg.origin))
+                Some(description.written(media.way(Side::Caller), &mut leg.origin))
             }
             Exchange::Theirs => {
                 leg.exchange = Exchange::Settled;
-                Some(description.anchored(media.caller, &mut leg.origin))
+                Some(description.written(media.way(Side::Caller), &mut leg.origin))
             }
         };
         if let Some(offer) = self.offer.take() {
@@ -394,7 +394,7 @@ impl Call {
         self.facts.status = Status::OK.code();
         self.deadline = None;
         self.turns.stop();
-        self.limits = Limits::begin(cx);
+        self.limits = Limits::begin(cx, self.is_relayed());
         info!(leg = "callee", "answered");
         self.leave_forks(cx, far);
         self.tell_busy(cx, true);

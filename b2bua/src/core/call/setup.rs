@@ -14,7 +14,7 @@ use cusax_common::core::user::Aor;
 use tracing::info;
 
 use super::output::Word;
-use super::{Call, CallOutput, Caller, Context, Phase, invite};
+use super::{Call, CallOutput, Caller, Context, Media, Phase, invite};
 use crate::core::media::{MediaCommand, Side, Tone};
 use crate::core::registrar::Binding;
 use crate::core::routing::{self, Hop, Owner, Phone, Plan, Whose};
@@ -54,8 +54,15 @@ impl Call {
             return self.refuse(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::Unreachable);
         }
         self.facts.trunk = plan.trunk().map(str::to_owned);
-        if self.media.is_some() {
-            return self.introduce(cx, plan);
+        // The tones that we play ourselves need the relay in any case.
+        let relays = cx.settings.anchor || self.is_placed || matches!(self.decide(cx, &plan), Decision::Warn { .. });
+        match self.media {
+            Some(Media::Relayed { .. }) => return self.introduce(cx, plan),
+            Some(Media::Direct) | None if !relays => {
+                self.media = Some(Media::Direct);
+                return self.introduce(cx, plan);
+            }
+            Some(Media::Direct) | None => {}
         }
         cx.emit(CallOutput::Media(MediaCommand::Open {
             id: self.id,
@@ -65,10 +72,9 @@ impl Call {
         self.phase = Phase::Opening(plan);
     }
 
-    /// The ports are there: warn first if policy says so, else dial. Policy is asked on exactly the string that will
-    /// be dialled.
-    pub(super) fn introduce<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
-        let decision = match &plan.number {
+    /// Asks policy, on exactly the string that will be dialled.
+    fn decide<E>(&self, cx: &Context<'_, E>, plan: &Plan) -> Decision {
+        match &plan.number {
             Some((_, class)) => policy::decide(
                 &cx.settings.policy,
                 policy::Facts {
@@ -77,8 +83,12 @@ impl Call {
                 },
             ),
             None => Decision::Allow,
-        };
-        match decision {
+        }
+    }
+
+    /// Media has its way: warn first if policy says so, else dial.
+    pub(super) fn introduce<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
+        match self.decide(cx, &plan) {
             Decision::Allow => self.dial(cx, plan),
             Decision::Refuse { status, .. } => {
                 let status = Status::new(status).unwrap_or(Status::FORBIDDEN);
@@ -94,13 +104,15 @@ impl Call {
             self.phase = Phase::Warning(plan);
             return cx.emit(CallOutput::Tell(call, Word::Warn(tone)));
         }
-        let Some(media) = self.media else { return };
+        let Some(Media::Relayed { caller: ours, .. }) = self.media else {
+            return;
+        };
         // Without an offer there is nothing to play a tone into before the answer.
         let Some(offer) = &self.offer else {
             return self.refuse(cx, Status::NOT_ACCEPTABLE_HERE, Cause::Barred);
         };
         // A dialog of its own: what is agreed on in it binds no callee.
-        let early = match offer.early_answer(media.caller, &mut self.legs[0].origin) {
+        let early = match offer.early_answer(ours, &mut self.legs[0].origin) {
             Ok(early) => early,
             Err(fault) => return self.refuse_sdp(cx, fault),
         };

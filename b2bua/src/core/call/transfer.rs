@@ -258,7 +258,7 @@ impl Call {
         offered: Description,
         then: Option<LegId>,
     ) {
-        let Some((side, ours)) = self.leg(name).and_then(|leg| Some((leg.side, self.address(leg.side)?))) else {
+        let Some((side, way)) = self.leg(name).and_then(|leg| Some((leg.side, self.way(leg.side)?))) else {
             return;
         };
         let audience = self.audience_at(cx, side);
@@ -266,7 +266,7 @@ impl Call {
         let usual = cx.settings.session_interval;
         let Some(leg) = self.leg_mut(name) else { return };
         leg.exchange = Exchange::Ours;
-        let body = offered.anchored(ours, &mut leg.origin);
+        let body = offered.written(way, &mut leg.origin);
         let mut request = leg.dialog.request(Method::Invite);
         invite::offer_options(leg, usual, &mut request.headers);
         if let Some(speaker) = &speaker {

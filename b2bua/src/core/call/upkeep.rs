@@ -146,7 +146,7 @@ impl Call {
         answer: &Description,
     ) {
         let Some(far) = self.across(near) else { return };
-        let Some(ours) = self.leg(far).and_then(|leg| self.address(leg.side)) else {
+        let Some(way) = self.leg(far).and_then(|leg| self.way(leg.side)) else {
             return;
         };
         if let Some(leg) = self.leg_mut(near) {
@@ -156,7 +156,7 @@ impl Call {
         let Some(leg) = self.leg_mut(far) else { return };
         leg.exchange = Exchange::Settled;
         let Some(rack) = leg.owed.take() else { return };
-        let body = answer.anchored(ours, &mut leg.origin);
+        let body = answer.written(way, &mut leg.origin);
         self.acknowledge_provisional(cx, far, rack, Some(body));
         self.aim(cx, near, answer);
     }

@@ -6,10 +6,11 @@
 //!
 //! RTCP needs no attribute of ours: it is always one port above RTP.
 //!
-//! Stays true: nothing that is written contains an address of the party that was read, and nothing that would make
+//! Stays true: nothing that is written contains an address of the party that was read unless media goes
+//! [directly](Way::Direct), and nothing that would make
 //! the other party encrypt, multiplex or search for paths around us.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
@@ -19,6 +20,15 @@ use super::{Law, PlayCodec, Target, judge};
 
 pub use super::fault::SdpFault;
 pub use super::judge::Rules;
+
+/// Which way media goes to the party that a description is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through this address of ours (that of RTP; RTCP one higher).
+    Relay(SocketAddr),
+    /// To the other party itself, whose address is then no secret.
+    Direct,
+}
 
 /// A session description that was read and found fit.
 #[derive(Clone, Debug)]
@@ -91,16 +101,34 @@ impl Description {
         })
     }
 
-    /// The same streams with our address `ours` (that of RTP; RTCP one higher) in place of the party's.
+    /// The same streams, with the address that the other party is to send to.
     #[must_use]
-    pub fn anchored(&self, ours: SocketAddr, origin: &mut Origin) -> Bytes {
+    pub fn written(&self, way: Way, origin: &mut Origin) -> Bytes {
         let mut session = self.clean.clone();
         let audio = &mut session.medias[self.relayed];
         if audio.port != 0 {
-            audio.port = ours.port();
+            if let Way::Relay(ours) = way {
+                audio.port = ours.port();
+            }
             audio.attributes.push(self.direction.attribute());
         }
-        origin.sign(session, ours.ip())
+        match way {
+            Way::Relay(ours) => origin.sign(session, ours.ip()),
+            Way::Direct => {
+                if let (Some(rtp), Some(rtcp)) = (self.remote_rtp, self.remote_rtcp)
+                    && rtp.port().checked_add(1) != Some(rtcp.port())
+                {
+                    // RFC 3605
+                    audio.attributes.push(Attribute {
+                        attribute: "rtcp".to_owned(),
+                        value: Some(rtcp.port().to_string()),
+                    });
+                }
+                // Hold of the old form (RFC 3264 §8.4), or a stream that was refused.
+                let nowhere = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+                origin.sign(session, self.remote_rtp.map_or(nowhere, |rtp| rtp.ip()))
+            }
+        }
     }
 
     /// The same by a party that holds nobody: for somebody who knows of no hold.
@@ -517,7 +545,7 @@ fn shows_address(text: &str) -> bool {
     let v4 = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
     let v6 = text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':' || c == '.'));
     v4.map(|word| word.trim_matches('.'))
-        .any(|word| word.parse::<std::net::Ipv4Addr>().is_ok())
+        .any(|word| word.parse::<Ipv4Addr>().is_ok())
         || v6.filter(|word| word.matches(':').count() > 1).any(|word| {
             let word = word.trim_end_matches('.');
             let inner = word.trim_start_matches(':').trim_end_matches(':');
@@ -526,7 +554,7 @@ fn shows_address(text: &str) -> bool {
 }
 
 fn bare_session() -> Session {
-    let origin = sdp_types::Origin::with_ip_addr(0, 0, std::net::Ipv4Addr::UNSPECIFIED);
+    let origin = sdp_types::Origin::with_ip_addr(0, 0, Ipv4Addr::UNSPECIFIED);
     let mut session = Session::new(origin, "-");
     session.times = vec![Time::new(0, 0)];
     session

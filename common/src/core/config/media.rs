@@ -8,8 +8,13 @@ use crate::core::config::section::{Check, Place, Reader, section};
 use crate::core::config::setting::Seconds;
 
 section! {
-    /// The RTP relay: all audio passes through it, so that neither side learns the other's address.
+    /// The RTP relay: all audio passes through it, so that neither side learns the other's address, unless `anchor` says
+    /// otherwise.
     Media {
+        /// Whether audio passes through us. `false`: the parties of a call send it to one another, which costs us nothing,
+        /// tells each the other's address, and works only where they reach each other. A call that begins with a warning
+        /// passes through us all the same, and silence is noticed in no other.
+        anchor: bool = true,
         /// Our own addresses for audio, one for each network that phones and trunks are in. Empty: those of the
         /// listeners.
         addresses: Vec<IpAddr> = Vec::new(),

@@ -15,7 +15,7 @@ fn hostile_descriptions_are_judged() {
         let read = Description::read(row["sdp"].as_str().unwrap().as_bytes(), &Rules::default());
         assert_eq!(read.is_ok(), accepted.contains(&id), "{id} {name}: {:?}", read.err());
         if let Ok(description) = read {
-            let body = text(&description.anchored(ours(), &mut origin()));
+            let body = text(&description.written(Way::Relay(ours()), &mut origin()));
             assert!(
                 !body.contains("192.0.2.10") && !body.contains("10.0.0.1"),
                 "{id} {name}: {body}"
@@ -73,7 +73,7 @@ fn what_is_written_is_ours_and_what_crosses_is_untouched() {
     let mut origin = origin();
     let id = origin.session;
     assert_eq!(
-        text(&description.anchored(ours(), &mut origin)),
+        text(&description.written(Way::Relay(ours()), &mut origin)),
         format!(
             "v=0\r\no=- {id} 1 IN IP4 203.0.113.5\r\ns=-\r\nc=IN IP4 203.0.113.5\r\nb=AS:120\r\nt=0 0\r\n\
              a=X-kept:yes\r\nm=audio 40000 RTP/AVP 8 0 96 101\r\nb=TIAS:64000\r\n\
@@ -81,6 +81,24 @@ fn what_is_written_is_ours_and_what_crosses_is_untouched() {
              a=fmtp:96 useinbandfec=1;  x = y\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15,66\r\n\
              a=ptime:30\r\na=maxptime:40\r\na=label:7\r\na=sendonly\r\nm=video 0 RTP/AVP 31\r\n"
         )
+    );
+}
+
+#[test]
+fn direct_media_keeps_the_party_s_own_addresses() {
+    let direct = |body: &str| text(&read(body).unwrap().written(Way::Direct, &mut origin()));
+    let ordinary = direct(&format!("{HEAD}m=audio 20000 RTP/AVP 0\r\na=rtcp:20001\r\n"));
+    assert!(
+        ordinary.contains("c=IN IP4 192.0.2.10\r\n") && ordinary.contains("m=audio 20000 RTP/AVP 0\r\n"),
+        "{ordinary}"
+    );
+    assert!(!ordinary.contains("a=rtcp"), "{ordinary}");
+    let apart = direct(&format!("{HEAD}m=audio 20000 RTP/AVP 0\r\na=rtcp:30001\r\n"));
+    assert!(apart.contains("a=rtcp:30001\r\n"), "{apart}");
+    let held = direct(&format!("{HEAD}m=audio 20000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n"));
+    assert!(
+        held.contains("c=IN IP4 0.0.0.0\r\n") && held.contains("m=audio 20000"),
+        "{held}"
     );
 }
 
@@ -192,7 +210,7 @@ fn hold_is_understood_in_both_forms() {
             address != "0.0.0.0",
             "{address} {said}"
         );
-        let written = text(&description.anchored(ours(), &mut origin()));
+        let written = text(&description.written(Way::Relay(ours()), &mut origin()));
         let lines = written
             .lines()
             .filter(|line| Direction::from_name(&line[2..]).is_some());
@@ -209,7 +227,7 @@ fn the_version_grows_when_the_body_changes_and_only_then() {
     // Moving to another port of its own changes nothing that the other party sees.
     let moved = read(&format!("{HEAD}m=audio 30000 RTP/AVP 0\r\n")).unwrap();
     let versions = [&one, &one, &moved, &held, &held, &one].map(|description| {
-        let body = text(&description.anchored(ours(), &mut origin));
+        let body = text(&description.written(Way::Relay(ours()), &mut origin));
         body.split_ascii_whitespace().nth(3).unwrap().to_owned()
     });
     assert_eq!(versions, ["1", "1", "1", "2", "2", "3"]);
