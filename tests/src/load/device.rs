@@ -17,8 +17,10 @@ use crate::lab::{Child, Context as _, Result, Scratch, Spec, wait};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Ours, as it is configured by default but for its limits.
+    /// Ours, as it is configured by default but for its limits, and without the relay for calls.
     Cusax,
+    /// The same with the relay, as a default has it: four ports for each call, through which nothing is sent.
+    Anchored,
     /// Debian's, as `tests/bench/kamailio.cfg` and `tests/bench/kamailio-calls.cfg` have it.
     Kamailio,
     /// Answers or passes on and does nothing else ([`null`](super::null)): what the kernel costs everybody.
@@ -31,6 +33,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cusax => "cusax",
+            Self::Anchored => "anchored",
             Self::Kamailio => "kamailio",
             Self::Null => "null",
         }
@@ -63,7 +66,8 @@ impl Device {
         let scratch = Scratch::new(kind.name())?;
         let address = free(Ipv4Addr::LOCALHOST.into())?;
         let child = match kind {
-            Kind::Cusax => cusax(&scratch, address, purpose, store),
+            Kind::Cusax => cusax(&scratch, address, purpose, false, store),
+            Kind::Anchored => cusax(&scratch, address, purpose, true, store),
             Kind::Kamailio => kamailio(&scratch, address, purpose),
             Kind::Null => null(&scratch, address),
         }?;
@@ -104,7 +108,7 @@ impl Device {
     }
 }
 
-fn cusax(scratch: &Scratch, address: SocketAddr, purpose: Purpose, store: &Path) -> Result<Child> {
+fn cusax(scratch: &Scratch, address: SocketAddr, purpose: Purpose, anchors: bool, store: &Path) -> Result<Child> {
     let (folder, http) = (scratch.path().display(), free(Ipv4Addr::LOCALHOST.into())?);
     let calls = if purpose == Purpose::Calls { CALLS } else { "" };
     let mut text = format!(
@@ -123,7 +127,7 @@ fn cusax(scratch: &Scratch, address: SocketAddr, purpose: Purpose, store: &Path)
         writeln!(text, "{section}{limit} = 1000000").expect("writing to a String cannot fail");
     }
     if purpose == Purpose::Calls {
-        text.push_str(MEDIA);
+        writeln!(text, "{MEDIA}anchor = {anchors}").expect("writing to a String cannot fail");
     }
     let file = scratch.write("cusax.toml", text)?;
     let program = std::env::current_exe()?.with_file_name("cusax");

@@ -76,7 +76,7 @@ pub struct Options {
     #[arg(long)]
     challenged: bool,
     /// The devices
-    #[arg(long, value_delimiter = ',', default_value = "cusax,kamailio,null")]
+    #[arg(long, value_delimiter = ',', default_value = "cusax,anchored,kamailio,null")]
     devices: Vec<Kind>,
     /// A file for the same figures as JSON
     #[arg(long)]
@@ -178,6 +178,8 @@ pub fn measure(options: &Options) -> Result<u32> {
 fn held(options: &Options, kind: Kind, store: &Path) -> Result<Held> {
     let mut bench = Bench::start(options, kind, store)?;
     let (rate, messages) = (options.held_rate, options.held_rate * options.held_secs);
+    // Each relayed call has four descriptors, of which a process has few.
+    let most = if kind == Kind::Anchored { RELAYED } else { u32::MAX };
     // What is remembered of each request for a while is there before and after.
     let mut rest = vec![bench.run(Act::Call, options.warm_secs * rate, rate)?];
     let mut raise = |bench: &mut Bench<'_>, wanted: u32| -> Result<(u32, u64)> {
@@ -189,8 +191,8 @@ fn held(options: &Options, kind: Kind, store: &Path) -> Result<Held> {
     let few_up = FEW.min(options.dialogs);
     raise(&mut bench, few_up)?;
     let few = bench.run(Act::Message, messages, rate)?;
-    let some = raise(&mut bench, options.held)?;
-    let all = raise(&mut bench, options.dialogs)?;
+    let some = raise(&mut bench, options.held.min(most))?;
+    let all = raise(&mut bench, options.dialogs.min(most))?;
     let many = bench.run(Act::Message, messages, rate)?;
     let up = bench.up();
     rest.push(bench.run(Act::HangUp, up, rate)?);
@@ -259,12 +261,14 @@ impl<'a> Bench<'a> {
     }
 
     fn records(&self) -> Result<Option<u32>> {
-        (self.kind == Kind::Cusax)
+        matches!(self.kind, Kind::Cusax | Kind::Anchored)
             .then(|| users::records(self.store))
             .transpose()
     }
 }
 
+/// Calls that are up at once through the relay, at most.
+const RELAYED: u32 = 4000;
 /// How many calls are few.
 const FEW: u32 = 100;
 /// Calls in a second before anything is measured.
