@@ -4,144 +4,15 @@ use std::time::Duration;
 
 use cusax_b2bua::core::media::{MediaCommand, Side};
 use cusax_common::core::bridge::ToXmpp;
-use cusax_common::core::record::{CallRecord, Cause, Warned};
+use cusax_common::core::record::{Cause, Warned};
 use cusax_common::core::sip::typed::{CallId, From};
-use cusax_common::core::sip::{HeaderName, Headers, Message, Method, Request, Response};
-use cusax_tests::sim::puppet::{Puppet, dialled, sdp};
-use cusax_tests::sim::{SECOND, Scene, address, scene};
-
-const MOMENT: Duration = Duration::from_millis(300);
-
-struct Stage {
-    scene: Scene,
-    alice: Puppet,
-    bob: Puppet,
-    carol: Puppet,
-    /// What Alice's dialog with us was made by, where she called.
-    met: Response,
-}
-
-/// Alice has called Bob, they speak, and Carol has a phone.
-fn speaking(seed: u64) -> Stage {
-    let mut scene = scene(seed);
-    let world = &mut scene.world;
-    let mut bob = Puppet::new(world, address(20, 5090), "bob");
-    bob.register(world);
-    let mut carol = Puppet::new(world, address(30, 5090), "carol");
-    carol.register(world);
-    let mut alice = Puppet::new(world, address(10, 5090), "alice");
-    let met = connect(&mut scene, &mut alice, &mut bob, "bob");
-    Stage {
-        scene,
-        alice,
-        bob,
-        carol,
-        met,
-    }
-}
-
-/// One calls the other, who answers.
-fn connect(scene: &mut Scene, caller: &mut Puppet, callee: &mut Puppet, name: &str) -> Response {
-    let world = &mut scene.world;
-    caller.call(world, &dialled(name), &[], &sdp(caller.address(), 1, 0));
-    callee.hear(world, Duration::ZERO);
-    callee.answer(world, 200, &[], &sdp(callee.address(), 1, 0));
-    let told = caller.told(world, &Method::Invite);
-    assert_eq!(codes(&told), [200]);
-    caller.acknowledge(world, &told[0], "");
-    assert_eq!(callee.asked(world, &Method::Ack).len(), 1);
-    told[0].clone()
-}
-
-impl Stage {
-    /// Alice asks that Bob be joined with somebody else; what she is told before it is tried.
-    fn alice_refers(&mut self, to: &str) -> Vec<String> {
-        let met = self.met.clone();
-        let world = &mut self.scene.world;
-        self.alice
-            .request(world, Method::Refer, Some(&met), &[("Refer-To", to)], "");
-        let heard = self.alice.hear(world, MOMENT);
-        let accepted = heard
-            .iter()
-            .any(|message| matches!(message, Message::Response(r) if r.status.code() == 202));
-        assert!(accepted, "{heard:?}");
-        let mut states = self.notified(heard);
-        states.extend(self.alice_hears(MOMENT));
-        states
-    }
-
-    /// What Alice's phone is told of her transfer: status and state; it says 200 to that.
-    fn notified(&mut self, heard: Vec<Message>) -> Vec<String> {
-        let mut states = Vec::new();
-        for message in heard {
-            if let Message::Request(request) = message
-                && request.method == Method::Notify
-            {
-                self.alice.respond(&mut self.scene.world, &request, 200, &[], "");
-                states.push(state_of(&request));
-            }
-        }
-        states
-    }
-
-    fn alice_hears(&mut self, time: Duration) -> Vec<String> {
-        let heard = self.alice.hear(&mut self.scene.world, time);
-        self.notified(heard)
-    }
-
-    fn done(mut self) -> Vec<CallRecord> {
-        self.scene.world.run(64 * SECOND);
-        assert_eq!(self.scene.world.endpoint.calls(), 0);
-        for (table, left) in self.scene.world.endpoint.leftovers() {
-            assert_eq!(left, 0, "{table}");
-        }
-        assert!(self.scene.world.media.is_empty());
-        self.scene.world.records
-    }
-}
-
-fn state_of(notify: &Request) -> String {
-    let header = |name: HeaderName| notify.headers.get(&name).map(|value| value.to_text().into_owned());
-    let body = String::from_utf8_lossy(&notify.body).trim_end().to_owned();
-    assert_eq!(
-        header(HeaderName::CONTENT_TYPE).as_deref(),
-        Some("message/sipfrag;version=2.0")
-    );
-    let event = header(HeaderName::EVENT).expect("an Event");
-    let state = header(HeaderName::SUBSCRIPTION_STATE).expect("a state");
-    let state = state.split(';').next().unwrap_or_default();
-    format!("{event} {state} {body}")
-}
-
-fn codes(responses: &[Response]) -> Vec<u16> {
-    responses.iter().map(|response| response.status.code()).collect()
-}
-
-fn values(headers: &Headers, name: &HeaderName) -> Vec<String> {
-    headers
-        .get_all(name)
-        .map(|value| value.to_text().into_owned())
-        .collect()
-}
-
-/// What somebody is told of the one they speak with.
-fn told_of(request: &Request) -> (Vec<String>, Vec<String>) {
-    (
-        values(&request.headers, &HeaderName::CALL_INFO),
-        values(&request.headers, &HeaderName::P_ASSERTED_IDENTITY),
-    )
-}
-
-fn jid(name: &str) -> [String; 1] {
-    [format!("<xmpp:{name}@example.com>;purpose=impp")]
-}
-
-/// The INVITE among what somebody hears within a moment.
-fn invited(who: &mut Puppet, stage: &mut Scene) -> Request {
-    let mut invites = who.asked(&mut stage.world, &Method::Invite);
-    assert_eq!(invites.len(), 1, "{invites:?}");
-    invites.remove(0)
-}
+use cusax_common::core::sip::{HeaderName, Message, Method, Request};
+use cusax_tests::sim::SECOND;
+use cusax_tests::sim::puppet::{dialled, sdp};
+use cusax_tests::sim::stage::{
+    MOMENT, Stage, codes, invited, invited_late, jid, replacing, responses, speaking, state_of, told_of, two_calls,
+    values,
+};
 
 #[test]
 fn the_caller_transfers_the_callee_and_everybody_knows_with_whom_they_speak() {
@@ -373,15 +244,6 @@ fn whoever_waits_hears_ringing_when_the_one_who_asked_is_gone() {
     }
 }
 
-fn responses(who: &mut Puppet, scene: &mut Scene) -> Vec<u16> {
-    let heard = who.hear(&mut scene.world, MOMENT);
-    let codes = heard.into_iter().filter_map(|message| match message {
-        Message::Response(response) if response.status.code() != 100 => Some(response.status.code()),
-        _ => None,
-    });
-    codes.collect()
-}
-
 #[test]
 fn whoever_waits_and_hangs_up_ends_what_is_made_for_them() {
     let mut stage = speaking(5);
@@ -403,28 +265,6 @@ fn whoever_waits_and_hangs_up_ends_what_is_made_for_them() {
     );
     let causes: Vec<Cause> = stage.done().iter().map(|record| record.cause).collect();
     assert_eq!(causes, [Cause::CalleeHungUp, Cause::Cancelled]);
-}
-
-/// Alice speaks with Bob, and by another call with Carol: her dialog there.
-fn two_calls(seed: u64) -> (Stage, Puppet, Response) {
-    let mut stage = speaking(seed);
-    let mut second = Puppet::new(&mut stage.scene.world, address(10, 5092), "alice");
-    let met = connect(&mut stage.scene, &mut second, &mut stage.carol, "carol");
-    (stage, second, met)
-}
-
-/// Refer-To as Linphone writes it: of the dialog that this response made.
-fn replacing(met: &Response) -> String {
-    let id = met.headers.one::<CallId>().expect("a Call-ID");
-    let from = met.headers.one::<From>().expect("a From");
-    let to = met.headers.to().expect("a To");
-    format!(
-        "<{}?Replaces={}%3bfrom-tag%3d{}%3bto-tag%3d{}>",
-        dialled("carol"),
-        id.as_str().replace('@', "%40"),
-        from.tag().expect("a tag"),
-        to.tag().expect("a tag")
-    )
 }
 
 #[test]
@@ -601,14 +441,4 @@ fn a_transfer_that_costs_something_is_announced_to_the_one_who_pays() {
             .iter()
             .all(|record| record.to != "+4915112345678" || record.answered.is_none())
     );
-}
-
-/// The INVITE among what somebody has heard by now.
-fn invited_late(who: &mut Puppet, scene: &mut Scene) -> Request {
-    let heard = who.hear(&mut scene.world, Duration::ZERO);
-    let invites = heard.into_iter().filter_map(|message| match message {
-        Message::Request(request) if request.method == Method::Invite => Some(request),
-        _ => None,
-    });
-    invites.last().expect("an INVITE")
 }

@@ -10,6 +10,7 @@ mod net;
 pub mod party;
 pub mod puppet;
 mod scene;
+pub mod stage;
 pub mod storm;
 mod world;
 
