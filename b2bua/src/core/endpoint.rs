@@ -74,7 +74,8 @@ pub struct Endpoint<E> {
     dialogs: HashMap<DialogId, (MediaId, Flow)>,
     /// How many dialogs there are on each flow.
     flows: HashMap<Flow, usize>,
-    servers: IdMap<ServerId, MediaId>,
+    /// INVITEs of peers: of which call, and within which dialog if they came within one.
+    servers: IdMap<ServerId, (MediaId, Option<DialogId>)>,
     clients: IdMap<ClientId, (MediaId, Token)>,
     tokens: IdMap<(MediaId, Token), ClientId>,
     /// ACKs for 2xx, repeated for each copy of the 2xx until its transaction ends.
@@ -97,7 +98,7 @@ pub struct Endpoint<E> {
     /// How many of them are being looked at.
     doubted: usize,
     busy: HashMap<BareJid, Busy>,
-    /// How many calls each user has begun.
+    /// How many calls each user has begun; what goes on in a call of somebody else is one as well.
     begun: HashMap<BareJid, usize>,
     /// What calls have said to one another, and who said it.
     letters: VecDeque<(MediaId, transfers::Letter)>,
@@ -451,6 +452,7 @@ impl<E: Entropy> Endpoint<E> {
             self.with_call(now, id, Call::shut_down);
         }
         self.give_up_searches(now);
+        self.give_up_transfers();
         self.settle(now);
     }
 
@@ -548,7 +550,7 @@ impl<E: Entropy> Endpoint<E> {
             }
             Tx::Ack { flow, request, .. } => self.ack(now, flow, &request),
             Tx::Cancelled { invite } => {
-                if let Some(&call) = self.servers.get(&invite) {
+                if let Some(&(call, _)) = self.servers.get(&invite) {
                     self.with_call(now, call, |call, cx| call.handle_cancel(cx, invite));
                 } else {
                     self.give_up_search(now, invite);
@@ -562,7 +564,7 @@ impl<E: Entropy> Endpoint<E> {
             } if self.send_spare(now, client) => {}
             Tx::Failed { client, why } => self.fail(now, client, why),
             Tx::Unacknowledged { server } => {
-                if let Some(&call) = self.servers.get(&server) {
+                if let Some(call) = self.answered_in(server) {
                     self.with_call(now, call, |call, cx| call.handle_unacknowledged(cx));
                 }
             }
@@ -601,7 +603,7 @@ impl<E: Entropy> Endpoint<E> {
                 return;
             }
             if request.method == Method::Invite {
-                self.servers.insert(server, call);
+                self.servers.insert(server, (call, Some(id.clone())));
             }
             let flow = self.carriers.settle_on(&self.settings, flow, way);
             return self.with_call(now, call, |call, cx| {
@@ -682,13 +684,8 @@ impl<E: Entropy> Endpoint<E> {
                 self.deadlines.remove(&(at, id));
             }
             let over = self.calls.remove(&id);
-            if let Some(jid) = over.as_ref().and_then(|live| live.call.begun_by())
-                && let Some(count) = self.begun.get_mut(jid)
-            {
-                *count -= 1;
-                if *count == 0 {
-                    self.begun.remove(jid);
-                }
+            if let Some(jid) = over.and_then(|live| live.call.begun_by().cloned()) {
+                self.count_call(jid, false);
             }
             return;
         }
@@ -742,6 +739,7 @@ impl<E: Entropy> Endpoint<E> {
             }
             CallOutput::Charge(notice) => self.outputs.push_back(Output::Bridge(ToXmpp::Charge(notice))),
             CallOutput::Busy { jid, video, up } => self.tell_busy(jid, video, up),
+            CallOutput::Owes { jid, more } => self.count_call(jid, more),
             CallOutput::Record(record) => self.outputs.push_back(Output::Record(record)),
         }
     }

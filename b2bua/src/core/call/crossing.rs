@@ -55,6 +55,18 @@ impl Call {
         self.crossings.iter().any(Crossing::changes)
     }
 
+    /// Whether a change has no answer yet, or an answer of it is still to come. One whose ACK alone is on its way is none:
+    /// phones hold the other side, and ask for a transfer with the next message.
+    pub(super) fn is_unsettled(&self) -> bool {
+        let is_open = |crossing: &Crossing| crossing.changes() && !crossing.answered;
+        let is_settled = |leg: &Leg| leg.exchange == Exchange::Settled;
+        let pair = self
+            .legs
+            .iter()
+            .filter(|leg| self.pair.is_some_and(|pair| pair.has(leg.id)));
+        self.is_joining() || self.crossings.iter().any(is_open) || !pair.into_iter().all(is_settled)
+    }
+
     /// A side wants to change the session, or to refresh it.
     pub(super) fn reinvite<E: Entropy>(
         &mut self,

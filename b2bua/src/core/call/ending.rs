@@ -11,6 +11,7 @@ use tracing::{debug, info};
 
 use super::limits::Limits;
 use super::output::Word;
+use super::session_timer::SessionTimer;
 use super::{Call, CallOutput, Caller, Context, InvitationState, Leg, LegId, Phase, invite, respond};
 use crate::core::cause::Because;
 use crate::core::media::rewrite::SdpFault;
@@ -55,6 +56,8 @@ impl Call {
             return self.abandon(cx, Status::SERVER_INTERNAL_ERROR, cause);
         }
         self.settle_crossings(cx);
+        // Whoever has asked for a transfer hears what became of it before they are hung up.
+        self.drop_transfer(cx);
         self.part_with(cx, Side::Caller, Because::Nothing);
         self.end(cx, cause, Some(Side::Callee), Because::Nothing);
     }
@@ -173,6 +176,8 @@ impl Call {
     fn hold_goodbye<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: LegId, because: Because<'_>) {
         let Some(leg) = self.leg_mut(id) else { return };
         acknowledge_open(cx, leg);
+        // It is of no use to refresh what is about to end.
+        leg.timer = SessionTimer::default();
         self.held_bye = Some((id, because.reasons()));
     }
 
@@ -231,7 +236,12 @@ impl Call {
             Some(other) => other.user.as_ref().map(|(user, _)| user),
             None => self.facts.callee.as_ref(),
         };
-        for user in caller.into_iter().chain(callee) {
+        let both = [(Side::Caller, caller), (Side::Callee, callee)];
+        for user in both
+            .into_iter()
+            .filter(|(side, _)| self.departed != Some(*side))
+            .filter_map(|(_, user)| user)
+        {
             cx.emit(CallOutput::Busy {
                 jid: user.jid.clone(),
                 video: self.facts.video,

@@ -3,6 +3,8 @@
 //! An INVITE that forks makes several, on either side (RFC 3261 §12.1, §13.2.2.4): toward the caller one for each callee
 //! that rings, so that each has its own session; toward a callee one for each tag that answers.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::CallRecord;
@@ -45,6 +47,8 @@ pub struct Leg {
     pub referred: bool,
     /// Earlier calls in which it was called, and which end with it.
     pub earlier: Vec<CallRecord>,
+    /// When the first of these has lasted as long as a call may.
+    pub until: Option<Instant>,
     /// Whether a response with our tag of it was sent, or one with theirs came.
     pub known: bool,
     /// Whether a 2xx was sent or came.
@@ -114,6 +118,7 @@ impl Leg {
             ours: side == Side::Callee,
             referred: false,
             earlier: Vec::new(),
+            until: None,
             known: false,
             up: false,
             can: Abilities::default(),

@@ -142,6 +142,9 @@ impl Call {
         self.settle_crossings_of(cx, &gone);
         for earlier in gone.earlier.drain(..) {
             let ended = cx.now.wall;
+            if let Some(jid) = earlier.caller.clone() {
+                cx.emit(CallOutput::Owes { jid, more: false });
+            }
             cx.emit(CallOutput::Record(CallRecord { ended, ..earlier }));
         }
         // Others may share it, or come yet.

@@ -36,6 +36,11 @@ impl Limits {
         }
     }
 
+    /// When the call is hung up in any case.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.end
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         [self.end, self.listen].into_iter().flatten().min()
     }
@@ -45,7 +50,10 @@ impl Call {
     /// Does what the limits say at `cx.now`.
     pub(super) fn end_of_patience<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         let now = cx.now.instant;
-        if self.limits.end.take_if(|end| *end <= now).is_some() {
+        // A leg that came from another call goes on to cost what it did there.
+        let ends = self.legs.iter_mut().map(|leg| &mut leg.until);
+        let ends = ends.chain([&mut self.limits.end]);
+        if ends.filter_map(|end| end.take_if(|end| *end <= now)).count() > 0 {
             info!("the call has lasted too long");
             return self.hang_up_both(cx, Cause::TooLong);
         }

@@ -202,6 +202,8 @@ pub struct Call {
     placing: Option<Uri>,
     /// We began it.
     is_placed: bool,
+    /// The side that has asked for a transfer and is no longer on the phone.
+    departed: Option<Side>,
     /// The leg whose place another one is about to take.
     replaced: Option<LegId>,
     /// A leg that is to be asked again to take its new session, and when.
@@ -433,6 +435,7 @@ impl Call {
             for_callee: None,
             placing: None,
             is_placed: false,
+            departed: None,
             replaced: None,
             joining: None,
         }
@@ -500,7 +503,7 @@ impl Call {
         let legs = self
             .legs
             .iter()
-            .flat_map(|leg| [leg.sending.poll_timeout(), leg.timer.poll_timeout()]);
+            .flat_map(|leg| [leg.sending.poll_timeout(), leg.timer.poll_timeout(), leg.until]);
         let rest = [
             self.turns.poll_timeout(),
             self.deadline,

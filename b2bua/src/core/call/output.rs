@@ -89,6 +89,13 @@ pub enum CallOutput {
         /// Up or over.
         up: bool,
     },
+    /// A call that this user has begun goes on with a leg of it in another call, or no longer.
+    Owes {
+        /// Who pays.
+        jid: BareJid,
+        /// From now on, or no longer.
+        more: bool,
+    },
     /// The call is over: keep this.
     Record(CallRecord),
     /// A side asks for a transfer: make a call for it, or find the one that is meant.

@@ -127,7 +127,7 @@ impl Call {
         server: ServerId,
         request: &Request,
     ) {
-        if !matches!(self.phase, Phase::Up) || self.transfer.is_some() || self.is_changing() {
+        if !matches!(self.phase, Phase::Up) || self.transfer.is_some() || self.is_unsettled() {
             return respond(cx, server, request.response(Status::REQUEST_PENDING));
         }
         let (target, replaces) = match read(request) {
@@ -174,13 +174,15 @@ impl Call {
     /// What the call that is made on our behalf, or that is to be joined, has to say.
     pub fn handle_word<E: Entropy>(&mut self, cx: &mut Context<'_, E>, from: MediaId, word: Word) {
         match word {
-            Word::Begun => {
-                if let Some(transfer) = &mut self.transfer {
+            Word::Begun => match &mut self.transfer {
+                Some(transfer) => {
                     transfer.to = Some(from);
+                    // What a user wanted from the beginning is one call to them: that one.
+                    self.recorded_elsewhere |= self.is_placed;
                 }
-                // What a user wanted from the beginning is one call to them: that one.
-                self.recorded_elsewhere |= self.is_placed;
-            }
+                // It is over, and is kept for what is still to be answered.
+                None => cx.emit(CallOutput::Tell(from, Word::Abandon)),
+            },
             Word::Progress(status) => self.transfer_progress(cx, status),
             Word::Failed(status) => self.transfer_failed(cx, status),
             Word::Warn(tone) => self.warn_referrer(cx, from, tone),
@@ -237,6 +239,10 @@ impl Call {
         }
         self.settle_crossings(cx);
         self.leave(cx, leg);
+        // Only one of the two is on the phone any more.
+        self.tell_busy(cx, false);
+        self.departed = Some(side);
+        self.tell_busy(cx, true);
         if let Some(remaining) = self.pair.map(|pair| pair.of(side.other()))
             && let Some(leg) = self.leg_mut(remaining)
         {
@@ -244,6 +250,17 @@ impl Call {
         }
         self.ring(cx, side.other());
         true
+    }
+
+    /// Somebody has asked whether the one who asks for a transfer still wants it.
+    #[must_use]
+    pub fn wants_transfer(&self) -> bool {
+        self.transfer.is_some()
+    }
+
+    /// Whether one side waits for a transfer, and the one who asked for it is gone.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|transfer| transfer.gone.is_some())
     }
 
     /// Whoever waits hears that somebody is being called.
@@ -326,7 +343,12 @@ impl Call {
         (leg.peer, leg.invited) = (None, None);
         // What was called goes on to cost its caller until it is over.
         if side == Side::Callee && !self.recorded_elsewhere && leg.earlier.len() < MAX_EARLIER {
-            leg.earlier.push(self.record(cx.now.wall, Cause::Transferred));
+            let record = self.record(cx.now.wall, Cause::Transferred);
+            if let Some(jid) = record.caller.clone() {
+                cx.emit(CallOutput::Owes { jid, more: true });
+            }
+            leg.earlier.push(record);
+            leg.until = leg.until.into_iter().chain(self.limits.end()).min();
             self.recorded_elsewhere = true;
         }
         info!("transferred");
@@ -357,9 +379,16 @@ impl Call {
         }
     }
 
-    /// The last NOTIFY was answered, or will not be: the next one may be sent. By two at once the later one could come first.
-    pub(super) fn notified<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
+    /// What was answered to the last NOTIFY, if anything was: the next one may be sent. By two at once the later one could
+    /// come first. Whoever knows of no transfer is told no more of it (RFC 6665 §4.2.2).
+    pub(super) fn notified<E: Entropy>(&mut self, cx: &mut Context<'_, E>, by: LegId, status: Option<Status>) {
         self.notices.pop_front();
+        if status == Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST) {
+            self.notices.clear();
+            if let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.by == by) {
+                transfer.is_silent = true;
+            }
+        }
         self.notify_next(cx);
     }
 

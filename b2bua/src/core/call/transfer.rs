@@ -179,7 +179,7 @@ impl Call {
             // RFC 3891 §3: of dialogs that are not theirs nothing is said.
             None => Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
             Some(_) if replaced.early_only => Some(Status::BUSY_HERE),
-            Some(_) if !matches!(self.phase, Phase::Up) || self.is_changing() || self.transfer.is_some() => {
+            Some(_) if !matches!(self.phase, Phase::Up) || self.is_unsettled() || self.transfer.is_some() => {
                 Some(Status::REQUEST_PENDING)
             }
             Some(_) => None,
@@ -291,6 +291,11 @@ impl Call {
         self.joining = Some((at, joining));
     }
 
+    /// Whether a leg is being asked to take a new session, or is to be asked soon.
+    pub(super) fn is_joining(&self) -> bool {
+        self.joining.is_some() || self.is_offering()
+    }
+
     /// Time has come to `cx.now`.
     pub(super) fn join_again<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         if let Some((_, joining)) = self.joining.take_if(|(at, _)| *at <= cx.now.instant) {
@@ -322,6 +327,21 @@ impl Call {
         self.aim(cx, name, &description);
         if let Some(then) = then {
             self.offer_anew(cx, then, description, None);
+        }
+    }
+
+    /// Whether those who are in it when it is up have somebody to speak with, or somebody is being reached for them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        if !matches!(self.phase, Phase::Up) {
+            return true;
+        }
+        let Some(pair) = self.pair else { return false };
+        match (self.leg(pair.caller), self.leg(pair.callee)) {
+            (Some(caller), Some(callee)) => caller.peer == Some(callee.id) && callee.peer == Some(caller.id),
+            (None, Some(_)) | (Some(_), None) => self.is_waiting(),
+            (None, None) => false,
         }
     }
 

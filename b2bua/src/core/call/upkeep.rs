@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Cause;
-use cusax_common::core::sip::typed::{CSeq, RAck, Supported};
-use cusax_common::core::sip::{Method, Request, Response, Status};
+use cusax_common::core::sip::typed::{CSeq, RAck, RetryAfter, Supported};
+use cusax_common::core::sip::{HeaderName, Method, Request, Response, Status};
 use tracing::debug;
 
 use super::transfer::Joining;
@@ -184,7 +184,7 @@ impl Call {
     /// same again.
     fn refresh<E: Entropy>(&mut self, cx: &mut Context<'_, E>, name: LegId) {
         // Another change is under way, and refreshes as well.
-        if self.is_changing() {
+        if self.is_changing() || self.is_joining() {
             if let Some(leg) = self.leg_mut(name) {
                 leg.timer.again(cx.now.instant, BUSY);
             }
@@ -228,12 +228,17 @@ impl Call {
         self.own.iter().any(|own| own.leg == leg && own.changes())
     }
 
+    /// Whether one of ours that joins has no answer yet.
+    pub(super) fn is_offering(&self) -> bool {
+        self.own.iter().any(|own| matches!(own.what, What::Join(_)))
+    }
+
     /// The answer to a request that nobody asked us for.
     pub(super) fn own_answered<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize, response: &Response) {
         let Own { token, leg: name, what } = self.own.swap_remove(at);
         let way = match what {
             What::Prack => return,
-            What::Notify => return self.notified(cx),
+            What::Notify => return self.notified(cx, name, Some(response.status)),
             What::Refresh(way) => way,
             What::Join(joining) => return self.join_answered(cx, token, name, joining, response),
         };
@@ -290,6 +295,11 @@ impl Call {
                 let wait = glare(cx.entropy, leg.ours);
                 self.join_later(now + wait, joining);
             }
+            // Something else that it was asked has no answer yet (§14.2): it was asked by the call in which it was before.
+            Status::SERVER_INTERNAL_ERROR if response.headers.has(&HeaderName::RETRY_AFTER) => {
+                let seconds = response.headers.one::<RetryAfter>().map_or(0, |after| after.seconds);
+                self.join_later(now + Duration::from_secs(seconds.clamp(1, MAX_RETRY).into()), joining);
+            }
             Status::SESSION_INTERVAL_TOO_SMALL if leg.timer.raise(now, usual, &response.headers) => {
                 self.join_later(now, joining);
             }
@@ -312,7 +322,7 @@ impl Call {
     pub(super) fn own_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, at: usize) {
         let own = self.own.swap_remove(at);
         if matches!(own.what, What::Notify) {
-            self.notified(cx);
+            self.notified(cx, own.leg, None);
         }
         if own.changes() {
             self.hang_up_both(cx, Cause::PeerFailed);
@@ -330,5 +340,7 @@ fn glare(entropy: &mut impl Entropy, ours: bool) -> Duration {
 
 /// The most requests of ours that nobody asked for and that wait for answers in one call.
 const MAX_OWN: usize = 16;
+/// The longest that a leg which is joined is waited for, in seconds (RFC 3261 §14.2).
+const MAX_RETRY: u32 = 10;
 /// When a refresh that came at a bad time is tried again.
 const BUSY: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ use cusax_common::core::record::{CallRecord, Cause};
 use cusax_common::core::sip::typed::{CallId, From, RetryAfter};
 use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
+use jid::BareJid;
 use tracing::{debug, info_span};
 
 use super::answers::Sender;
@@ -159,7 +160,7 @@ impl<E: Entropy> Endpoint<E> {
         self.next_call += 1;
         let id = MediaId(self.next_call);
         if let Some(server) = server {
-            self.servers.insert(server, id);
+            self.servers.insert(server, (id, None));
         }
         let entered = span.clone().entered();
         let mut cx = Context {
@@ -172,7 +173,7 @@ impl<E: Entropy> Endpoint<E> {
         };
         let call = make(&mut cx, id, session)?;
         if let Some(jid) = call.begun_by() {
-            *self.begun.entry(jid.clone()).or_default() += 1;
+            self.count_call(jid.clone(), true);
         }
         let live = Live {
             call,
@@ -222,6 +223,19 @@ impl<E: Entropy> Endpoint<E> {
         };
         let calls = self.begun.get(&user.jid).copied().unwrap_or_default();
         calls >= self.settings.calls_per_account
+    }
+
+    /// Counts a call that a user has begun, or that is over.
+    pub(super) fn count_call(&mut self, jid: BareJid, more: bool) {
+        let count = self.begun.entry(jid.clone()).or_default();
+        *count = if more {
+            count.saturating_add(1)
+        } else {
+            count.saturating_sub(1)
+        };
+        if *count == 0 {
+            self.begun.remove(&jid);
+        }
     }
 
     /// A call does not begin: the caller is told why, and a record is kept.

@@ -3,6 +3,13 @@
 use super::Endpoint;
 
 impl<E> Endpoint<E> {
+    /// How many calls are up in which somebody is with nobody, though nobody is being reached for them: none at any time.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn lonely(&self) -> usize {
+        self.calls.values().filter(|live| !live.call.is_whole()).count()
+    }
+
     /// How much is left in each table of what belongs to a call, a transaction or a question: all of it is gone when
     /// they are over. Bindings, carriers and what is remembered for a while on purpose are not among them.
     #[doc(hidden)]

@@ -13,6 +13,7 @@ use crate::core::dialog::DialogId;
 use crate::core::locate::Goal;
 use crate::core::media::MediaId;
 use crate::core::registrar::{Gruu, NotOurs};
+use crate::core::transaction::ServerId;
 
 /// What a call has said, until the one that said it has said all.
 #[derive(Debug)]
@@ -125,11 +126,34 @@ impl<E: Entropy> Endpoint<E> {
             ..
         } in found
         {
-            self.begin_referred(now, from, dialling, *referral);
+            if self.calls.len() >= self.settings.max_calls {
+                self.counters.overloaded += 1;
+                self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);
+            } else {
+                self.begin_referred(now, from, dialling, *referral);
+            }
+        }
+    }
+
+    /// No call begins any more; those that wanted one are over.
+    pub(super) fn give_up_transfers(&mut self) {
+        self.seeking.clear();
+    }
+
+    /// The call that ends when nobody acknowledges its 2xx to this INVITE: the one in which the dialog is now. None if the
+    /// dialog is over.
+    pub(super) fn answered_in(&self, server: ServerId) -> Option<MediaId> {
+        match self.servers.get(&server)? {
+            (_, Some(dialog)) => self.dialogs.get(dialog).map(|(call, _)| *call),
+            (call, None) => Some(*call),
         }
     }
 
     fn begin_referred(&mut self, now: Now, from: MediaId, dialling: Dialling, referral: Referral) {
+        // It may have ended while DNS was asked.
+        if !self.calls.get(&from).is_some_and(|live| live.call.wants_transfer()) {
+            return;
+        }
         let made = self.launch(now, None, referral.session, |cx, id, session| {
             Ok(Call::refer_to(cx, id, session, from, dialling, referral))
         });
