@@ -38,6 +38,12 @@ fn whatever_is_drawn_ends_well() {
         tally.answered_per_mille() >= 950,
         "{answered} of {meant} calls were answered at 10 % loss"
     );
+    let (joined, sent) = (tally.joined, tally.sent);
+    assert!(sent > SEEDS / 50, "{sent} transfers were meant to be answered");
+    assert!(
+        joined * 100 >= sent * 75,
+        "{joined} of {sent} transfers were answered at 10 % loss"
+    );
     let differences = transitions::differences(&tally.steps);
     assert!(differences.is_empty(), "{differences:#?}");
 }

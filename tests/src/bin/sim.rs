@@ -54,6 +54,7 @@ fn many(from: u64, seeds: u64) -> ExitCode {
         "{} of {} calls meant to be answered were, at 10 % loss",
         tally.answered, tally.meant
     );
+    println!("{} of {} transfers likewise", tally.joined, tally.sent);
     println!("{} steps of the transaction machines taken", tally.steps.len());
     if std::env::var_os("STEPS").is_some() {
         for (step, count) in &tally.steps {

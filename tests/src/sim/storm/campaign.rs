@@ -28,6 +28,10 @@ pub struct Tally {
     pub meant: u64,
     /// Those of them that were.
     pub answered: u64,
+    /// The same of transfers that were asked for, and meant to be answered.
+    pub sent: u64,
+    /// Those of them that were.
+    pub joined: u64,
     /// Which steps the transaction machines took.
     pub steps: Steps,
 }
@@ -44,6 +48,8 @@ impl Tally {
         self.failed.extend(other.failed);
         self.meant += other.meant;
         self.answered += other.answered;
+        self.sent += other.sent;
+        self.joined += other.joined;
         for (cause, count) in other.causes {
             *self.causes.entry(cause).or_default() += count;
         }
@@ -112,6 +118,10 @@ fn one(tally: &mut Tally, seed: u64) {
         if played.at_a_tenth && outcome.kind == Kind::Answered {
             tally.meant += 1;
             tally.answered += u64::from(outcome.answered);
+        }
+        if played.at_a_tenth && outcome.kind == Kind::Transfer && outcome.begun {
+            tally.sent += 1;
+            tally.joined += u64::from(outcome.answered);
         }
     }
     if !played.failures.is_empty() {

@@ -83,6 +83,9 @@ pub(super) enum Purpose {
     Bye(usize),
     Update(usize),
     Info(usize),
+    /// A REFER of this leg, by its place in [`Leg::refers`].
+    Refer(usize, usize),
+    Subscribe(usize),
 }
 
 /// A request that was heard.
@@ -110,6 +113,8 @@ pub(super) enum Alarm {
     LosePatience(usize),
     Decide(usize),
     Do(usize, Deed),
+    /// Say something to whom one is joined with.
+    Probe(usize),
     Vanish,
     /// Say this answer after all.
     Reply(String, Text),
@@ -168,7 +173,7 @@ impl Handset {
             handset.wake(after, Alarm::Register);
         }
         for (call, plan) in script.calls.iter().enumerate() {
-            if plan.caller == index {
+            if plan.caller == index && plan.errand.is_none() {
                 handset.wake(plan.at, Alarm::Dial(call));
             }
         }
@@ -204,6 +209,7 @@ impl Handset {
             let alarm = entry.remove();
             self.ring(alarm);
         }
+        self.note_ends();
     }
 
     /// A datagram came.
@@ -214,6 +220,7 @@ impl Handset {
             Some(note) => self.asked(&note),
             None => self.complain("what it says is no message"),
         }
+        self.note_ends();
     }
 
     pub(super) fn complain(&mut self, what: &str) {
@@ -289,6 +296,7 @@ impl Handset {
             Alarm::LosePatience(leg) => self.hang_up(leg),
             Alarm::Decide(leg) => self.decide(leg),
             Alarm::Do(leg, deed) => self.perform(leg, deed),
+            Alarm::Probe(leg) => self.perform(leg, Deed::Info),
             Alarm::Overdue(leg) => self.overdue(leg),
         }
     }

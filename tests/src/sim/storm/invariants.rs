@@ -9,8 +9,9 @@ use cusax_common::core::record::{CallRecord, Cause};
 
 use super::super::hand::Text;
 use super::Storm;
+use super::joined;
 use super::leg::{Leg, Stage};
-use super::script::{Kind, Role, Trouble};
+use super::script::{Kind, Plan, Role, Trouble};
 
 /// Something that does not hold.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Outcome {
     pub cause: Option<Cause>,
     /// The caller heard a 2xx, and the record says that it was answered.
     pub answered: bool,
+    /// It was dialled, or asked for with success.
+    pub begun: bool,
 }
 
 /// Everything that can be said when all is quiet.
@@ -50,6 +53,7 @@ pub fn judge(storm: &mut Storm) -> Vec<Failure> {
     media(storm, &mut fail);
     acknowledgements(storm, &mut fail);
     calm(storm, &mut fail);
+    joined::judge(storm, &mut fail);
     for handset in &storm.handsets {
         for fault in &handset.faults {
             fail("phones", fault.clone());
@@ -62,13 +66,20 @@ pub fn judge(storm: &mut Storm) -> Vec<Failure> {
 #[must_use]
 pub fn outcomes(storm: &Storm) -> Vec<Outcome> {
     let calls = storm.script.calls.iter().enumerate();
-    let outcome = |(call, plan): (usize, &super::script::Plan)| {
+    let outcome = |(call, plan): (usize, &Plan)| {
         let record = storm.world.records.iter().find(|record| names(record) == plan.names);
-        let heard = caller(storm, call).is_some_and(|leg| leg.answered);
+        let heard = match plan.errand {
+            Some(_) => joined::sent(storm, call).any(|leg| leg.answered),
+            None => caller(storm, call).is_some_and(|leg| leg.answered),
+        };
         Outcome {
             kind: plan.kind,
             cause: record.map(|record| record.cause),
             answered: heard && record.is_some_and(|record| record.answered.is_some()),
+            begun: match plan.errand {
+                Some(_) => joined::asked(storm, call).any(|refer| refer.status == Some(202)),
+                None => caller(storm, call).is_some(),
+            },
         }
     };
     calls.map(outcome).collect()
@@ -79,6 +90,10 @@ fn records(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
     for (call, plan) in storm.script.calls.iter().enumerate() {
         let records = storm.world.records.iter().filter(|record| names(record) == plan.names);
         let records: Vec<&CallRecord> = records.collect();
+        if plan.errand.is_some() {
+            joined::records(storm, call, &records, fail);
+            continue;
+        }
         let Some(leg) = caller(storm, call) else {
             if !records.is_empty() {
                 fail("records", format!("call {call} was never dialled and has a record"));
@@ -130,6 +145,13 @@ fn records(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
             more => fail("records", format!("call {call} has {} records", more.len())),
         }
     }
+    if let Trouble::Short(limit) = storm.script.trouble {
+        let lasted = |record: &CallRecord| record.answered.map(|at| record.ended.since(at));
+        let records = storm.world.records.iter();
+        for record in records.filter(|record| lasted(record).is_some_and(|lasted| lasted > limit + SLACK)) {
+            fail("records", format!("no call may last longer than {limit:?}: {record:?}"));
+        }
+    }
     let planned = |record: &&CallRecord| storm.script.calls.iter().any(|plan| names(record) == plan.names);
     let strange: Vec<_> = storm.world.records.iter().filter(|record| !planned(record)).collect();
     if !strange.is_empty() {
@@ -142,6 +164,9 @@ fn legs(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
     let calls = storm.world.endpoint.calls();
     if calls > 0 {
         fail("legs", format!("{calls} calls are left"));
+    }
+    if let Some(at) = storm.lonely {
+        fail("legs", format!("somebody is with nobody at {at:?}"));
     }
     for (phone, handset) in storm.handsets.iter().enumerate().filter(|(_, handset)| !handset.gone) {
         for leg in handset.legs.iter().filter(|leg| leg.stage != Stage::Over) {
@@ -333,7 +358,8 @@ fn calm(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
     for (call, plan) in script.calls.iter().enumerate() {
         let record = storm.world.records.iter().find(|record| names(record) == plan.names);
         let cause = record.map(|record| record.cause);
-        if let Some(expected) = plan.expected(script.ring_timeout)
+        let is_joined = script.calls.iter().any(Plan::attends);
+        if let Some(expected) = plan.expected(script.ring_timeout).filter(|_| !is_joined)
             && cause != Some(expected)
         {
             fail(
@@ -366,7 +392,7 @@ pub fn after_expiry(storm: &mut Storm) -> Vec<Failure> {
     failures
 }
 
-fn names(record: &CallRecord) -> (String, String) {
+pub(super) fn names(record: &CallRecord) -> (String, String) {
     (record.from.clone(), record.to.clone())
 }
 
@@ -381,5 +407,7 @@ fn caller(storm: &Storm, call: usize) -> Option<&Leg> {
 const PATIENCE: Duration = Duration::from_secs(34);
 /// It does not happen that so many ACKs are lost.
 const MANY: usize = 9;
+/// What the timers take.
+const SLACK: Duration = Duration::from_secs(1);
 /// Longer than any registration.
 const EXPIRY: Duration = Duration::from_secs(7500);

@@ -7,6 +7,7 @@ use super::super::hand::Text;
 use super::handset::{Alarm, Handset, PATIENCE, Purpose};
 use super::note::answer;
 use super::script::{Deed, Manner, Role, Then};
+use super::transfer::{Probe, Refer};
 
 /// One side of one call, as a phone sees it.
 #[derive(Clone, Debug)]
@@ -25,9 +26,25 @@ pub struct Leg {
     pub unheard: bool,
     /// The 2xx that it said was never acknowledged.
     pub unacknowledged: bool,
-    id: String,
-    local: String,
-    remote: String,
+    /// When its 2xx was acknowledged, at the callee's.
+    pub acknowledged_at: Option<Duration>,
+    /// When it was joined with somebody else.
+    pub joined_at: Option<Duration>,
+    /// When it was over.
+    pub ended: Option<Duration>,
+    /// What it said in so many words, to be heard by whoever it is joined with.
+    pub probes: Vec<Probe>,
+    /// What it heard of that.
+    pub heard: Vec<String>,
+    /// Whom it was joined with later, as it was told.
+    pub joined: Vec<String>,
+    /// The transfers that it has asked for.
+    pub refers: Vec<Refer>,
+    /// How often it has hung up.
+    pub byes: u32,
+    pub(super) id: String,
+    pub(super) local: String,
+    pub(super) remote: String,
     target: String,
     sequence: u32,
     /// The numbers that the other side has used.
@@ -35,18 +52,17 @@ pub struct Leg {
     /// Of the INVITE of ours that is under way.
     branch: String,
     /// The INVITE as it was said or heard.
-    invite: Text,
+    pub(super) invite: Text,
     key: String,
     given_up: bool,
     cancelled: bool,
     changing: bool,
-    acknowledged: bool,
+    pub(super) acknowledged: bool,
     /// The ACKs to 2xx, by number.
     acks: BTreeMap<u32, String>,
     version: u32,
     tries: u32,
-    byes: u32,
-    retries: u32,
+    pub(super) retries: u32,
 }
 
 /// How far a call is.
@@ -70,6 +86,14 @@ impl Leg {
             status: None,
             unheard: false,
             unacknowledged: false,
+            acknowledged_at: None,
+            joined_at: None,
+            ended: None,
+            probes: Vec::new(),
+            heard: Vec::new(),
+            joined: Vec::new(),
+            refers: Vec::new(),
+            byes: 0,
             id: id.to_owned(),
             local: String::new(),
             remote: String::new(),
@@ -86,7 +110,6 @@ impl Leg {
             acks: BTreeMap::new(),
             version: 0,
             tries: 0,
-            byes: 0,
             retries: 0,
         }
     }
@@ -111,7 +134,7 @@ impl Leg {
         .and("CSeq", &format!("{number} {method}"))
     }
 
-    fn next(&mut self, method: &str) -> Text {
+    pub(super) fn next(&mut self, method: &str) -> Text {
         self.sequence += 1;
         self.request(method, self.sequence)
     }
@@ -191,7 +214,7 @@ impl Handset {
         self.ask_by(Purpose::Cancel(at), "CANCEL", &branch, text);
     }
 
-    fn bye(&mut self, at: usize) {
+    pub(super) fn bye(&mut self, at: usize) {
         let leg = &mut self.legs[at];
         leg.stage = Stage::Over;
         leg.byes += 1;
@@ -208,12 +231,8 @@ impl Handset {
         match deed {
             Deed::HangUp => self.hang_up(at),
             Deed::Vanish => self.vanish(),
-            Deed::Info => {
-                let text = leg
-                    .next("INFO")
-                    .carrying("application/dtmf-relay", "Signal=5\r\nDuration=160\r\n".into());
-                self.ask(Purpose::Info(at), "INFO", text);
-            }
+            Deed::Info => self.say(at),
+            Deed::Refer(_) | Deed::Attend(_) => self.refer(at, deed),
             // RFC 3261 §14.1: not while another change is under way.
             Deed::Hold(_) | Deed::Update if leg.changing || !leg.acknowledged => {}
             Deed::Update => {
@@ -278,7 +297,11 @@ impl Handset {
                     _ => {}
                 }
             }
-            Purpose::Update(at) | Purpose::Info(at) => {
+            Purpose::Refer(at, which) => self.refer_answered(at, which, status),
+            Purpose::Info(at) | Purpose::Update(at) | Purpose::Subscribe(at) => {
+                if purpose == Purpose::Info(at) {
+                    self.said(at, number, status);
+                }
                 if matches!(status, 408 | 481) && self.legs[at].stage == Stage::Up {
                     self.bye(at);
                 }
@@ -420,7 +443,11 @@ impl Handset {
                     self.legs[at].unheard = true;
                 }
             }
-            Purpose::Reinvite(at, _) | Purpose::Update(at) | Purpose::Info(at) => {
+            Purpose::Reinvite(at, _)
+            | Purpose::Update(at)
+            | Purpose::Info(at)
+            | Purpose::Refer(at, _)
+            | Purpose::Subscribe(at) => {
                 self.legs[at].changing = false;
                 if self.legs[at].stage == Stage::Up {
                     self.bye(at);
@@ -440,7 +467,7 @@ impl Handset {
 
     /// Somebody calls.
     pub(super) fn invited(&mut self, note: &Text, key: &str) {
-        let call: Option<usize> = note.get("X-Call").parse().ok();
+        let call: Option<usize> = note.get("X-Call").parse().ok().or_else(|| self.sent_to(note));
         let manner = call.and_then(|call| self.script.calls.get(call)?.manners.get(&self.index).copied());
         let (Some(call), Some(manner)) = (call, manner) else {
             self.complain("a call that was for somebody else");
@@ -562,7 +589,9 @@ impl Handset {
                 server.again = false;
             }
         }
+        let now = self.now;
         let leg = &mut self.legs[at];
+        leg.acknowledged_at.get_or_insert(now);
         if leg.role == Role::Callee && !std::mem::replace(&mut leg.acknowledged, true) && leg.stage == Stage::Up {
             if leg.given_up {
                 return self.bye(at);
@@ -602,11 +631,22 @@ impl Handset {
             self.reply(key, &reply);
             return self.complain(&format!("a {method} with a number that was used before"));
         }
-        if leg.used.last() != Some(&number) && method != "BYE" {
+        let is_late = leg.used.last() != Some(&number);
+        if method == "NOTIFY" {
+            let status = self.notified(at, note);
+            let reply = answer(note, if is_late { 500 } else { status }, "none");
+            return self.reply(key, &reply);
+        }
+        let leg = &mut self.legs[at];
+        if is_late && method != "BYE" {
             // RFC 3261 §12.2.2: something that was said later has come first.
             let reply = answer(note, 500, "none");
             return self.finish(key, at, number, &reply);
         }
+        if leg.stage != Stage::Over {
+            self.listen(at, method, note);
+        }
+        let leg = &mut self.legs[at];
         let reply = match (leg.stage, method) {
             (Stage::Over, "BYE") => answer(note, 200, "none"),
             (Stage::Over, _) => answer(note, 481, "none"),
@@ -644,7 +684,7 @@ impl Handset {
         }
     }
 
-    fn contact(&self) -> String {
+    pub(super) fn contact(&self) -> String {
         format!("<sip:phone@{}>", self.address)
     }
 

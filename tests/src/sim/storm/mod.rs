@@ -1,15 +1,19 @@
 //! Runs that are drawn from one seed: a network with faults, phones with timers of their own, a carrier, and a handful
-//! of calls that go well, are refused, given up, changed, or lose a phone without a word.
+//! of calls that go well, are refused, given up, changed, handed on, or lose a phone without a word.
 //!
-//! [`script`] draws what happens, [`handset`] and [`leg`] are the phones, [`play`] lets it happen, [`invariants`] judges
-//! what was left, [`transitions`] counts what the machines of the service did, and [`campaign`] plays many seeds.
+//! [`script`] and [`errand`] draw what happens, [`handset`], [`leg`] and [`transfer`] are the phones, [`play`] lets it
+//! happen, [`invariants`] judges what was left, [`transitions`] counts what the machines of the service did, and
+//! [`campaign`] plays many seeds.
 
 pub mod campaign;
+pub mod errand;
 pub mod handset;
 pub mod invariants;
+mod joined;
 pub mod leg;
 pub mod note;
 pub mod script;
+pub mod transfer;
 pub mod transitions;
 
 use std::hash::Hasher as _;
@@ -33,6 +37,8 @@ pub struct Storm {
     pub world: World,
     /// The phones.
     pub handsets: Vec<Handset>,
+    /// When somebody was in a call that is up, and with nobody, though nobody was being reached for them.
+    pub lonely: Option<Duration>,
     tell: bool,
 }
 
@@ -109,6 +115,7 @@ impl Storm {
             script: Rc::clone(script),
             world,
             handsets,
+            lonely: None,
             tell,
         }
     }
@@ -160,6 +167,9 @@ impl Storm {
                 }
             }
             self.carry();
+            if self.world.endpoint.lonely() > 0 {
+                self.lonely.get_or_insert(self.world.elapsed());
+            }
         }
     }
 

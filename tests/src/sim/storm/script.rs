@@ -7,6 +7,7 @@ use cusax_common::core::entropy::Seeded;
 use cusax_common::core::record::Cause;
 
 use super::super::{DOMAIN, Weather};
+use super::errand::{Errand, Leave};
 
 /// A whole run.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub struct Plan {
     pub thought: Option<Duration>,
     /// What is done when the call is up, counted from then.
     pub deeds: Vec<(Duration, Role, Deed)>,
+    /// Nobody dials it: it is made by a transfer.
+    pub errand: Option<Errand>,
 }
 
 /// What is meant to come of a call.
@@ -94,6 +97,10 @@ pub enum Kind {
     Barred,
     /// A phone is gone without a word.
     Vanishing,
+    /// A transfer to somebody who answers.
+    Transfer,
+    /// A transfer of which nothing can come, or that is not waited for.
+    VainTransfer,
 }
 
 /// What a phone does when it is called.
@@ -136,6 +143,10 @@ pub enum Deed {
     Update,
     /// An INFO.
     Info,
+    /// A REFER for the call with this number.
+    Refer(usize),
+    /// A REFER for the side of whomever else the phone speaks with.
+    Attend(Leave),
     /// BYE.
     HangUp,
     /// The phone is gone without a word.
@@ -198,6 +209,14 @@ impl Script {
                 script.calls.push(plan);
             }
         }
+        if dice.chance(8) {
+            script.attend(&mut dice);
+        }
+        for call in 0..script.calls.len() {
+            if script.calls[call].kind == Kind::Answered && dice.chance(35) {
+                script.transfers(&mut dice, call);
+            }
+        }
         if dice.chance(10) {
             let phone = dice.below(script.phones.len());
             let from = dice.time(8_000, 40_000);
@@ -216,15 +235,15 @@ impl Script {
     /// Whether anything but the network stands against the calls.
     #[must_use]
     pub fn is_disturbed(&self) -> bool {
-        let goes = |plan: &Plan| {
-            let leaves = plan.manners.values().any(|manner| manner.gone.is_some());
-            let vanishes = plan.deeds.iter().any(|(_, _, deed)| *deed == Deed::Vanish);
-            leaves || vanishes || plan.caller_gone.is_some() || plan.gone_at_answer
-        };
-        self.trouble != Trouble::None || !self.outages.is_empty() || self.calls.iter().any(goes)
+        let goes = self.calls.iter().any(Plan::loses_somebody);
+        self.trouble != Trouble::None || !self.outages.is_empty() || goes
     }
 
     fn plan(&self, dice: &mut Dice, kind: Kind) -> Plan {
+        self.plan_by(dice, kind, None)
+    }
+
+    pub(super) fn plan_by(&self, dice: &mut Dice, kind: Kind, phone: Option<usize>) -> Plan {
         let callers = |who: &Who| matches!(who, Who::User(_) | Who::Trunk);
         let callers: Vec<usize> = (0..self.phones.len())
             .filter(|phone| callers(&self.phones[*phone]))
@@ -233,7 +252,7 @@ impl Script {
         // The dial plan is for people: a carrier says numbers of ours.
         let by_user = matches!(kind, Kind::BadNumber | Kind::Barred | Kind::Nobody);
         let caller = loop {
-            let caller = *dice.one_of(&callers);
+            let caller = phone.unwrap_or_else(|| *dice.one_of(&callers));
             if !(by_user && caller == trunk) {
                 break caller;
             }
@@ -285,6 +304,7 @@ impl Script {
             manners: BTreeMap::new(),
             thought: None,
             deeds: Vec::new(),
+            errand: None,
         };
         if self.weather.loss > 0 && dice.chance(15) {
             plan.thought = Some(Duration::from_millis(*dice.one_of(&[300, 2_000, 6_000, 40_000])));
@@ -294,17 +314,23 @@ impl Script {
     }
 
     /// Everybody who has a phone.
-    fn users(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn users(&self) -> impl Iterator<Item = usize> + '_ {
         (0..NAMES.len()).filter(|user| self.phones.contains(&Who::User(*user)))
     }
 }
 
 impl Plan {
-    fn furnish(&mut self, dice: &mut Dice, called: &[usize]) {
+    pub(super) fn furnish(&mut self, dice: &mut Dice, called: &[usize]) {
         // The tone that warns of a charge takes a while.
         let answer = dice.time(0, 6_000);
         for &phone in called {
             let then = match self.kind {
+                Kind::VainTransfer => *dice.one_of(&[
+                    Then::Nothing,
+                    Then::Refuse(answer, 486),
+                    Then::Refuse(answer, 603),
+                    Then::Answer(answer),
+                ]),
                 Kind::Refused => Then::Refuse(dice.time(0, 3_000), *dice.one_of(&[486, 603, 480, 404, 500])),
                 Kind::Cancelled | Kind::CancelledAtOnce | Kind::NoAnswer | Kind::Mute => Then::Nothing,
                 _ if phone == called[0] => Then::Answer(answer),
@@ -336,6 +362,12 @@ impl Plan {
                 self.patience = (answer + dice.time(0, 400)).saturating_sub(Duration::from_millis(150));
             }
             Kind::Vanishing => self.vanish(dice, called),
+            Kind::VainTransfer if dice.chance(20) => {
+                for manner in self.manners.values_mut() {
+                    manner.gone = Some(dice.time(0, 8_000));
+                }
+            }
+            Kind::Transfer | Kind::VainTransfer => self.deeds.push((PROBE, Role::Callee, Deed::Info)),
             _ => {}
         }
         self.occupy(dice);
@@ -393,11 +425,23 @@ impl Plan {
         self.deeds.push((at + later, other(who), Deed::HangUp));
     }
 
+    /// Whether a phone is gone without a word.
+    #[must_use]
+    pub fn loses_somebody(&self) -> bool {
+        let leaves = self.manners.values().any(|manner| manner.gone.is_some());
+        let vanishes = self.deeds.iter().any(|(_, _, deed)| *deed == Deed::Vanish);
+        leaves || vanishes || self.caller_gone.is_some() || self.gone_at_answer
+    }
+
     /// How the record must say it ended, where the network is calm and nothing is left to chance.
     #[must_use]
     pub fn expected(&self, ring_timeout: Duration) -> Option<Cause> {
         let hang_ups = self.deeds.iter().filter(|(_, _, deed)| *deed == Deed::HangUp);
         let hang_ups: Vec<_> = hang_ups.map(|&(at, who, _)| (at, who)).collect();
+        let sends = |deed: &Deed| matches!(deed, Deed::Refer(_) | Deed::Attend(_));
+        if self.deeds.iter().any(|(_, _, deed)| sends(deed)) {
+            return None;
+        }
         match (self.kind, &hang_ups[..]) {
             (Kind::Answered, [(first, who), (second, _)]) if *second >= *first + BOREDOM => {
                 // What crosses the BYE may end the call first.
@@ -422,7 +466,8 @@ fn is_refusal(then: Then) -> bool {
     matches!(then, Then::Refuse(_, 486 | 603))
 }
 
-fn other(role: Role) -> Role {
+/// The other side.
+pub(super) fn other(role: Role) -> Role {
     match role {
         Role::Caller => Role::Callee,
         Role::Callee => Role::Caller,
@@ -441,22 +486,23 @@ pub fn number(user: usize) -> String {
     format!("+493090182{user}")
 }
 
-struct Dice(Seeded);
+/// What decides.
+pub(super) struct Dice(Seeded);
 
 impl Dice {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.0.next_u64() % end as u64).unwrap_or_default()
     }
 
-    fn chance(&mut self, percent: usize) -> bool {
+    pub(super) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(super) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 
-    fn time(&mut self, from: u64, until: u64) -> Duration {
+    pub(super) fn time(&mut self, from: u64, until: u64) -> Duration {
         Duration::from_millis(from + self.0.next_u64() % (until - from))
     }
 
@@ -544,6 +590,8 @@ const KINDS: &[Kind] = &[
     Kind::Vanishing,
     Kind::Vanishing,
 ];
+/// When whoever was called by a transfer says something, counted from the answer: by then they are joined.
+pub const PROBE: Duration = Duration::from_secs(4);
 /// When whoever waits for the other side to hang up does so.
 const BOREDOM: Duration = Duration::from_secs(40);
 /// Each way takes less, so that a message and its answer take less than T1.
