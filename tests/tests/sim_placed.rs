@@ -258,3 +258,22 @@ fn what_cannot_be_is_said_at_once() {
     world.place("alice@example.com", "bob.phone");
     assert_eq!(world.placed.pop(), Some(Err(Status::SERVICE_UNAVAILABLE)));
 }
+
+#[test]
+fn a_phone_that_sends_its_own_users_call_elsewhere_ends_it() {
+    let mut desk = desk(7);
+    desk.alice_wants("bob.phone");
+    let invite = desk.alice.invite.clone().expect("she is called");
+    let mut response = invite.response(Status::new(302).expect("a status"));
+    let contact = cusax_common::core::sip::Value::of_static("<tel:+4915112345678>");
+    response.headers.push(HeaderName::CONTACT, contact);
+    desk.scene.world.inject(desk.alice.address(), response.to_bytes());
+    let trunk = desk.scene.trunk;
+    desk.scene.world.run(10 * SECOND);
+    assert!(desk.scene.world.phone(trunk).heard.is_empty());
+    let records = desk.done();
+    assert_eq!(
+        records.iter().map(|record| record.cause).collect::<Vec<_>>(),
+        [Cause::Unreachable]
+    );
+}

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use cusax_b2bua::core::media::{MediaCommand, Side};
 use cusax_common::core::bridge::ToXmpp;
+use cusax_common::core::policy::{Action, Policy};
 use cusax_common::core::record::{Cause, Warned};
 use cusax_common::core::sip::typed::{CallId, From};
 use cusax_common::core::sip::{HeaderName, Message, Method, Request};
-use cusax_tests::sim::SECOND;
-use cusax_tests::sim::puppet::{dialled, sdp};
+use cusax_tests::sim::puppet::{Puppet, dialled, sdp};
 use cusax_tests::sim::stage::{
     MOMENT, Stage, codes, invited, invited_late, jid, replacing, responses, speaking, state_of, told_of, two_calls,
     values,
 };
+use cusax_tests::sim::{SECOND, address, scene_with};
 
 #[test]
 fn the_caller_transfers_the_callee_and_everybody_knows_with_whom_they_speak() {
@@ -261,7 +262,10 @@ fn whoever_waits_and_hangs_up_ends_what_is_made_for_them() {
     }
     assert_eq!(
         stage.notified(heard),
-        ["refer terminated SIP/2.0 487 Request Terminated"]
+        [
+            "refer active SIP/2.0 180 Ringing",
+            "refer terminated SIP/2.0 487 Request Terminated"
+        ]
     );
     let causes: Vec<Cause> = stage.done().iter().map(|record| record.cause).collect();
     assert_eq!(causes, [Cause::CalleeHungUp, Cause::Cancelled]);
@@ -441,4 +445,78 @@ fn a_transfer_that_costs_something_is_announced_to_the_one_who_pays() {
             .iter()
             .all(|record| record.to != "+4915112345678" || record.answered.is_none())
     );
+}
+
+#[test]
+fn whoever_holds_hears_no_warning_and_is_not_charged() {
+    let mut stage = speaking(10);
+    let met = stage.met.clone();
+    let hold = sdp(stage.alice.address(), 2, 0) + "a=sendonly\r\n";
+    stage
+        .alice
+        .request(&mut stage.scene.world, Method::Invite, Some(&met), &[], &hold);
+    let held = invited(&mut stage.bob, &mut stage.scene);
+    let bobs = sdp(stage.bob.address(), 2, 0) + "a=recvonly\r\n";
+    stage.bob.respond(&mut stage.scene.world, &held, 200, &[], &bobs);
+    let told = stage.alice.told(&mut stage.scene.world, &Method::Invite);
+    stage.alice.acknowledge(&mut stage.scene.world, &told[0], "");
+    let states = stage.alice_refers("<tel:+4915112345678>");
+    assert_eq!(
+        states,
+        [
+            "refer active SIP/2.0 100 Trying",
+            "refer terminated SIP/2.0 403 Forbidden"
+        ]
+    );
+    let trunk = stage.scene.trunk;
+    stage.scene.world.run(10 * SECOND);
+    assert!(stage.scene.world.phone(trunk).heard.is_empty());
+    // To a user of ours she may send him all the same, who knows of no hold.
+    stage.alice_refers(&dialled("carol"));
+    let invite = invited_late(&mut stage.carol, &mut stage.scene);
+    assert!(String::from_utf8_lossy(&invite.body).contains("a=sendrecv"));
+}
+
+#[test]
+fn a_private_payer_stays_private_at_the_trunk() {
+    let mut scene = scene_with(11, |settings| settings.policy = everything_allowed());
+    let trunk = scene.trunk;
+    let mut alice = Puppet::new(&mut scene.world, address(10, 5090), "alice");
+    // She calls somebody outside, and wants not to be named; then somebody else outside is to speak with that one.
+    alice.call(
+        &mut scene.world,
+        "sip:+4915112345678@sip.example.com",
+        &[("Privacy", "id")],
+        &sdp(address(10, 5090), 1, 0),
+    );
+    scene.world.run(2 * SECOND);
+    let told = alice.told(&mut scene.world, &Method::Invite);
+    let met = told.last().expect("an answer").clone();
+    alice.acknowledge(&mut scene.world, &met, "");
+    scene.world.run(SECOND);
+    let seen = scene.world.phone(trunk).heard.len();
+    alice.request(
+        &mut scene.world,
+        Method::Refer,
+        Some(&met),
+        &[("Refer-To", "<tel:+4915112345679>")],
+        "",
+    );
+    scene.world.run(2 * SECOND);
+    let heard = &scene.world.phone(trunk).heard[seen..];
+    let invite = heard.iter().find_map(|message| match message {
+        Message::Request(request) if request.uri.to_string().contains("345679") => Some(request),
+        _ => None,
+    });
+    let invite = invite.expect("the trunk is asked");
+    let text = String::from_utf8_lossy(&invite.to_bytes()).into_owned();
+    assert!(!text.contains("90901820") && !text.contains("alice"), "{text}");
+    assert_eq!(values(&invite.headers, &HeaderName::PRIVACY), ["id"]);
+}
+
+fn everything_allowed() -> Policy {
+    Policy {
+        mobile: Action::Allow,
+        ..Policy::default()
+    }
 }

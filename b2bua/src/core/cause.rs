@@ -16,8 +16,8 @@ pub struct Outcome {
 /// Judges the final failure of a callee.
 ///
 /// What concerns only our own request to the callee (a challenge, a header that it did not like) is not the caller's to
-/// see: they could not mend it, and might answer a challenge that is not for them. A redirection is not followed and
-/// not passed on, since it would show the callee's address.
+/// see: they could not mend it, and might answer a challenge that is not for them. Neither is a redirection that is
+/// not followed, which would show the callee's address.
 #[must_use]
 pub fn of_failure(status: Status, via_trunk: bool) -> Outcome {
     let unanswered = if via_trunk { Cause::PeerFailed } else { Cause::NoAnswer };

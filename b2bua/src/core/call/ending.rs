@@ -161,6 +161,7 @@ impl Call {
     }
 
     fn hang_up<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: LegId, reasons: &[Reason]) {
+        self.notify_rest(cx, id);
         let Some(leg) = self.leg_mut(id) else { return };
         acknowledge_open(cx, leg);
         let mut bye = leg.dialog.request(Method::Bye);

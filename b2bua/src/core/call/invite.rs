@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Impp;
 use cusax_common::core::sip::typed::{
-    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, NameAddr, ReferredBy, Require, Supported, To,
+    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, MinSe, NameAddr, ReferredBy, Require, Supported, To,
     Unsupported,
 };
 use cusax_common::core::sip::{HeaderName, Headers, Host, Method, Request, Response, SipUri, Status, Uri, Value};
@@ -81,18 +81,17 @@ pub fn compose<E: Entropy>(
     let listener = contact(cx, hop.flow, call.is_secure());
     let audience = identity::Audience::of(plan, hop);
     let speaker = call.stand_in(Side::Caller);
-    let nothing = Headers::new();
     let (party, said) = match speaker.map(Speaker::party) {
         // No carrier takes a call of somebody whom it does not know: it is told who pays.
         Some(identity::Party::Outside) if matches!(audience, identity::Audience::Trunk { .. }) => {
-            (call.caller.party(), &nothing)
+            (call.caller.party(), &call.payer_said)
         }
         Some(party) => (party, &call.invite.headers),
         None => (call.caller.party(), &call.invite.headers),
     };
-    let named = match &call.placing {
-        Some(target) => NameAddr::new(target.clone()),
-        None => identity::name_caller(party, said, &audience, &cx.settings.plan),
+    let named = match (&call.placing, &audience) {
+        (Some(target), identity::Audience::Phones { .. }) => NameAddr::new(target.clone()),
+        _ => identity::name_caller(party, said, &audience, &cx.settings.plan),
     };
     let id = again.map_or_else(|| DialogId::draw(cx), |again| again.id().clone());
     let mut dialog = Dialog::calling(
@@ -138,6 +137,9 @@ pub fn compose<E: Entropy>(
     request.headers.replace(&Supported::of(options));
     let interval = call.demanded.unwrap_or(cx.settings.session_interval);
     leg.timer.ask(interval, &mut request.headers);
+    if let Some(least) = call.demanded {
+        request.headers.replace(&MinSe(least));
+    }
     let impp = identity::stamp(&mut request.headers, party, said, &audience);
     // RFC 3892: phones show who has sent the caller here. What callers claim of it themselves stops.
     if speaker.is_some()

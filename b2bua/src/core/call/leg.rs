@@ -12,6 +12,7 @@ use cusax_common::core::sip::typed::{Allow, RAck, Supported};
 use cusax_common::core::sip::{Headers, Method, Request};
 
 use super::output::Token;
+use super::referral::Notices;
 use super::reliable::{Receiving, Sending};
 use super::session_timer::SessionTimer;
 use crate::core::dialog::Dialog;
@@ -45,6 +46,8 @@ pub struct Leg {
     pub ours: bool,
     /// Whether its peer has asked for a transfer before.
     pub referred: bool,
+    /// What it is to be told of that.
+    pub notices: Notices,
     /// Earlier calls in which it was called, and which end with it.
     pub earlier: Vec<CallRecord>,
     /// When the first of these has lasted as long as a call may.
@@ -117,6 +120,7 @@ impl Leg {
             invited: None,
             ours: side == Side::Callee,
             referred: false,
+            notices: Notices::default(),
             earlier: Vec::new(),
             until: None,
             known: false,

@@ -94,6 +94,7 @@ impl Call {
         }
         leg.invited = Some(token);
         leg.known = true;
+        leg.private = identity::asks_privacy(&response.headers);
         leg.dialog.learn(response);
         leg.can.learn(&response.headers);
         self.legs.push(leg);
@@ -106,31 +107,34 @@ impl Call {
         if let Some(near) = self.across(far) {
             return Some(near);
         }
-        let fresh = |leg: &&mut Leg| leg.side == Side::Caller && !leg.known && leg.peer.is_none();
-        let near = match self.legs.iter_mut().find(fresh) {
-            Some(near) => near.id,
-            None => {
-                let first = self.legs.iter().find(|leg| leg.side == Side::Caller)?;
-                let seq = self.invite.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-                let dialog = first.dialog.fork_answering(cx.draw(), seq);
-                let (can, private, heard) = (first.can, first.private, first.heard.clone());
-                let id = self.next_leg();
-                let exchange = if self.offer.is_some() {
-                    Exchange::Theirs
-                } else {
-                    Exchange::Blank
-                };
-                let mut near = Leg::new(id, Side::Caller, dialog, exchange, cx.entropy);
-                (near.can, near.private, near.heard) = (can, private, heard);
-                cx.emit(CallOutput::Join(near.dialog.id().clone(), self.near_flow));
-                self.legs.push(near);
-                id
-            }
-        };
+        let near = self.fresh(cx)?;
         self.leg_mut(near)?.peer = Some(far);
         self.leg_mut(far)?.peer = Some(near);
         self.name_session(far);
         Some(near)
+    }
+
+    /// A dialog of the caller's of which nobody has heard yet.
+    pub(super) fn fresh<E: Entropy>(&mut self, cx: &mut Context<'_, E>) -> Option<LegId> {
+        let fresh = |leg: &&Leg| leg.side == Side::Caller && !leg.known && leg.peer.is_none();
+        if let Some(near) = self.legs.iter().find(fresh) {
+            return Some(near.id);
+        }
+        let first = self.legs.iter().find(|leg| leg.side == Side::Caller)?;
+        let seq = self.invite.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let dialog = first.dialog.fork_answering(cx.draw(), seq);
+        let (can, private, heard) = (first.can, first.private, first.heard.clone());
+        let id = self.next_leg();
+        let exchange = if self.offer.is_some() {
+            Exchange::Theirs
+        } else {
+            Exchange::Blank
+        };
+        let mut near = Leg::new(id, Side::Caller, dialog, exchange, cx.entropy);
+        (near.can, near.private, near.heard) = (can, private, heard);
+        cx.emit(CallOutput::Join(near.dialog.id().clone(), self.near_flow));
+        self.legs.push(near);
+        Some(id)
     }
 
     /// Forgets a leg; what is to be sent within it was sent.

@@ -42,7 +42,6 @@ mod transfer;
 mod turns;
 mod upkeep;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,7 +62,7 @@ use tracing::{debug, info, warn};
 
 use self::crossing::Crossing;
 use self::limits::Limits;
-use self::referral::{Notice, Transfer};
+use self::referral::Transfer;
 use self::session_timer::Wish;
 use self::speaker::Speaker;
 use self::transfer::Joining;
@@ -106,6 +105,15 @@ impl Caller {
         match self {
             Self::User { .. } => CallerKind::User,
             Self::Trunk { .. } => CallerKind::Trunk,
+        }
+    }
+
+    /// The user of ours, if it is one.
+    #[must_use]
+    pub fn user(&self) -> Option<&BareJid> {
+        match self {
+            Self::User { user, .. } => Some(&user.jid),
+            Self::Trunk { .. } => None,
         }
     }
 
@@ -184,16 +192,16 @@ pub struct Call {
     secure: bool,
     /// The session interval that a callee has demanded, in seconds.
     demanded: Option<u32>,
-    /// Where phones have sent it.
-    redirects: Vec<Dialled>,
+    /// Where it was before phones sent it elsewhere, as the record names it.
+    redirects: Vec<String>,
     /// What its caller is to be told of where else to call.
     elsewhere: Vec<Contact>,
-    /// States of a transfer that wait until the one before was heard.
-    notices: VecDeque<Notice>,
     /// A side has asked for a transfer.
     transfer: Option<Transfer>,
     /// The call that asked for this one and has the caller's leg, until it is answered.
     on_behalf: Option<MediaId>,
+    /// How the one who pays wants to be named, where that is not the one who speaks.
+    payer_said: Headers,
     /// Who is there instead of the one who began it, and pays.
     for_caller: Option<Box<Speaker>>,
     /// Who is there instead of the one who was called.
@@ -259,6 +267,8 @@ struct Invitation {
     failed: Option<Status>,
     /// Which target of the plan this is, and by which of its hops.
     turn: Turn,
+    /// The session interval that it asks for, if a refusal demanded one, in seconds.
+    interval: Option<u32>,
     /// Its dialog when none of its legs is left, should another branch speak up yet.
     last: Option<Box<Dialog>>,
 }
@@ -426,11 +436,11 @@ impl Call {
             recorded_elsewhere: false,
             held_bye: None,
             demanded: None,
-            notices: VecDeque::new(),
             redirects: Vec::new(),
             elsewhere: Vec::new(),
             transfer: None,
             on_behalf: None,
+            payer_said: Headers::new(),
             for_caller: None,
             for_callee: None,
             placing: None,
@@ -450,10 +460,7 @@ impl Call {
     /// The user of ours who began it.
     #[must_use]
     pub fn begun_by(&self) -> Option<&BareJid> {
-        match &self.caller {
-            Caller::User { user, .. } => Some(&user.jid),
-            Caller::Trunk { .. } => None,
-        }
+        self.caller.user()
     }
 
     /// Through how many calls of ours the same request came before this one.
@@ -518,7 +525,7 @@ impl Call {
     pub fn handle_fetched<E: Entropy>(&mut self, cx: &mut Context<'_, E>, answer: Option<Option<Arc<User>>>) {
         let dialled = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Locating(dialled) => dialled,
-            // Somebody who rang before a redirection has answered meanwhile.
+            // It has ended meanwhile.
             other => {
                 self.phase = other;
                 return;

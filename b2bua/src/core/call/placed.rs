@@ -106,11 +106,12 @@ impl Call {
                 target,
                 replaces: None,
                 payer: self.caller.clone(),
+                payer_said: Headers::new(),
                 remaining,
                 flow,
                 offer: offer.resumed(),
                 referred_by: None,
-                secure: false,
+                secure: self.is_secure(),
                 session: Some(self.session),
             })));
         }

@@ -33,6 +33,8 @@ impl Call {
         if !matches!(status.code(), 300..=399)
             || by_phone.is_none_or(|hop| hop.exit.is_some())
             || !matches!(self.phase, Phase::Ringing)
+            // Whoever wants to call waits at their own phone.
+            || self.is_placed
             || !self.is_unanswered()
         {
             return false;
@@ -79,15 +81,18 @@ impl Call {
             (_, Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
             (dialled, None) => (dialled, None),
         };
-        let is_new = name_of(&dialled) != self.facts.to && !self.redirects.contains(&dialled);
-        is_new.then_some((dialled, device))
+        // A carrier knows numbers of ours, and no names.
+        let may_know = self.caller.kind() == CallerKind::User || matches!(dialled, Dialled::Number { .. });
+        let name = name_of(&dialled);
+        let is_new = name != self.facts.to && !self.redirects.contains(&name);
+        (may_know && is_new).then_some((dialled, device))
     }
 
     fn go_on<E: Entropy>(&mut self, cx: &mut Context<'_, E>, dialled: Dialled, device: Option<Device>) {
         self.device = device;
-        self.facts.callee = None;
+        (self.facts.callee, self.speaking) = (None, None);
+        self.redirects.push(std::mem::take(&mut self.facts.to));
         (self.facts.to, self.facts.class) = (name_of(&dialled), class_of(&dialled));
-        self.redirects.push(dialled.clone());
         let Some(lookup) = routing::lookup(&dialled) else {
             return self.refuse(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::Unreachable);
         };

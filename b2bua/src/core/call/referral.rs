@@ -6,7 +6,8 @@
 //!
 //! Whoever asked may hang up at once, or wait; the one who remains is kept until the new call has come to something.
 
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
@@ -15,7 +16,7 @@ use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{
     CSeq, ContentType, Event, Expires, NameAddr, ReferTo, Replaces, SubscriptionState, TypedHeader as _,
 };
-use cusax_common::core::sip::{Method, Params, Request, Status, Uri};
+use cusax_common::core::sip::{Headers, Method, Params, Request, Status, Uri};
 use tracing::info;
 
 use super::output::Word;
@@ -25,7 +26,7 @@ use super::upkeep::What;
 use super::{Call, CallOutput, Caller, Context, Leg, LegId, Phase, invite, respond, rules};
 use crate::core::cause::Because;
 use crate::core::flow::Flow;
-use crate::core::media::rewrite::Description;
+use crate::core::media::rewrite::{Description, Direction};
 use crate::core::media::{MediaCommand, MediaId, PlayCodec, Side, Tone};
 use crate::core::transaction::ServerId;
 
@@ -38,6 +39,8 @@ pub struct Referral {
     pub replaces: Option<Replaces>,
     /// Who pays.
     pub payer: Caller,
+    /// How they want to be named.
+    pub payer_said: Headers,
     /// Who is to be joined with the callee, and where they are.
     pub remaining: Speaker,
     /// Their flow.
@@ -62,8 +65,8 @@ pub struct Transfer {
     id: Option<u32>,
     /// The call that is being made, once it is.
     to: Option<MediaId>,
-    /// When they were last told something, and what.
-    told: Option<(Instant, Status)>,
+    /// What they were last told.
+    told: Option<Status>,
     /// They have unsubscribed.
     is_silent: bool,
     /// They have hung up meanwhile, for this reason.
@@ -99,14 +102,35 @@ impl Transfer {
     }
 }
 
-/// A state of a transfer that somebody is to hear of.
+/// What a leg is told of its transfers: one NOTIFY at a time.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// One has no answer yet.
+    in_flight: bool,
+    waiting: VecDeque<Notice>,
+}
+
 #[derive(Debug)]
-pub struct Notice {
-    by: LegId,
+struct Notice {
+    /// Of which REFER.
     id: Option<u32>,
     status: Status,
     /// Why it is the last one, if it is.
     end: Option<&'static str>,
+}
+
+impl Notices {
+    /// A state that was not told yet, and is not the last one, is told no more when there is a newer one.
+    fn add(&mut self, notice: Notice) {
+        let is_old = |last: &mut Notice| last.end.is_none() && last.id == notice.id;
+        self.waiting.pop_back_if(is_old);
+        self.waiting.push_back(notice);
+    }
+
+    /// Whether so much waits that nothing more may be asked for.
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
+    }
 }
 
 /// A leg that goes from one call to another.
@@ -127,7 +151,8 @@ impl Call {
         server: ServerId,
         request: &Request,
     ) {
-        if !matches!(self.phase, Phase::Up) || self.transfer.is_some() || self.is_unsettled() {
+        let is_full = self.leg(by).is_some_and(|leg| leg.notices.is_full());
+        if !matches!(self.phase, Phase::Up) || self.transfer.is_some() || self.is_unsettled() || is_full {
             return respond(cx, server, request.response(Status::REQUEST_PENDING));
         }
         let (target, replaces) = match read(request) {
@@ -162,6 +187,7 @@ impl Call {
             target,
             replaces,
             payer,
+            payer_said: asking.said.clone(),
             remaining: self.speaker_at(side.other())?,
             flow: remaining.dialog.flow(),
             offer,
@@ -202,13 +228,11 @@ impl Call {
     }
 
     fn transfer_progress<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status) {
-        let now = cx.now.instant;
-        let is_news = self.transfer.as_ref().is_some_and(|transfer| {
-            // RFC 3515 §3.10: not more than one in a second.
-            let soon = |(at, before): (Instant, Status)| before == status || now.duration_since(at) < NOTIFY_PAUSE;
-            !transfer.told.is_some_and(soon)
-        });
-        if is_news {
+        if self
+            .transfer
+            .as_ref()
+            .is_some_and(|transfer| transfer.told != Some(status))
+        {
             self.notify(cx, status, None);
         }
     }
@@ -222,6 +246,9 @@ impl Call {
             self.stop_tone(cx, transfer.warned);
         }
         if let Some(cause) = transfer.gone {
+            if self.is_placed {
+                self.facts.status = status.code();
+            }
             self.settle_crossings(cx);
             self.end(cx, cause, Some(transfer.side.other()), Because::Status(status));
         }
@@ -275,10 +302,13 @@ impl Call {
         }
     }
 
+    /// How a tone is played to a side; none where it would not be heard, as by a phone that holds the other side.
     fn tone_codec<E>(&self, cx: &Context<'_, E>, side: Side) -> Option<PlayCodec> {
         let leg = self.leg(self.pair?.of(side)).filter(|_| self.is_relayed())?;
         let described = Description::read(&leg.heard, &rules(cx)).ok()?;
-        described.g711.first().copied()
+        let listens = matches!(described.direction, Direction::SendReceive | Direction::ReceiveOnly);
+        let hears = listens && described.remote_rtp.is_some();
+        described.g711.first().copied().filter(|_| hears)
     }
 
     /// The payer is warned before the paid leg is dialled: here, where they are.
@@ -340,7 +370,7 @@ impl Call {
         let mut leg = self.legs.remove(at);
         super::ending::acknowledge_open(cx, &mut leg);
         self.orphan_refreshes(&leg);
-        (leg.peer, leg.invited) = (None, None);
+        (leg.peer, leg.invited, leg.notices) = (None, None, Notices::default());
         // What was called goes on to cost its caller until it is over.
         if side == Side::Callee && !self.recorded_elsewhere && leg.earlier.len() < MAX_EARLIER {
             let record = self.record(cx.now.wall, Cause::Transferred);
@@ -361,50 +391,53 @@ impl Call {
 
     /// Tells the one who asked how it stands (RFC 3515 §2.4.4, §2.4.5).
     fn notify<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, end: Option<&'static str>) {
-        let now = cx.now.instant;
         let Some(transfer) = self.transfer.as_mut() else { return };
         if transfer.is_silent || transfer.gone.is_some() {
             return;
         }
-        transfer.told = Some((now, status));
-        let notice = Notice {
-            by: transfer.by,
-            id: transfer.id,
-            status,
-            end,
-        };
-        self.notices.push_back(notice);
-        if self.notices.len() == 1 {
-            self.notify_next(cx);
+        transfer.told = Some(status);
+        let (by, id) = (transfer.by, transfer.id);
+        let Some(leg) = self.leg_mut(by) else { return };
+        leg.notices.add(Notice { id, status, end });
+        if !leg.notices.in_flight {
+            self.notify_next(cx, by);
         }
     }
 
-    /// What was answered to the last NOTIFY, if anything was: the next one may be sent. By two at once the later one could
-    /// come first. Whoever knows of no transfer is told no more of it (RFC 6665 §4.2.2).
+    /// What was answered to the last NOTIFY of a leg, if anything was: the next one may be sent. By two at once the later one
+    /// could come first.
     pub(super) fn notified<E: Entropy>(&mut self, cx: &mut Context<'_, E>, by: LegId, status: Option<Status>) {
-        self.notices.pop_front();
-        if status == Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST) {
-            self.notices.clear();
+        let Some(leg) = self.leg_mut(by) else { return };
+        leg.notices.in_flight = false;
+        if ends_subscription(status) {
+            leg.notices.waiting.clear();
             if let Some(transfer) = self.transfer.as_mut().filter(|transfer| transfer.by == by) {
                 transfer.is_silent = true;
             }
         }
-        self.notify_next(cx);
+        self.notify_next(cx, by);
     }
 
-    fn notify_next<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        let Some(notice) = self.notices.front() else { return };
-        let (by, status) = (notice.by, notice.status);
-        let (mut event, state) = (Event::new(PACKAGE), state(notice.end));
-        if let Some(id) = notice.id {
+    /// A leg is about to be hung up: what it has not been told yet is told now, answered or not.
+    pub(super) fn notify_rest<E: Entropy>(&mut self, cx: &mut Context<'_, E>, by: LegId) {
+        while self.leg(by).is_some_and(|leg| !leg.notices.waiting.is_empty()) {
+            self.notify_next(cx, by);
+        }
+    }
+
+    fn notify_next<E: Entropy>(&mut self, cx: &mut Context<'_, E>, by: LegId) {
+        let Some(leg) = self.leg_mut(by) else { return };
+        let Some(Notice { id, status, end }) = leg.notices.waiting.pop_front() else {
+            return;
+        };
+        leg.notices.in_flight = true;
+        let mut event = Event::new(PACKAGE);
+        if let Some(id) = id {
             event.params.set("id", Some(&id.to_string()));
         }
-        let Some(leg) = self.leg_mut(by) else {
-            return self.notices.clear();
-        };
         let mut request = leg.dialog.request(Method::Notify);
         request.headers.put(&event);
-        request.headers.put(&state);
+        request.headers.put(&state(end));
         let mut kind = ContentType::SIPFRAG;
         kind.params.set("version", Some("2.0"));
         request.headers.put(&kind);
@@ -439,7 +472,7 @@ impl Call {
         let mut answer = invite::within(leg, request, Status::OK);
         answer.headers.replace(&Expires(seconds));
         respond(cx, server, answer);
-        let status = self.transfer.as_ref().and_then(|transfer| Some(transfer.told?.1));
+        let status = self.transfer.as_ref().and_then(|transfer| transfer.told);
         self.notify(
             cx,
             status.unwrap_or(Status::TRYING),
@@ -449,6 +482,12 @@ impl Call {
             transfer.is_silent = true;
         }
     }
+}
+
+/// Whether the answer to a NOTIFY, or none at all, says that nobody wants to hear more (RFC 6665 §4.2.2).
+fn ends_subscription(status: Option<Status>) -> bool {
+    let code = status.map_or(408, Status::code);
+    matches!(code, 404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604)
 }
 
 /// Who is to be called, and in whose place: the one Refer-To (RFC 3515 §2.1). Of the headers that its URI asks for, only
@@ -489,8 +528,8 @@ const PACKAGE: &str = "refer";
 const ENDED: &str = "noresource";
 /// For how many seconds whoever asked is told how it stands; longer than any call rings.
 const SUBSCRIBED: u32 = 600;
-/// The least time between two states of a transfer that both are none of its end.
-const NOTIFY_PAUSE: Duration = Duration::from_secs(1);
+/// The most that a leg may still have to be told of its transfers.
+const MAX_WAITING: usize = 4;
 /// How many calls one leg may have been part of that are still to be recorded.
 const MAX_EARLIER: usize = 8;
 

@@ -138,20 +138,21 @@ impl Call {
             state: InvitationState::Inviting,
             failed: None,
             turn,
+            interval: again.and(self.demanded),
             last: None,
         });
     }
 
     /// A callee that wants longer sessions is invited again, once (RFC 4028 §7.3). False if it did not ask for that.
     fn asked_for_longer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) -> bool {
-        if response.status != Status::SESSION_INTERVAL_TOO_SMALL || self.demanded.is_some() {
+        let Invitation { turn, interval, .. } = self.invitations[index];
+        if response.status != Status::SESSION_INTERVAL_TOO_SMALL || interval.is_some() {
             return false;
         }
-        self.demanded = SessionTimer::demanded(cx.settings.session_interval, &response.headers);
-        if self.demanded.is_none() {
+        let Some(least) = SessionTimer::demanded(cx.settings.session_interval, &response.headers) else {
             return false;
-        }
-        let turn = self.invitations[index].turn;
+        };
+        self.demanded = self.demanded.max(Some(least));
         let Some(plan) = self.plan.take() else { return false };
         // It is the same request with another number (RFC 3261 §8.1.3.5).
         let token = self.invitations[index].token;

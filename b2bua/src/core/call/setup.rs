@@ -15,6 +15,7 @@ use tracing::info;
 
 use super::output::Word;
 use super::{Call, CallOutput, Caller, Context, Media, Phase, invite};
+use crate::core::identity;
 use crate::core::media::{MediaCommand, Side, Tone};
 use crate::core::registrar::Binding;
 use crate::core::routing::{self, Hop, Owner, Phone, Plan, Whose};
@@ -54,8 +55,11 @@ impl Call {
             return self.refuse(cx, Status::TEMPORARILY_UNAVAILABLE, Cause::Unreachable);
         }
         self.facts.trunk = plan.trunk().map(str::to_owned);
-        // The tones that we play ourselves need the relay in any case.
-        let relays = cx.settings.anchor || self.is_placed || matches!(self.decide(cx, &plan), Decision::Warn { .. });
+        // The tones that we play ourselves need the relay in any case, and who wants not to be named shows no address.
+        let relays = cx.settings.anchor
+            || self.is_placed
+            || identity::wants_privacy(&self.invite.headers)
+            || matches!(self.decide(cx, &plan), Decision::Warn { .. });
         match self.media {
             Some(Media::Relayed { .. }) => return self.introduce(cx, plan),
             Some(Media::Direct) | None if !relays => {
@@ -111,13 +115,15 @@ impl Call {
         let Some(offer) = &self.offer else {
             return self.refuse(cx, Status::NOT_ACCEPTABLE_HERE, Cause::Barred);
         };
+        let offer = offer.clone();
         // A dialog of its own: what is agreed on in it binds no callee.
-        let early = match offer.early_answer(ours, &mut self.legs[0].origin) {
+        let Some(near) = self.fresh(cx) else { return };
+        let Some(leg) = self.leg_mut(near) else { return };
+        let early = match offer.early_answer(ours, &mut leg.origin) {
             Ok(early) => early,
             Err(fault) => return self.refuse_sdp(cx, fault),
         };
         let target = offer.target(Some(self.near_flow.remote.ip()));
-        let near = self.legs[0].id;
         self.tell_caller(cx, near, Status::SESSION_PROGRESS, Some(early.body), None);
         cx.emit(CallOutput::Media(MediaCommand::Aim {
             id: self.id,

@@ -27,12 +27,13 @@ use super::output::Word;
 use super::referral::{Moved, Referral};
 use super::reliable::Taken;
 use super::upkeep::What;
-use super::{Call, CallOutput, Context, Dialling, Exchange, LegId, Pair, Phase, invite, routing, rules};
+use super::{Call, CallOutput, Context, Dialling, Exchange, Leg, LegId, Pair, Phase, invite, routing, rules};
 use crate::core::cause::Because;
 use crate::core::dialog::{DialogId, MAX_FORWARDS, set_sdp};
+use crate::core::flow::Flow;
 use crate::core::identity;
 use crate::core::media::rewrite::Description;
-use crate::core::media::{MediaId, Side};
+use crate::core::media::{MediaCommand, MediaId, Side, Target};
 use crate::core::routing::Owner;
 
 /// The leg whose place in a call another one is to take.
@@ -46,6 +47,10 @@ pub struct Replaced {
     pub account: super::Caller,
     /// It must not have been answered yet.
     pub early_only: bool,
+    /// How the one who is to be joined is reached.
+    pub flow: Flow,
+    /// Whether their session must not be heard on the way.
+    pub secure: bool,
 }
 
 /// A leg that is asked to take the session of the one it is joined with.
@@ -80,6 +85,7 @@ impl Call {
         call.facts.video = referral.offer.video;
         call.offer = Some(referral.offer);
         call.for_caller = Some(Box::new(referral.remaining));
+        call.payer_said = referral.payer_said;
         call.on_behalf = Some(on_behalf);
         call.secure |= referral.secure;
         info!(to = %cusax_common::core::secret::Pii(&call.facts.to), "call begins, for a transfer");
@@ -179,6 +185,8 @@ impl Call {
             // RFC 3891 §3: of dialogs that are not theirs nothing is said.
             None => Some(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST),
             Some(_) if replaced.early_only => Some(Status::BUSY_HERE),
+            // RFC 3261 §26.2.2: what nobody may read along is not joined with what somebody may.
+            Some(leg) if !self.is_as_secure(leg, replaced) => Some(Status::FORBIDDEN),
             Some(_) if !matches!(self.phase, Phase::Up) || self.is_unsettled() || self.transfer.is_some() => {
                 Some(Status::REQUEST_PENDING)
             }
@@ -192,6 +200,12 @@ impl Call {
             (status, _) => Word::Failed(status.unwrap_or(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
         };
         cx.emit(CallOutput::Tell(from, word));
+    }
+
+    fn is_as_secure(&self, replaced: &Leg, by: &Replaced) -> bool {
+        let other = replaced.peer.and_then(|peer| self.leg(peer));
+        let other = other.is_some_and(|other| other.dialog.flow().transport.is_secure());
+        (!self.is_secure() || by.flow.transport.is_secure()) && (!by.secure || other)
     }
 
     /// The leg that was asked for. None if it is no more.
@@ -217,6 +231,7 @@ impl Call {
             self.tell_busy(cx, false);
             self.settle_crossings(cx);
             self.say_goodbye(cx, pair.of(side), Because::Nothing);
+            self.silence_side(cx, side);
         }
         (leg.id, leg.side, leg.peer) = (self.next_leg(), side, Some(other));
         let name = leg.id;
@@ -247,6 +262,17 @@ impl Call {
             (Ok(theirs), None) => self.offer_anew(cx, name, theirs, None),
             (Ok(theirs), Some(_)) => self.offer_anew(cx, name, theirs.resumed(), Some(other)),
             (Err(_), _) => self.hang_up_both(cx, Cause::PeerFailed),
+        }
+    }
+
+    /// Nothing more goes to a side, and nothing comes from it, until it is aimed anew.
+    fn silence_side<E: Entropy>(&self, cx: &mut Context<'_, E>, side: Side) {
+        if self.is_relayed() {
+            cx.emit(CallOutput::Media(MediaCommand::Aim {
+                id: self.id,
+                side,
+                target: Target::default(),
+            }));
         }
     }
 

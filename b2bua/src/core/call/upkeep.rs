@@ -27,7 +27,7 @@ pub struct Own {
 pub enum What {
     /// It acknowledges a provisional response; nothing follows from its answer.
     Prack,
-    /// It tells how a transfer stands; nothing follows from its answer either.
+    /// It tells how a transfer stands; the next state is told when it was answered.
     Notify,
     /// It offers a leg that was joined with another one the session of that.
     Join(Box<Joining>),

@@ -348,6 +348,6 @@ fn record_route(headers: &Headers) -> Result<Vec<NameAddr>, HeaderError> {
 fn has_contact(method: &Method) -> bool {
     matches!(
         method,
-        Method::Invite | Method::Update | Method::Options | Method::Refer | Method::Subscribe
+        Method::Invite | Method::Update | Method::Options | Method::Refer | Method::Subscribe | Method::Notify
     )
 }

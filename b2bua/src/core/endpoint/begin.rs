@@ -218,11 +218,13 @@ impl<E: Entropy> Endpoint<E> {
 
     /// Whether a user has as many calls as one may begin.
     pub(super) fn has_too_many(&self, caller: &Caller) -> bool {
-        let Caller::User { user, .. } = caller else {
-            return false;
-        };
-        let calls = self.begun.get(&user.jid).copied().unwrap_or_default();
-        calls >= self.settings.calls_per_account
+        self.has_more_than(caller, 0)
+    }
+
+    /// The same where so many of them do not count.
+    pub(super) fn has_more_than(&self, caller: &Caller, others: usize) -> bool {
+        let calls = caller.user().and_then(|jid| self.begun.get(jid));
+        calls.is_some_and(|calls| calls.saturating_sub(others) >= self.settings.calls_per_account)
     }
 
     /// Counts a call that a user has begun, or that is over.

@@ -2,7 +2,7 @@
 
 use cusax_common::core::dialplan::Dialled;
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::Status;
+use cusax_common::core::sip::{Status, Uri};
 use cusax_common::core::time::Now;
 use tracing::debug;
 
@@ -70,6 +70,8 @@ impl<E: Entropy> Endpoint<E> {
                 remote_tag: replaces.from_tag.as_str().to_owned(),
                 account: referral.payer,
                 early_only: replaces.early_only,
+                flow: referral.flow,
+                secure: referral.secure,
             });
             return self.tell(now, from, call, Word::Replace(replaced));
         }
@@ -79,7 +81,11 @@ impl<E: Entropy> Endpoint<E> {
             self.counters.overloaded += 1;
             return self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);
         }
-        if self.has_too_many(&referral.payer) {
+        // The call that asks for it is not one more, where it is the same user's.
+        let same = self.calls.get(&from).and_then(|live| live.call.begun_by());
+        let one_less = usize::from(same.is_some() && same == referral.payer.user());
+        let is_emergency = matches!(dialled, Ok(Dialled::Emergency { .. }));
+        if !is_emergency && self.has_more_than(&referral.payer, one_less) {
             self.counters.throttled += 1;
             return self.refuse_referral(now, from, Status::FORBIDDEN);
         }
@@ -93,6 +99,10 @@ impl<E: Entropy> Endpoint<E> {
             (Ok(_), Some(Err(NotOurs))) => return self.refuse_referral(now, from, Status::NOT_FOUND),
             (Ok(dialled), None) => (dialled, None),
         };
+        referral.secure |= matches!(&uri, Uri::Sip(uri) if uri.secure);
+        if referral.secure && !referral.flow.transport.is_secure() {
+            return self.refuse_referral(now, from, Status::FORBIDDEN);
+        }
         let dialling = Dialling {
             dialled,
             device,

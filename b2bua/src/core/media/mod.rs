@@ -114,7 +114,7 @@ impl MediaCommand {
 }
 
 /// Where to send the media of one side, and which sources may speak for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// Signalled RTP address; `None` while this side wants nothing sent to it (hold of the old form, refused stream).
     pub rtp: Option<SocketAddr>,
