@@ -90,7 +90,7 @@ impl Call {
 
     /// Refuses before anybody was invited.
     pub(super) fn refuse<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status, cause: Cause) {
-        info!(leg = "caller", status = status.code(), "call refused");
+        debug!(leg = "caller", status = status.code(), "call refused");
         self.abandon(cx, status, cause);
     }
 

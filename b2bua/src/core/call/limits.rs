@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Cause;
-use tracing::info;
+use tracing::debug;
 
 use super::{Call, CallOutput, Context, rules};
 use crate::core::media::MediaCommand;
@@ -54,7 +54,7 @@ impl Call {
         let ends = self.legs.iter_mut().map(|leg| &mut leg.until);
         let ends = ends.chain([&mut self.limits.end]);
         if ends.filter_map(|end| end.take_if(|end| *end <= now)).count() > 0 {
-            info!("the call has lasted too long");
+            debug!("the call has lasted too long");
             return self.hang_up_both(cx, Cause::TooLong);
         }
         if self.limits.listen.take_if(|at| *at <= now).is_some()
@@ -74,7 +74,7 @@ impl Call {
         match self.limits.heard {
             Some((before, since)) if before == heard => {
                 if now.duration_since(since) >= patience && !self.is_held(cx) {
-                    info!("neither side is heard");
+                    debug!("neither side is heard");
                     self.hang_up_both(cx, Cause::NoMedia);
                 }
             }

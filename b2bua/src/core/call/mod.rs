@@ -365,7 +365,7 @@ impl Call {
         call.facts.video = offer.as_ref().is_some_and(|offer| offer.video);
         call.offer = offer;
         call.legs.push(near);
-        info!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
+        debug!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
         cx.emit(CallOutput::Join(call.legs[0].dialog.id().clone(), flow));
         respond(cx, server, call.invite.response(Status::TRYING));
         match routing::lookup(&dialled) {

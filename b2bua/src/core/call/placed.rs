@@ -15,7 +15,7 @@ use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{CSeq, From, MaxForwards, NameAddr};
 use cusax_common::core::sip::{Headers, Method, Request, Response, Uri};
 use cusax_common::core::user::{Aor, User};
-use tracing::info;
+use tracing::debug;
 
 use super::referral::{Referral, Transfer};
 use super::speaker::Speaker;
@@ -55,7 +55,7 @@ impl Call {
             session: None,
         }));
         (call.placing, call.is_placed) = (Some(target), true);
-        info!(leg = "callee", "call begins, for somebody who wants to call");
+        debug!(leg = "callee", "call begins, for somebody who wants to call");
         call.route(cx, Dialled::Name(aor.clone()), Owner::User(Arc::clone(user)));
         (call.facts.to, call.facts.class) = (name_of(dialled), class_of(dialled));
         call

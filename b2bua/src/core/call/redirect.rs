@@ -12,7 +12,7 @@ use cusax_common::core::policy::CallerKind;
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::Contact;
 use cusax_common::core::sip::{Response, Status, Uri};
-use tracing::info;
+use tracing::debug;
 
 use super::{Call, CallOutput, Context, Invitation, Phase, class_of, name_of};
 use crate::core::registrar::{Device, Gruu};
@@ -59,7 +59,7 @@ impl Call {
                 let Some((dialled, device)) = found.filter(|_| self.redirects.len() < MAX_REDIRECTS) else {
                     return false;
                 };
-                info!(leg = "callee", "sends the call elsewhere");
+                debug!(leg = "callee", "sends the call elsewhere");
                 self.attempts.stop();
                 self.turns.stop();
                 for other in (0..self.invitations.len()).filter(|other| *other != index) {

@@ -17,7 +17,7 @@ use cusax_common::core::sip::typed::{
     CSeq, ContentType, Event, Expires, NameAddr, ReferTo, Replaces, SubscriptionState, TypedHeader as _,
 };
 use cusax_common::core::sip::{Headers, Method, Params, Request, Status, Uri};
-use tracing::info;
+use tracing::debug;
 
 use super::output::Word;
 use super::setup::tone_of;
@@ -168,7 +168,7 @@ impl Call {
         leg.referred = true;
         let (side, answer) = (leg.side, invite::within(leg, request, Status::ACCEPTED));
         respond(cx, server, answer);
-        info!(leg = ?side, "transfer asked for");
+        debug!(leg = ?side, "transfer asked for");
         self.transfer = Some(Transfer::asked(by, side, id.map(|cseq| cseq.seq)));
         self.notify(cx, Status::TRYING, None);
         cx.emit(CallOutput::Refer(Box::new(referral)));
@@ -239,7 +239,7 @@ impl Call {
 
     /// It came to nothing. If who asked is still there, the call goes on as it was.
     fn transfer_failed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, status: Status) {
-        info!(status = status.code(), "transfer failed");
+        debug!(status = status.code(), "transfer failed");
         self.notify(cx, status, Some(ENDED));
         let Some(transfer) = self.transfer.take() else { return };
         if transfer.warned_for.is_some() {
@@ -381,7 +381,7 @@ impl Call {
             leg.until = leg.until.into_iter().chain(self.limits.end()).min();
             self.recorded_elsewhere = true;
         }
-        info!("transferred");
+        debug!("transferred");
         self.notify(cx, Status::OK, Some(ENDED));
         self.transfer = None;
         self.end(cx, Cause::Transferred, None, Because::Nothing);

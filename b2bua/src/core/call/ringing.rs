@@ -6,7 +6,7 @@ use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::{Cause, Warned};
 use cusax_common::core::sip::typed::CSeq;
 use cusax_common::core::sip::{Method, Response, Status};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::limits::Limits;
 use super::reliable::Taken;
@@ -125,7 +125,7 @@ impl Call {
         }
         let token = self.token();
         cx.emit(CallOutput::Join(leg.dialog.id().clone(), hop.flow));
-        info!(leg = "callee", "inviting");
+        debug!(leg = "callee", "inviting");
         cx.emit(CallOutput::Send {
             token,
             flow: hop.flow,
@@ -396,7 +396,7 @@ impl Call {
         self.deadline = None;
         self.turns.stop();
         self.limits = Limits::begin(cx, self.is_relayed());
-        info!(leg = "callee", "answered");
+        debug!(leg = "callee", "answered");
         self.leave_forks(cx, far);
         self.tell_busy(cx, true);
     }

@@ -11,7 +11,7 @@ use cusax_common::core::policy::{self, Decision, NumberClass};
 use cusax_common::core::record::{Cause, Warned};
 use cusax_common::core::sip::Status;
 use cusax_common::core::user::Aor;
-use tracing::info;
+use tracing::debug;
 
 use super::output::Word;
 use super::{Call, CallOutput, Caller, Context, Media, Phase, invite};
@@ -137,7 +137,7 @@ impl Call {
             codec: early.codec,
         }));
         self.announce_charge(cx, &plan);
-        info!(leg = "caller", "warning");
+        debug!(leg = "caller", "warning");
         self.phase = Phase::Warning(plan);
     }
 

@@ -21,7 +21,7 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::{CSeq, MaxForwards, ReferredBy};
 use cusax_common::core::sip::{Method, Request, Response, Status};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::output::Word;
 use super::referral::{Moved, Referral};
@@ -88,7 +88,7 @@ impl Call {
         call.payer_said = referral.payer_said;
         call.on_behalf = Some(on_behalf);
         call.secure |= referral.secure;
-        info!(to = %cusax_common::core::secret::Pii(&call.facts.to), "call begins, for a transfer");
+        debug!(to = %cusax_common::core::secret::Pii(&call.facts.to), "call begins, for a transfer");
         cx.emit(CallOutput::Tell(on_behalf, Word::Begun));
         match routing::lookup(&dialled) {
             Some(lookup) => {
