@@ -147,7 +147,7 @@ fn kamailio(scratch: &Scratch, address: SocketAddr, purpose: Purpose) -> Result<
     let file = scratch.write("kamailio.cfg", text)?;
     // Its fast allocator for both kinds of memory: the default one of Debian's build checks itself all the time.
     let spec = Spec::new("kamailio", "kamailio")
-        .args(["-DD", "-E", "-x", "fm", "-X", "fm", "-m", "1024", "-M", "32"])
+        .args(["-DD", "-E", "-x", "fm", "-X", "fm", "-m", MEMORY, "-M", "32"])
         .arg("-w")
         .arg(scratch.path())
         .arg("-Y")
@@ -193,6 +193,8 @@ const PROXY: &str = include_str!("../../bench/kamailio-calls.cfg");
 const CALLS: &str = "max_calls = 1000000\ncalls_per_account = 1000000\nsilence_timeout = 0\n";
 /// As many ports as an address has, each for the next call soon after the last; the phones are on the loopback.
 const MEDIA: &str = "[media]\nport_min = 1024\nport_max = 65535\ndrain_secs = 1\nallow_networks = [\"127.0.0.0/8\"]\n";
+/// Mebibytes that Kamailio's processes may share: enough for the calls of the benchmark, and only what is used is counted.
+const MEMORY: &str = "4096";
 /// How long one may take to come up on a busy machine.
 const READY: Duration = Duration::from_secs(120);
 /// How often it is looked whether a device rests.
