@@ -542,15 +542,25 @@ fn known_addresses(session: &Session) -> Vec<String> {
 
 /// Whether the text contains something that reads as an IP address.
 fn shows_address(text: &str) -> bool {
-    let v4 = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
-    let v6 = text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':' || c == '.'));
-    v4.map(|word| word.trim_matches('.'))
+    // Hardly any line has as many of them as an address has.
+    let has = |separator: u8, least: usize| text.bytes().filter(|byte| *byte == separator).count() >= least;
+    has(b'.', 3) && shows_v4(text) || has(b':', 2) && shows_v6(text)
+}
+
+fn shows_v4(text: &str) -> bool {
+    let words = text.split(|c: char| !(c.is_ascii_digit() || c == '.'));
+    words
+        .map(|word| word.trim_matches('.'))
         .any(|word| word.parse::<Ipv4Addr>().is_ok())
-        || v6.filter(|word| word.matches(':').count() > 1).any(|word| {
-            let word = word.trim_end_matches('.');
-            let inner = word.trim_start_matches(':').trim_end_matches(':');
-            word.parse::<std::net::Ipv6Addr>().is_ok() || inner.parse::<std::net::Ipv6Addr>().is_ok()
-        })
+}
+
+fn shows_v6(text: &str) -> bool {
+    let words = text.split(|c: char| !(c.is_ascii_hexdigit() || c == ':' || c == '.'));
+    words.filter(|word| word.matches(':').count() > 1).any(|word| {
+        let word = word.trim_end_matches('.');
+        let inner = word.trim_start_matches(':').trim_end_matches(':');
+        word.parse::<std::net::Ipv6Addr>().is_ok() || inner.parse::<std::net::Ipv6Addr>().is_ok()
+    })
 }
 
 fn bare_session() -> Session {
