@@ -74,9 +74,11 @@ pub(super) fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>, metrics: Met
                 Err(error) => some.iter().for_each(|record| not_stored(&metrics, record, &error)),
                 Ok(()) => {}
             }
-            some.clear();
             // Each write waits for the disk. The first after a rest goes at once; those of a crowd go together.
-            tokio::time::sleep(GATHERING).await;
+            if some.len() < TOGETHER {
+                tokio::time::sleep(GATHERING).await;
+            }
+            some.clear();
         }
     });
     Writer { queue, task }
