@@ -101,6 +101,7 @@ pub async fn run<U: UserStore>(
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut changes, mut polling) = (None, false);
+    let (mut said, mut rested) = (Vec::new(), tokio::time::Instant::now());
     tokio::pin!(shutdown);
     loop {
         while let Some(output) = module.poll_output() {
@@ -129,11 +130,13 @@ pub async fn run<U: UserStore>(
                 meter.event(&event);
                 handle(&mut module, event, entropy, &mut connected);
             }
-            message = from_b2bua.recv() => match message {
-                Some(message) => module.handle_bridge(Instant::now(), message),
-                None => {
+            count = gather(&mut from_b2bua, &mut said, &mut rested) => {
+                if count == 0 {
                     connection.close().await;
                     return Ended::Bridge;
+                }
+                for message in said.drain(..) {
+                    module.handle_bridge(Instant::now(), message);
                 }
             },
             Some(done) = fetches.next() => match done {
@@ -160,6 +163,18 @@ pub async fn run<U: UserStore>(
             }
         }
     }
+}
+
+/// Takes what the b2bua says: the first message after a rest at once, those of a crowd together. Whoever says it wakes
+/// nobody while there is a rest, and a thread that is woken for every message costs more than the message. Nothing is lost
+/// if this is not waited for to its end.
+async fn gather(from: &mut mpsc::Receiver<ToXmpp>, said: &mut Vec<ToXmpp>, rested: &mut tokio::time::Instant) -> usize {
+    tokio::time::sleep_until(*rested).await;
+    let count = from.recv_many(said, TOGETHER).await;
+    if count < TOGETHER {
+        *rested = tokio::time::Instant::now() + REST;
+    }
+    count
 }
 
 /// What a question to the store brought.
@@ -214,6 +229,10 @@ async fn asked<T, E: std::fmt::Display>(question: impl Future<Output = Result<T,
     }
 }
 
+/// How long messages of the b2bua are gathered: far below what anybody sees of presence.
+const REST: Duration = Duration::from_millis(20);
+/// Messages that are taken together at most.
+const TOGETHER: usize = 256;
 /// How often the store is asked whether users have changed.
 const POLL: Duration = Duration::from_millis(500);
 /// How long the store may take.

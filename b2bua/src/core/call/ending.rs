@@ -132,6 +132,7 @@ impl Call {
         self.phase = Phase::Over;
         let record = self.record(cx.now.wall, cause);
         info!(
+            session = %self.session,
             cause = ?record.cause,
             status = record.status,
             warned = ?record.warning,

@@ -533,7 +533,7 @@ impl Call {
         };
         match answer {
             None => {
-                warn!(dependency = "user-store", "answering 503");
+                warn!(session = %self.session, dependency = "user-store", "answering 503");
                 self.refuse(cx, Status::SERVICE_UNAVAILABLE, Cause::Overloaded);
             }
             Some(owner) => {
@@ -557,7 +557,7 @@ impl Call {
                 other => self.phase = other,
             },
             MediaEvent::Refused { why, .. } => {
-                warn!(dependency = "media", ?why, "answering 503");
+                warn!(session = %self.session, dependency = "media", ?why, "answering 503");
                 self.refuse(cx, Status::SERVICE_UNAVAILABLE, Cause::Overloaded);
             }
             MediaEvent::Played { side: Side::Caller, .. } if matches!(self.phase, Phase::Warning(_)) => {
@@ -566,7 +566,7 @@ impl Call {
             MediaEvent::Played { side, .. } => self.transfer_played(cx, *side),
             MediaEvent::Reported { stats, .. } => self.listened(cx, stats.heard()),
             MediaEvent::Closed { .. } if !matches!(self.phase, Phase::Over) => {
-                warn!(dependency = "media", "the relay dropped a call");
+                warn!(session = %self.session, dependency = "media", "the relay dropped a call");
                 self.hang_up_both(cx, Cause::Overloaded);
             }
             MediaEvent::Closed { .. } | MediaEvent::Failed => {}

@@ -8,7 +8,7 @@ use cusax_common::core::sip::typed::{CallId, From, RetryAfter};
 use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use jid::BareJid;
-use tracing::{debug, info_span};
+use tracing::{debug, debug_span};
 
 use super::answers::Sender;
 use super::{Endpoint, Live, Output, RETRY_SECONDS};
@@ -156,7 +156,8 @@ impl<E: Entropy> Endpoint<E> {
         make: impl FnOnce(&mut Context<'_, E>, MediaId, SessionId) -> Result<Call, Box<(Response, CallRecord)>>,
     ) -> Result<SessionId, Box<(Response, CallRecord)>> {
         let session = session.unwrap_or_else(|| SessionId::draw(&mut self.entropy));
-        let span = info_span!("call", session = %session);
+        // Each step of a call is logged at debug; what is logged above that names the session itself.
+        let span = debug_span!("call", session = %session);
         self.next_call += 1;
         let id = MediaId(self.next_call);
         if let Some(server) = server {
