@@ -207,7 +207,7 @@ fn a_number_is_neither_name_nor_address() {
         let text = hand.invite("sip:alice.phone@sip.example.com").with("Contact", &contact);
         assert_eq!(codes(&hand.prove(&mut scene.world, &text)), [400], "{number}");
         assert_eq!(
-            (scene.world.endpoint.bindings(), scene.world.endpoint.calls()),
+            (scene.world.node.bindings(), scene.world.node.calls()),
             (2, 0),
             "{number}"
         );
@@ -240,11 +240,7 @@ fn nobody_registers_for_somebody_else() {
         let mut hand = Hand::new(&mut scene.world, address(66, 5060), "alice");
         let text = hand.register().with("From", &format!("{from};tag=1")).with("To", to);
         assert_eq!(codes(&hand.prove(&mut scene.world, &text)), [code], "{name}");
-        assert_eq!(
-            scene.world.endpoint.bindings(),
-            if code == 200 { 3 } else { 2 },
-            "{name}"
-        );
+        assert_eq!(scene.world.node.bindings(), if code == 200 { 3 } else { 2 }, "{name}");
     }
 }
 
@@ -367,7 +363,7 @@ fn a_star_stands_alone_and_a_hundred_contacts_are_too_many() {
                 [code],
                 "{name}, tcp: {tcp}"
             );
-            assert_eq!(scene.world.endpoint.bindings(), bindings, "{name}, tcp: {tcp}");
+            assert_eq!(scene.world.node.bindings(), bindings, "{name}, tcp: {tcp}");
         }
     }
 }

@@ -366,9 +366,9 @@ fn a_trunk_is_known_by_address_and_realm() {
         (Some("carrier.example"), "tel:+15550100", false),
     ] {
         let mut scene = cusax_tests::sim::scene(37);
-        let mut settings = scene.world.endpoint.settings().clone();
+        let mut settings = scene.world.node.settings().clone();
         settings.trunks[0].realm = realm.map(str::to_owned);
-        scene.world.endpoint.handle_settings(settings.into());
+        scene.world.node.handle_settings(settings.into());
         scene.world.act(scene.bob, |phone, now| phone.register(now, 3600));
         scene.world.run(SECOND);
         scene.world.phones[scene.trunk.0].claim = Some(from.to_owned());
@@ -389,7 +389,7 @@ fn a_flood_harms_nobody_else() {
     assert_eq!(*scene.stage(scene.alice), Stage::Up);
     scene.world.wire = Some(Vec::new());
     let (flood, server) = (address(66, 5070), scene.world.address());
-    let (mut sent, before) = (0, scene.world.endpoint.transactions());
+    let (mut sent, before) = (0, scene.world.node.transactions());
     for number in 0..20_000 {
         let method = ["INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE"][number % 4];
         let text = format!(
@@ -403,11 +403,15 @@ fn a_flood_harms_nobody_else() {
         scene.world.run(Duration::from_micros(500));
     }
     let answers: usize = scene.world.said(server, flood).iter().map(String::len).sum();
-    assert!(answers * 4 < sent, "{answers} bytes for {sent}");
-    let counters = *scene.world.endpoint.counters();
-    assert!((18_000..19_500).contains(&counters.throttled), "{counters:?}");
-    assert!(scene.world.endpoint.transactions() <= before, "nothing is kept of them");
+    // Each endpoint has the whole limit.
+    let endpoints = scene.world.node.len();
+    assert!(answers * 4 < sent * endpoints, "{answers} bytes for {sent}");
+    let let_in = 20_000 - scene.world.node.counted(|counters| counters.throttled);
+    let limit = 500..2_000 * endpoints as u64;
+    assert!(limit.contains(&let_in), "{let_in}");
+    assert!(scene.world.node.transactions() <= before, "nothing is kept of them");
     // The call goes on, and so does everybody else.
+    let registered = scene.world.node.counted(|counters| counters.registered);
     scene.world.act(scene.bob, |phone, now| phone.register(now, 3600));
     scene.world.act(scene.alice, Phone::reinvite);
     scene.world.run(2 * SECOND);
@@ -415,7 +419,7 @@ fn a_flood_harms_nobody_else() {
         (scene.stage(scene.alice), scene.stage(scene.bob)),
         (&Stage::Up, &Stage::Up)
     );
-    assert_eq!(scene.world.endpoint.counters().registered, counters.registered + 1);
+    assert_eq!(scene.world.node.counted(|counters| counters.registered), registered + 1);
     scene.world.act(scene.alice, Phone::hang_up);
     scene.nothing_is_left();
     assert_eq!(scene.world.records[0].cause, Cause::CallerHungUp);
@@ -458,7 +462,7 @@ fn strangers_get_nowhere() {
         );
     }
     assert!(scene.world.phone(scene.bob).requests(&Method::Invite).is_empty());
-    assert_eq!(scene.world.endpoint.calls(), 0);
+    assert_eq!(scene.world.node.calls(), 0);
 }
 
 #[test]
@@ -573,7 +577,7 @@ fn whoever_proves_nothing_is_answered_once() {
         );
         assert!(answers[0].len() <= text.len() * 3 / 2 + 400, "{}", answers[0]);
         scene.world.wire = Some(Vec::new());
-        assert_eq!(scene.world.endpoint.transactions(), 0, "{text}");
+        assert_eq!(scene.world.node.transactions(), 0, "{text}");
     }
 }
 
@@ -792,7 +796,7 @@ fn phones_of_a_removed_user_are_forgotten() {
         .retain(|user| user.jid.to_string() != "bob@example.com");
     scene.world.users_changed();
     scene.world.run(SECOND);
-    assert_eq!(scene.world.endpoint.bindings(), 1);
+    assert_eq!(scene.world.node.bindings(), 1);
     let (_, told) = scene.world.bridge.last().expect("the bridge is told");
     assert!(
         matches!(told, ToXmpp::Registered { jid, aors } if jid.to_string() == "bob@example.com" && aors.is_empty())
@@ -828,8 +832,11 @@ fn malformed_messages_are_answered_400_and_counted() {
         )
     };
     let malformed = |scene: &Scene| {
-        let counters = scene.world.endpoint.counters();
-        (counters.malformed_answered, counters.malformed_dropped)
+        let node = &scene.world.node;
+        (
+            node.counted(|counters| counters.malformed_answered),
+            node.counted(|counters| counters.malformed_dropped),
+        )
     };
     let rows = [
         ("a body that is too short", message("INVITE", "50"), Some(400)),
@@ -858,5 +865,5 @@ fn malformed_messages_are_answered_400_and_counted() {
         });
         assert_eq!((answers.len(), got), (usize::from(status.is_some()), status), "{name}");
     }
-    assert_eq!(scene.world.endpoint.calls(), 0);
+    assert_eq!(scene.world.node.calls(), 0);
 }

@@ -123,7 +123,7 @@ fn who_cannot_be_reached_is_not_said_to_have_been_silent() {
             remote: scene.world.phone(callee).address,
         };
         let now = scene.world.now();
-        scene.world.endpoint.handle_closed(now, flow);
+        scene.world.node.handle_closed(now, flow);
         scene.world.run(SECOND);
         assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(expected)), "{whom}");
         let cause = scene.world.records.last().map(|record| record.cause);
@@ -147,7 +147,7 @@ fn a_connection_that_a_carrier_lends_comes_before_one_of_ours() {
     let (ours, first, second) = (flow(CARRIER.port()), flow(40_001), flow(40_002));
     let secure = |settings: &mut Settings| settings.trunks[0].place = Place::Fixed(ours);
     let scene = Scene::registered_with(8, secure);
-    let settings = scene.world.endpoint.settings();
+    let settings = scene.world.node.settings();
     let trunk = settings.trunks[0].name.as_str();
     let rows: [Row<'_>; 9] = [
         ("nothing is up", &[], None, &[ours]),
@@ -224,9 +224,9 @@ fn what_is_to_be_said_to_a_carrier_that_has_hung_up_its_connection_goes_by_anoth
         assert_eq!(scene.stage(caller), &Stage::Up, "{comes_again}");
 
         let now = scene.world.now();
-        scene.world.endpoint.handle_closed(now, came_by);
+        scene.world.node.handle_closed(now, came_by);
         if comes_again {
-            scene.world.endpoint.handle_proved(came_by, Vec::new());
+            scene.world.node.handle_proved(came_by, Vec::new());
         }
         scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
         scene.world.run(5 * SECOND);
@@ -247,7 +247,7 @@ fn the_connection_of_a_carrier_is_kept_though_it_says_nothing() {
         remote: address(70, 40_001),
     };
     let now = scene.world.now();
-    let endpoint = &mut scene.world.endpoint;
+    let endpoint = &mut scene.world.node;
     assert!(!endpoint.wants(&flow), "anybody's");
     endpoint.handle_proved(flow, vec!["carrier".to_owned()]);
     assert!(endpoint.wants(&flow));

@@ -74,8 +74,8 @@ impl Stage {
 
     fn done(mut self, cause: Cause) {
         self.scene.world.run(64 * SECOND);
-        assert_eq!(self.scene.world.endpoint.calls(), 0);
-        for (table, left) in self.scene.world.endpoint.leftovers() {
+        assert_eq!(self.scene.world.node.calls(), 0);
+        for (table, left) in self.scene.world.node.leftovers() {
             assert_eq!(left, 0, "{table}");
         }
         let causes: Vec<Cause> = self.scene.world.records.iter().map(|record| record.cause).collect();
@@ -519,7 +519,7 @@ fn sessions_are_refreshed_or_end() {
         }
         assert_eq!((updates, invites), (1, 1), "in round {round}");
     }
-    assert_eq!(stage.scene.world.endpoint.calls(), 1);
+    assert_eq!(stage.scene.world.node.calls(), 1);
     // Nobody answers any more.
     stage.scene.world.run(1000 * SECOND);
     stage.done(Cause::PeerFailed);
@@ -639,7 +639,7 @@ fn reliable_responses_without_end_are_not_all_heard() {
         stage.bob.answer(world, 180, &[REQUIRED, ("RSeq", &rseq)], "");
     }
     world.run(SECOND);
-    let transactions = world.endpoint.transactions();
+    let transactions = world.node.transactions();
     assert!(transactions < 30, "{transactions}");
 }
 
@@ -796,7 +796,7 @@ fn a_losers_silence_ends_nothing() {
     stage.bob.tag = "desk".into();
     stage.bob.respond(world, &updates[0], 481, &[], "");
     world.run(SECOND);
-    assert_eq!(world.endpoint.calls(), 1);
+    assert_eq!(world.node.calls(), 1);
     assert!(stage.bob.asked(world, &Method::Bye).is_empty());
     stage.bob.tag = "door".into();
     stage.over(&met);

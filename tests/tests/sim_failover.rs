@@ -257,7 +257,7 @@ fn each_carrier_is_told_what_it_may_know() {
 fn a_broken_server_is_passed_over_until_one_call_finds_it_well() {
     let (mut scene, spare) = two_carriers(7, |_| {});
     let broken = |scene: &Scene| {
-        let counts: Vec<_> = scene.world.endpoint.broken_servers().collect();
+        let counts: Vec<_> = scene.world.node.broken_servers().collect();
         assert_eq!((counts[0], counts[1].0), (("spare", 0), "carrier"));
         counts[1].1
     };
@@ -327,7 +327,7 @@ fn where_all_are_broken_they_are_tried_all_the_same() {
         );
         assert_eq!(both, (call, call));
     }
-    assert!(scene.world.endpoint.broken_servers().all(|(_, broken)| broken == 1));
+    assert!(scene.world.node.broken_servers().all(|(_, broken)| broken == 1));
     scene.behaves(spare, Manner::Answer(SECOND));
     calls_for(&mut scene, OUTSIDE, 3 * SECOND);
     assert_eq!(trunk_of_last(&scene), Some("spare"), "better a try than a refusal");
@@ -343,7 +343,7 @@ fn numbers_that_cannot_be_reached_break_no_server() {
             calls_for(&mut scene, OUTSIDE, SECOND);
         }
         assert!(
-            scene.world.endpoint.broken_servers().all(|(_, broken)| broken == 0),
+            scene.world.node.broken_servers().all(|(_, broken)| broken == 0),
             "{code}"
         );
     }

@@ -101,13 +101,13 @@ fn what_was_put_off_is_not_begun_by_a_copy() {
         assert_eq!(codes(&hand.say(&mut scene.world, &invite)), [503], "{name}");
         // All is well again, and the copies come.
         scene.world.store_up = true;
-        let mut settings = scene.world.endpoint.settings().clone();
+        let mut settings = scene.world.node.settings().clone();
         settings.max_calls = 10;
-        scene.world.endpoint.handle_settings(settings.into());
+        scene.world.node.handle_settings(settings.into());
         scene.world.run(2 * SECOND);
         assert_eq!(codes(&hand.say(&mut scene.world, &invite)), [503], "{name}: a copy");
         scene.world.run(40 * SECOND);
-        assert_eq!(scene.world.endpoint.transactions(), 0, "{name}");
+        assert_eq!(scene.world.node.transactions(), 0, "{name}");
     }
 }
 

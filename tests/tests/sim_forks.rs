@@ -86,7 +86,7 @@ impl Stage {
             self.alice.request(world, Method::Bye, Some(told), &[], "");
         }
         world.run(64 * SECOND);
-        assert_eq!(world.endpoint.calls(), 0);
+        assert_eq!(world.node.calls(), 0);
         let causes: Vec<Cause> = world.records.iter().map(|record| record.cause).collect();
         assert_eq!(causes, [cause]);
     }

@@ -97,14 +97,14 @@ fn without_a_socket_for_tcp_it_goes_as_it_is() {
 
 /// Alice's phone speaks TLS as far as the service can tell.
 fn by_tls(scene: &mut Scene, actor: Actor) {
-    let mut settings = scene.world.endpoint.settings().clone();
+    let mut settings = scene.world.node.settings().clone();
     let listener = Listener {
         transport: Transport::Tls,
         algorithms: vec![Algorithm::Md5],
         ..settings.listeners[0].clone()
     };
     settings.listeners.push(listener);
-    scene.world.endpoint.handle_settings(settings.into());
+    scene.world.node.handle_settings(settings.into());
     let remote = scene.world.phone(actor).address;
     scene.world.connect(remote, Transport::Tls, 1);
 }
@@ -213,7 +213,7 @@ fn a_secure_call_is_not_changed_over_an_open_way() {
 #[test]
 fn a_phone_whose_connection_is_gone_is_not_registered() {
     let mut scene = Scene::registered_with(13, with_tcp);
-    let (bob, bindings) = (scene.bob, scene.world.endpoint.bindings());
+    let (bob, bindings) = (scene.bob, scene.world.node.bindings());
     scene.world.act(bob, |phone, now| phone.register(now, 0));
     scene.world.run(SECOND);
     scene.world.store_delay = SECOND / 2;
@@ -227,20 +227,20 @@ fn a_phone_whose_connection_is_gone_is_not_registered() {
         remote,
     };
     let now = scene.world.now();
-    scene.world.endpoint.handle_closed(now, flow);
+    scene.world.node.handle_closed(now, flow);
     scene.world.run(5 * SECOND);
-    assert_eq!(scene.world.endpoint.bindings(), bindings - 1);
+    assert_eq!(scene.world.node.bindings(), bindings - 1);
 }
 
 #[test]
 fn a_secure_contact_is_not_registered_over_an_open_way() {
     let mut scene = Scene::registered(6);
-    let (bindings, bob) = (scene.world.endpoint.bindings(), scene.bob);
+    let (bindings, bob) = (scene.world.node.bindings(), scene.bob);
     scene.world.phones[bob.0].secure_contact = true;
     scene.world.act(bob, |phone, now| phone.register(now, 3600));
     scene.world.run(SECOND);
     assert_eq!(scene.world.phone(bob).last_response().status, Status::FORBIDDEN);
-    assert_eq!(scene.world.endpoint.bindings(), bindings);
+    assert_eq!(scene.world.node.bindings(), bindings);
 }
 
 /// A proxy of Bob's sends what it gets back to us with the Call-ID and From as they came, proved as Bob's.
@@ -262,7 +262,7 @@ fn a_call_that_comes_back_ends() {
             }
         }
         assert_eq!(calls.len(), times, "around");
-        assert_eq!(scene.world.endpoint.counters().looped, 1);
+        assert_eq!(scene.world.node.counted(|counters| counters.looped), 1);
         scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
         scene.nothing_is_left();
     }

@@ -51,7 +51,7 @@ fn what_may_be_said_once_is_not_said_twice() {
             }
             scene.world.run(5 * SECOND);
             assert_eq!(
-                (scene.world.endpoint.bindings(), scene.world.endpoint.calls()),
+                (scene.world.node.bindings(), scene.world.node.calls()),
                 (2, 0),
                 "{name}"
             );
@@ -78,7 +78,7 @@ fn what_may_be_said_once_is_not_said_twice() {
             "{line}"
         );
     }
-    assert_eq!(scene.world.endpoint.calls(), 0);
+    assert_eq!(scene.world.node.calls(), 0);
     // The same without the second line is carried out, so that it was this that was refused.
     let mut scene = Scene::registered(99);
     let mut hand = Hand::new(&mut scene.world, address(66, 5060), "alice");
@@ -86,7 +86,7 @@ fn what_may_be_said_once_is_not_said_twice() {
     assert_eq!(codes(&hand.prove(&mut scene.world, &text)), [200]);
     let text = hand.invite(CALL_BOB);
     assert_eq!(codes(&hand.prove(&mut scene.world, &text))[0], 100);
-    assert_eq!(scene.world.endpoint.bindings(), 3);
+    assert_eq!(scene.world.node.bindings(), 3);
 }
 
 /// A dialog has one remote target (RFC 3261 §12.1.1); a registration may have many contacts.
@@ -220,14 +220,14 @@ fn what_is_long_is_registered_whole_or_refused() {
                 [answer] if answer.code() == Some(200) => {
                     let response = answer.response().expect("a message");
                     assert_eq!(read(&response).as_deref(), Some(&*long), "{what}");
-                    assert_eq!(scene.world.endpoint.bindings(), 3, "{what}");
+                    assert_eq!(scene.world.node.bindings(), 3, "{what}");
                     kept += 1;
                 }
                 // What does not even fit into a message cannot always be answered.
-                [] if length > 65_000 => assert_eq!(scene.world.endpoint.bindings(), 2, "{what}"),
+                [] if length > 65_000 => assert_eq!(scene.world.node.bindings(), 2, "{what}"),
                 refused => {
                     assert!(matches!(codes(refused)[..], [400 | 414 | 513]), "{what}: {refused:?}");
-                    assert_eq!(scene.world.endpoint.bindings(), 2, "{what}");
+                    assert_eq!(scene.world.node.bindings(), 2, "{what}");
                 }
             }
             if name == "user of the contact" {
@@ -236,7 +236,7 @@ fn what_is_long_is_registered_whole_or_refused() {
                 scene.world.run(5 * SECOND);
                 let heard = hand.hear(&mut scene.world, SECOND);
                 let rung = heard.iter().find_map(|one| one.request()?.uri.as_sip()?.user.clone());
-                assert_eq!(rung.is_some(), scene.world.endpoint.bindings() == 3, "{what}");
+                assert_eq!(rung.is_some(), scene.world.node.bindings() == 3, "{what}");
                 assert!(rung.is_none_or(|user| user.as_str() == long), "{what}");
             }
         }
@@ -461,11 +461,7 @@ fn a_message_has_an_end() {
             let answers = hand.prove(&mut scene.world, &text);
             assert_eq!(codes(&answers), [code], "{name} of {length}");
         }
-        assert_eq!(
-            scene.world.endpoint.bindings(),
-            if code == 200 { 3 } else { 2 },
-            "{length}"
-        );
+        assert_eq!(scene.world.node.bindings(), if code == 200 { 3 } else { 2 }, "{length}");
     }
 }
 

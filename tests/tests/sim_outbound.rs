@@ -28,7 +28,7 @@ fn outbound(seed: u64) -> Scene {
         scene.world.act(phone, |phone, now| phone.register(now, 3600));
     }
     scene.world.run(SECOND);
-    assert_eq!(scene.world.endpoint.bindings(), 2);
+    assert_eq!(scene.world.node.bindings(), 2);
     scene
 }
 
@@ -46,7 +46,7 @@ fn second_flow(scene: &mut Scene, seed: u64) -> Actor {
     let second = scene.world.add(phone);
     scene.world.act(second, |phone, now| phone.register(now, 3600));
     scene.world.run(SECOND);
-    assert_eq!(scene.world.endpoint.bindings(), 3);
+    assert_eq!(scene.world.node.bindings(), 3);
     second
 }
 
@@ -207,7 +207,7 @@ fn keepalives_are_answered_to_phones_that_registered() {
         assert_eq!(to_them.len(), answers, "{from}");
         assert!(to_them.iter().all(|(_, _, bytes)| bytes[..2] == [1, 1]));
     }
-    assert_eq!(scene.world.endpoint.counters().keepalives, 2);
+    assert_eq!(scene.world.node.counted(|counters| counters.keepalives), 2);
     scene.world.run(Duration::from_secs(4000));
     scene.world.wire = Some(Vec::new());
     scene.world.inject(bob, request);

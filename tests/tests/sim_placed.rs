@@ -52,8 +52,8 @@ impl Desk {
 
     fn done(mut self) -> Vec<CallRecord> {
         self.scene.world.run(Duration::from_secs(200));
-        assert_eq!(self.scene.world.endpoint.calls(), 0);
-        for (table, left) in self.scene.world.endpoint.leftovers() {
+        assert_eq!(self.scene.world.node.calls(), 0);
+        for (table, left) in self.scene.world.node.leftovers() {
             assert_eq!(left, 0, "{table}");
         }
         assert!(self.scene.world.media.is_empty());
@@ -253,7 +253,7 @@ fn what_cannot_be_is_said_at_once() {
         world.run(Duration::from_millis(50));
         assert_eq!(world.placed.pop(), Some(Err(status)), "{user} {to}");
     }
-    assert_eq!(world.endpoint.calls(), 0);
+    assert_eq!(world.node.calls(), 0);
     world.drain();
     world.place("alice@example.com", "bob.phone");
     assert_eq!(world.placed.pop(), Some(Err(Status::SERVICE_UNAVAILABLE)));

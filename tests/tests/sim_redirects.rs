@@ -59,8 +59,8 @@ impl Table {
     /// Both who speak hang up, and the causes of the records are these.
     fn ends(mut self, causes: &[Cause]) -> Scene {
         self.scene.world.run(Duration::from_secs(400));
-        assert_eq!(self.scene.world.endpoint.calls(), 0);
-        for (table, left) in self.scene.world.endpoint.leftovers() {
+        assert_eq!(self.scene.world.node.calls(), 0);
+        for (table, left) in self.scene.world.node.leftovers() {
             assert_eq!(left, 0, "{table}");
         }
         let ended: Vec<Cause> = self.scene.world.records.iter().map(|record| record.cause).collect();

@@ -110,7 +110,7 @@ fn an_unproved_address_gets_at_most_half_as_much_again_as_came_from_it() {
     println!("at most {:.2} times: {}", worst.0, worst.1);
     assert!(worst.0 <= 1.5 && worst.0 > 1.0, "{worst:?}");
     assert!(
-        scene.world.endpoint.counters().withheld > 0,
+        scene.world.node.counted(|counters| counters.withheld) > 0,
         "the shortest are not answered"
     );
 }
@@ -280,7 +280,13 @@ fn a_copy_from_elsewhere_has_nothing_sent_to_anybody() {
             "{from}"
         );
     }
-    assert_eq!(scene.world.endpoint.transaction_counters().stray_copies, 1);
+    assert_eq!(
+        scene
+            .world
+            .node
+            .counted_of_transactions(|counters| counters.stray_copies),
+        1
+    );
 }
 
 /// A nonce that was given to one address proves nothing at another: else an answer could be had sent there.
@@ -304,7 +310,7 @@ fn a_proof_is_good_where_its_nonce_was_given() {
         .expect("a proof")
         .2
         .clone();
-    let bindings = scene.world.endpoint.bindings();
+    let bindings = scene.world.node.bindings();
     let moved = String::from_utf8(proof.to_vec())
         .expect("text")
         .replace("branch=z9hG4bK", "branch=z9hG4bKx");
@@ -318,7 +324,7 @@ fn a_proof_is_good_where_its_nonce_was_given() {
         back.iter().all(|(_, _, bytes)| bytes.starts_with(b"SIP/2.0 401")),
         "{back:?}"
     );
-    assert_eq!(scene.world.endpoint.bindings(), bindings);
+    assert_eq!(scene.world.node.bindings(), bindings);
 }
 
 #[test]
@@ -338,7 +344,7 @@ fn strangers_cannot_lock_out_phones_that_are_registered() {
     flood(&mut scene, 0..20_000);
     scene.world.act(scene.alice, |phone, now| phone.register(now, 3600));
     scene.world.run(SECOND / 4);
-    assert!(scene.world.endpoint.counters().throttled > 10_000);
+    assert!(scene.world.node.counted(|counters| counters.throttled) > 10_000);
     assert_eq!(scene.world.phone(scene.alice).last_response().status, Status::OK);
     flood(&mut scene, 20_000..40_000);
     scene.alice_calls("sip:bob.phone@sip.example.com");
@@ -365,9 +371,9 @@ fn what_is_said_within_a_call_is_bounded_and_ends_it_all_the_same() {
     };
     assert!(answers(&scene, Status::SERVICE_UNAVAILABLE) > 2000);
     assert!(
-        scene.world.endpoint.transactions() < 400,
+        scene.world.node.transactions() < 400,
         "{}",
-        scene.world.endpoint.transactions()
+        scene.world.node.transactions()
     );
     scene.world.act(scene.alice, |phone, now| phone.hang_up(now));
     scene.world.run(5 * SECOND);

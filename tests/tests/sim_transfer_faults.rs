@@ -564,7 +564,7 @@ fn a_way_that_closes_under_a_transfer_ends_what_went_by_it() {
         stage.carol.hear(&mut stage.scene.world, MOMENT);
         let close = |stage: &mut Stage| {
             let now = stage.scene.world.now();
-            stage.scene.world.endpoint.handle_closed(now, flow);
+            stage.scene.world.node.handle_closed(now, flow);
         };
         if !is_joining {
             close(&mut stage);

@@ -353,7 +353,7 @@ fn nobody_takes_a_place_that_is_not_theirs() {
         ],
         "the second one when the first was heard"
     );
-    assert_eq!(stage.scene.world.endpoint.calls(), 2);
+    assert_eq!(stage.scene.world.node.calls(), 2);
     drop(second);
     // What is no address, or names no dialog, is refused at once.
     let met = stage.met.clone();

@@ -71,7 +71,7 @@ pub enum Header {
     ProxyAuthorization,
 }
 
-/// The proof that a request was made by a user. Made only by [`Authenticator::verify`]; good for one request.
+/// The proof that a request was made by a user. Made only of a [`Proof`] whose count was spent; good for one request.
 pub struct Authenticated {
     user: Arc<User>,
 }
@@ -101,6 +101,49 @@ impl Authenticated {
         held.find(|aor| **aor == named)
     }
 }
+
+/// A right proof, whose nonce may have been used before.
+pub struct Proof {
+    user: Arc<User>,
+    count: Count,
+}
+
+impl Proof {
+    /// Whose it is, should it hold.
+    #[must_use]
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// What is to be [spent](Authenticator::spend) before it holds.
+    #[must_use]
+    pub fn count(&self) -> &Count {
+        &self.count
+    }
+
+    /// It holds, since its own count was spent.
+    #[must_use]
+    pub fn hold(self, _: Spent) -> Authenticated {
+        Authenticated { user: self.user }
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proof")
+    }
+}
+
+/// One use of one nonce.
+#[derive(Clone, Debug)]
+pub struct Count {
+    id: NonceId,
+    count: u32,
+}
+
+/// A count was used for the first time. Made only by [`Authenticator::spend`].
+#[derive(Debug)]
+pub struct Spent(());
 
 /// Without the record itself: it holds an address and secrets.
 impl fmt::Debug for Authenticated {
@@ -226,21 +269,22 @@ impl Authenticator {
         Challenge::digest_len(realm, NONCE_LENGTH, algorithm, stale)
     }
 
-    /// Judges credentials that [`credentials`] found in the request.
+    /// Judges credentials that [`credentials`] found in the request, but for the use that was made of the nonce before: that
+    /// is known to the one who [`spend`](Self::spend)s it.
     ///
     /// `user` is the one with this login, if there is one. `realm` is that of the listener, and `peer` where the request came from.
     ///
     /// # Errors
     /// [`Rejection`]; the answer is a new challenge.
-    pub fn verify(
-        &mut self,
+    pub fn prove(
+        &self,
         now: Wall,
         request: &Request,
         peer: Peer,
         realm: &str,
         credentials: &Credentials,
         user: Option<&Arc<User>>,
-    ) -> Result<Authenticated, Rejection> {
+    ) -> Result<Proof, Rejection> {
         let claim = Claim::read(credentials).ok_or(Rejection::Malformed)?;
         if credentials.realm() != Some(realm) {
             return Err(Rejection::Missing);
@@ -274,8 +318,39 @@ impl Authenticator {
         if id.made > now || now.since(id.made) > self.life {
             return Err(Rejection::StaleNonce);
         }
-        self.use_count(now, id, claim.count)?;
-        Ok(Authenticated { user: Arc::clone(user) })
+        let user = Arc::clone(user);
+        let count = claim.count;
+        Ok(Proof {
+            user,
+            count: Count { id, count },
+        })
+    }
+
+    /// The same, and [`spend`](Self::spend)s it at once.
+    ///
+    /// # Errors
+    /// [`Rejection`]; the answer is a new challenge.
+    pub fn verify(
+        &mut self,
+        now: Wall,
+        request: &Request,
+        peer: Peer,
+        realm: &str,
+        credentials: &Credentials,
+        user: Option<&Arc<User>>,
+    ) -> Result<Authenticated, Rejection> {
+        let proof = self.prove(now, request, peer, realm, credentials, user)?;
+        let spent = self.spend(now, proof.count())?;
+        Ok(proof.hold(spent))
+    }
+
+    /// Uses a count of a nonce, which nobody has used before. All counts of one deployment's nonces that are to be told from
+    /// replays are spent here, at one authenticator.
+    ///
+    /// # Errors
+    /// [`Rejection::StaleNonce`] or [`Rejection::Replayed`].
+    pub fn spend(&mut self, now: Wall, count: &Count) -> Result<Spent, Rejection> {
+        self.use_count(now, count.id.clone(), count.count).map(|()| Spent(()))
     }
 
     fn own_nonce(&self, nonce: &str, realm: &str, algorithm: Algorithm, peer: Peer) -> Option<NonceId> {

@@ -96,6 +96,12 @@ impl Breakers {
         }
     }
 
+    /// Whether anything is remembered of a server.
+    #[must_use]
+    pub fn has(&self, trunk: &str, flow: Flow) -> bool {
+        !self.servers.is_empty() && self.servers.contains_key(&(trunk.to_owned(), flow))
+    }
+
     /// How many servers of a trunk have broken and have not shown since that they work.
     #[must_use]
     pub fn broken(&self, trunk: &str) -> usize {

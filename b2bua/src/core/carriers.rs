@@ -233,14 +233,21 @@ impl Carriers {
             .collect()
     }
 
-    /// A call tells how a server of a carrier is.
-    pub fn handle_sign(&mut self, now: Instant, trunk: &str, flow: Flow, sign: Sign) {
+    /// A call tells how a server of a carrier is. Tells whether that is anything to remember.
+    pub fn handle_sign(&mut self, now: Instant, trunk: &str, flow: Flow, sign: Sign) -> bool {
         let server = flow.remote;
+        let matters = sign == Sign::Ill || self.breakers.has(trunk, flow);
         match self.breakers.handle_sign(now, trunk, flow, sign) {
             Some(Change::Opened) => warn!(trunk, %server, "a carrier's server does not work; it is tried last"),
             Some(Change::Closed) => info!(trunk, %server, "a carrier's server works again"),
             None => {}
         }
+        matters
+    }
+
+    /// The same of a call elsewhere, where it was logged.
+    pub fn hear_sign(&mut self, now: Instant, trunk: &str, flow: Flow, sign: Sign) {
+        self.breakers.handle_sign(now, trunk, flow, sign);
     }
 
     /// Whether a hop leads to a server that is to be tried only after all others. An emergency call is no trial of

@@ -12,11 +12,13 @@
 //! A request without a dialog gets past this file in two ways only: with a digest proof of a user of ours, or from the
 //! address of a configured trunk.
 
+mod accounts;
 mod answers;
 mod begin;
 mod gate;
 mod large;
 mod leftovers;
+mod neighbours;
 mod output;
 mod placing;
 mod responses;
@@ -42,23 +44,28 @@ use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
 use crate::core::dialog::DialogId;
+use crate::core::endpoint::accounts::Asking;
 use crate::core::endpoint::large::Large;
 use crate::core::flow::{Flow, Transport};
 use crate::core::flow_token::FlowTokens;
 use crate::core::ids::IdMap;
 use crate::core::locate::{Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
+use crate::core::neighbour::{AskId, Said};
 use crate::core::registrar::{self, Registrar};
 use crate::core::settings::Settings;
+use crate::core::share::{FIRST, Share};
 use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
 use crate::core::transaction::{self, ClientId, Failure, Limits, Refusal, ServerId, TransactionId, Transactions};
 
+pub use accounts::{Denied, Standing};
 pub use output::{Counters, FetchId, Output, PlaceId, Query};
 
 /// The SIP side of the service.
 #[derive(Debug)]
 pub struct Endpoint<E> {
+    share: Share,
     settings: Arc<Settings>,
     entropy: E,
     transactions: Transactions,
@@ -87,6 +94,13 @@ pub struct Endpoint<E> {
     /// Requests whose proof has failed, by the time of the answer.
     refused: BTreeMap<(Instant, ServerId), Box<Unproved>>,
     next_fetch: u64,
+    /// What waits for the first endpoint of the node.
+    asking: IdMap<AskId, Asking>,
+    next_ask: u64,
+    /// Dialogs whose Call-IDs are ours, and that are in calls of other endpoints.
+    moved: HashMap<DialogId, u8>,
+    /// Those that are over, and until when copies of what was said in them are passed on.
+    forgetting: VecDeque<(Instant, DialogId)>,
     /// Users with registered phones whose records are to be looked at again.
     doubtful: VecDeque<BareJid>,
     /// Where carriers are.
@@ -106,6 +120,8 @@ pub struct Endpoint<E> {
     seeking: Vec<transfers::Seeking>,
     /// Users whose phones may do something else than they did, and what they did.
     unsettled: Vec<(BareJid, PhoneActivity)>,
+    /// When that is told, where other endpoints may know more of it.
+    telling: Option<Instant>,
     outputs: VecDeque<Output>,
     call_outputs: VecDeque<CallOutput>,
     counters: Counters,
@@ -183,6 +199,7 @@ impl<E: Entropy> Endpoint<E> {
         entropy: E,
     ) -> Self {
         Self {
+            share: Share::whole(),
             settings,
             entropy,
             transactions: Transactions::new(Limits::default(), secret),
@@ -203,6 +220,10 @@ impl<E: Entropy> Endpoint<E> {
             fetches: IdMap::default(),
             refused: BTreeMap::new(),
             next_fetch: 0,
+            asking: IdMap::default(),
+            next_ask: 0,
+            moved: HashMap::new(),
+            forgetting: VecDeque::new(),
             doubtful: VecDeque::new(),
             carriers: Carriers::default(),
             searching: BTreeMap::new(),
@@ -213,6 +234,7 @@ impl<E: Entropy> Endpoint<E> {
             letters: VecDeque::new(),
             seeking: Vec::new(),
             unsettled: Vec::new(),
+            telling: None,
             outputs: VecDeque::new(),
             call_outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -293,7 +315,7 @@ impl<E: Entropy> Endpoint<E> {
                     Message::Request(_) => self.counters.requests += 1,
                     Message::Response(_) => self.counters.responses += 1,
                 }
-                self.transactions.handle_message(now.instant, flow, message);
+                self.take(now, flow, message, 0);
             }
             Err(fault) => {
                 trace!(kind = ?fault.kind, "malformed message");
@@ -334,9 +356,13 @@ impl<E: Entropy> Endpoint<E> {
         // Nobody is there who could be answered, or registered.
         self.fetches
             .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
+        self.asking
+            .retain(|_, asking| !matches!(asking, Asking::Proof(unproved, _) if unproved.flow == flow));
         self.refused.retain(|_, unproved| unproved.flow != flow);
         self.transactions.handle_transport_failure(now.instant, flow);
-        self.registrar.handle_flow_closed(now, flow);
+        if self.share.is_first() {
+            self.registrar.handle_flow_closed(now, flow);
+        }
         self.settle(now);
     }
 
@@ -393,14 +419,7 @@ impl<E: Entropy> Endpoint<E> {
 
     /// Something from the media engine.
     pub fn handle_media(&mut self, now: Now, event: &MediaEvent) {
-        let id = match event {
-            MediaEvent::Opened { id, .. }
-            | MediaEvent::Refused { id, .. }
-            | MediaEvent::Played { id, .. }
-            | MediaEvent::Reported { id, .. }
-            | MediaEvent::Closed { id, .. } => *id,
-            MediaEvent::Failed => return,
-        };
+        let Some(id) = event.id() else { return };
         if self.calls.contains_key(&id) {
             self.with_call(now, id, |call, cx| call.handle_media(cx, event));
         } else if let MediaEvent::Opened { .. } = event {
@@ -439,6 +458,9 @@ impl<E: Entropy> Endpoint<E> {
     /// Users were changed, or bindings restored: everybody whose phone is registered is looked up again, a few at a
     /// time. Phones of users who are no more are forgotten, and so are addresses that a user no longer holds.
     pub fn handle_users_changed(&mut self, now: Now) {
+        if !self.share.is_first() {
+            return;
+        }
         self.doubtful = self.registrar.everybody().into_iter().map(|(jid, _)| jid).collect();
         self.ask_doubtful();
         self.settle(now);
@@ -468,6 +490,7 @@ impl<E: Entropy> Endpoint<E> {
         self.registrar.handle_timeout(now);
         self.carriers.handle_timeout(now.instant);
         self.refuse_due(now);
+        self.forget_moved(now);
         while let Some(&(at, id)) = self.deadlines.first() {
             if at > now.instant {
                 break;
@@ -487,10 +510,10 @@ impl<E: Entropy> Endpoint<E> {
         let calls = self.deadlines.first().map(|&(at, _)| at);
         let (registrar, carriers) = (self.registrar.poll_timeout(), self.carriers.poll_timeout());
         let refused = self.refused.first_key_value().map(|((at, _), _)| *at);
-        [self.transactions.poll_timeout(), registrar, carriers, refused, calls]
-            .into_iter()
-            .flatten()
-            .min()
+        let moved = self.forgetting.front().map(|(at, _)| *at);
+        let ours = [refused, moved, calls, self.telling];
+        let parts = [self.transactions.poll_timeout(), registrar, carriers];
+        ours.into_iter().chain(parts).flatten().min()
     }
 
     /// The next thing for the shell to do, oldest first.
@@ -507,6 +530,12 @@ impl<E: Entropy> Endpoint<E> {
                 registrar::Output::Changed { jid, aors } => Output::Bridge(ToXmpp::Registered { jid, aors }),
                 registrar::Output::Stored { key, value, ttl } => Output::Keep { key, value, ttl },
                 registrar::Output::Removed { key } => Output::Forget { key },
+                registrar::Output::Copied(copied) => {
+                    for to in self.share.others() {
+                        self.say(to, Said::Copied(Arc::clone(&copied)));
+                    }
+                    continue;
+                }
             });
         }
         while let Some((id, query)) = self.carriers.poll_question(&self.settings) {
@@ -517,7 +546,7 @@ impl<E: Entropy> Endpoint<E> {
             self.found_for_transfers(now, &goal);
             self.settle_calls(now);
         }
-        self.tell_activities();
+        self.tell_activities(now);
     }
 
     fn settle_calls(&mut self, now: Now) {
@@ -563,11 +592,7 @@ impl<E: Entropy> Endpoint<E> {
                 why: Failure::Transport,
             } if self.send_spare(now, client) => {}
             Tx::Failed { client, why } => self.fail(now, client, why),
-            Tx::Unacknowledged { server } => {
-                if let Some(call) = self.answered_in(server) {
-                    self.with_call(now, call, |call, cx| call.handle_unacknowledged(cx));
-                }
-            }
+            Tx::Unacknowledged { server } => self.nobody_acknowledged(now, server),
             Tx::Ended {
                 id: TransactionId::Server(server),
             } => {
@@ -624,7 +649,7 @@ impl<E: Entropy> Endpoint<E> {
             Method::Invite => match trunk {
                 Some(name) => {
                     if self.admit_account(now, server, &request, Account::Trunk(&name)) {
-                        self.invite(now, server, flow, request, Caller::Trunk { name });
+                        self.invite(now, server, flow, request, Caller::Trunk { name }, 0);
                     }
                 }
                 None => self.authenticate(now, server, flow, request),
@@ -653,7 +678,19 @@ impl<E: Entropy> Endpoint<E> {
                 let flow = self.carriers.settle_on(&self.settings, flow, way);
                 self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request));
             }
-            None => self.counters.misplaced += 1,
+            None => match self.whereabouts(&id) {
+                // The INVITE was answered before the dialog moved.
+                Some(to) => {
+                    let said = Said::Message {
+                        flow,
+                        message: Box::new(Message::Request(request.clone())),
+                        allowance: self.allowance,
+                        passed: 1,
+                    };
+                    self.say(to, said);
+                }
+                None => self.counters.misplaced += 1,
+            },
         }
     }
 
@@ -665,6 +702,7 @@ impl<E: Entropy> Endpoint<E> {
             now,
             entropy: &mut self.entropy,
             settings: &self.settings,
+            share: &self.share,
             registrar: &self.registrar,
             carriers: &self.carriers,
             out: &mut self.call_outputs,
@@ -717,6 +755,7 @@ impl<E: Entropy> Endpoint<E> {
                 }
             }
             CallOutput::Join(dialog, flow) => {
+                self.has_come(&dialog);
                 *self.flows.entry(flow).or_default() += 1;
                 // It may have been in another call.
                 if let Some((_, before)) = self.dialogs.insert(dialog, (id, flow)) {
@@ -726,12 +765,20 @@ impl<E: Entropy> Endpoint<E> {
             CallOutput::Leave(dialog) => {
                 if let Some((_, flow)) = self.dialogs.remove(&dialog) {
                     self.leave_flow(&flow);
+                    self.has_gone(dialog);
                 }
             }
             CallOutput::Refer(referral) => self.letters.push_back((id, transfers::Letter::Refer(referral))),
             CallOutput::Tell(to, word) => self.letters.push_back((id, transfers::Letter::Word(to, word))),
             CallOutput::Media(command) => self.outputs.push_back(Output::Media(command)),
-            CallOutput::Show { trunk, flow, sign } => self.carriers.handle_sign(now.instant, &trunk, flow, sign),
+            CallOutput::Show { trunk, flow, sign } => {
+                if self.carriers.handle_sign(now.instant, &trunk, flow, sign) {
+                    for to in self.share.others() {
+                        let trunk = trunk.clone();
+                        self.say(to, Said::Sign { trunk, flow, sign });
+                    }
+                }
+            }
             CallOutput::Fetch(lookup) => {
                 if self.fetch(Query::Owner(lookup), Fetching::Owner(id)).is_err() {
                     self.with_call(now, id, |call, cx| call.handle_fetched(cx, None));
@@ -756,6 +803,9 @@ impl<E: Entropy> Endpoint<E> {
 
     /// Counts a call of a user.
     fn tell_busy(&mut self, jid: BareJid, video: bool, up: bool) {
+        if !self.share.is_first() {
+            return self.say(FIRST, Said::Busy { jid, video, up });
+        }
         let busy = self.busy.entry(jid.clone()).or_default();
         let before = busy.activity();
         let calls = if video { &mut busy.video } else { &mut busy.audio };
@@ -773,7 +823,15 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     /// Tells what users' phones are doing, when that changed; who goes from one call to another has done nothing else.
-    fn tell_activities(&mut self) {
+    fn tell_activities(&mut self, now: Now) {
+        if self.unsettled.is_empty() {
+            return;
+        }
+        // Whoever goes to a call of another endpoint is heard of by both.
+        if !self.share.is_whole() && *self.telling.get_or_insert(now.instant + TELLING) > now.instant {
+            return;
+        }
+        self.telling = None;
         for (jid, before) in self.unsettled.drain(..) {
             let activity = self.busy.get(&jid).map_or(PhoneActivity::Idle, |busy| busy.activity());
             if activity != before {
@@ -811,7 +869,8 @@ impl<E: Entropy> Endpoint<E> {
             .settings
             .listener(flow.listener)
             .map_or(flow.remote, |listener| listener.public);
-        let branch = format!("{MAGIC_COOKIE}{}", self.entropy.token::<TAG_BYTES>());
+        let Self { share, entropy, .. } = self;
+        let branch = share.draw(|| format!("{MAGIC_COOKIE}{}", entropy.token::<TAG_BYTES>()));
         let host = Host::from(public.ip());
         let mut via = Via::new(flow.transport.as_str(), host, Some(public.port()), &branch);
         // A connection of ours to a carrier is the carrier's to use as well (RFC 5923 §8.1).
@@ -866,6 +925,8 @@ const MOST_REPLIED: usize = 3;
 /// When a proof is refused, counted from the request: later than any store answers that is well, so that the time tells
 /// nobody whether there is such a user.
 const REFUSED_AFTER: Duration = Duration::from_millis(50);
+/// How long it is gathered what the calls of several endpoints say of one user's phones.
+const TELLING: Duration = Duration::from_millis(20);
 /// Random bytes in a tag or branch.
 const TAG_BYTES: usize = 12;
 /// The most branches behind one INVITE of ours whose answers are acknowledged.

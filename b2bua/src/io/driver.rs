@@ -417,6 +417,7 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                     let _ = answer.try_send(placed);
                 }
             }
+            Output::Neighbour { .. } => {}
             Output::Keep { key, value, ttl } => self.keeper.send(Kept::Put { key, value, ttl }),
             Output::Forget { key } => self.keeper.send(Kept::Remove { key }),
         }

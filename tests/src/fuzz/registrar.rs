@@ -224,6 +224,7 @@ impl Run {
                     assert!(key.starts_with(STATE_PREFIX) && !ttl.is_zero() && ttl <= SETTINGS.max_expires);
                     self.stored.insert(key, value);
                 }
+                Output::Copied(_) => panic!("nobody follows"),
                 Output::Removed { key } => assert!(self.stored.remove(&key).is_some(), "removed without being stored"),
             }
         }

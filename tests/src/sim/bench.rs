@@ -75,7 +75,7 @@ impl Bench {
         bench.bob_registers()?;
         bench.set_up(transport)?;
         let live = bench.standing != Standing::Nothing;
-        let calls = bench.world.endpoint.calls();
+        let calls = bench.world.node.calls();
         let ending = matches!(state, State::HungUp | State::LetGo | State::Cancelled);
         check(calls == usize::from(live) || ending, || format!("{calls} calls"))?;
         let records = bench.world.records.len();
@@ -99,7 +99,7 @@ impl Bench {
             .ok_or("REGISTER is not challenged")?;
         self.bob.say(&mut self.world, &proved);
         self.tick();
-        let registered = self.world.endpoint.bindings();
+        let registered = self.world.node.bindings();
         check(registered == 1, || format!("{registered} bindings"))
     }
 
@@ -136,7 +136,7 @@ impl Bench {
             State::Forgotten => {
                 self.hang_up(true)?;
                 self.world.run(FORGOTTEN);
-                let (calls, left) = (self.world.endpoint.calls(), self.world.endpoint.transactions());
+                let (calls, left) = (self.world.node.calls(), self.world.node.transactions());
                 check((calls, left) == (0, 0), || {
                     format!("{calls} calls and {left} transactions are left")
                 })
@@ -403,7 +403,7 @@ impl Bench {
     pub fn hold_against(&mut self, row: &Row) -> Result<(), String> {
         let ask = self.request(&row.method);
         let (mine, others) = self.marks();
-        let before = self.world.endpoint.calls();
+        let before = self.world.node.calls();
         self.say(&ask);
         let passed = self.pass_on(&ask, others)?;
         let finals = self.sender().finals(&ask, mine);
@@ -493,7 +493,7 @@ impl Bench {
             let notify = |request: &Request| notified && request.method == Method::Notify;
             let sender = told(bench.sender(), mine, &notify);
             check(sender.is_empty(), || format!("the sender is told {sender:?}"))?;
-            let (calls, answered) = (bench.world.endpoint.calls(), pending(bench));
+            let (calls, answered) = (bench.world.node.calls(), pending(bench));
             check(answered.is_empty(), || format!("what is under way gets {answered:?}"))?;
             // An ending call may end meanwhile.
             check(
@@ -586,7 +586,7 @@ impl Bench {
         for _ in 0..5 {
             self.pause(FORGOTTEN / 2);
         }
-        let (calls, left) = (self.world.endpoint.calls(), self.world.endpoint.transactions());
+        let (calls, left) = (self.world.node.calls(), self.world.node.transactions());
         check((calls, left) == (0, 0), || {
             format!("{calls} calls and {left} transactions are left")
         })?;

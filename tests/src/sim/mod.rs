@@ -7,6 +7,7 @@ pub mod bench;
 pub mod hand;
 pub mod matrix;
 mod net;
+mod node;
 pub mod party;
 pub mod puppet;
 mod scene;
@@ -15,5 +16,5 @@ pub mod storm;
 mod world;
 
 pub use net::Weather;
-pub use scene::{DOMAIN, SECOND, Scene, scene, scene_with, user};
+pub use scene::{DOMAIN, SECOND, Scene, scene, scene_of, scene_with, user};
 pub use world::{Actor, World, address};

@@ -64,6 +64,11 @@ pub fn scene(seed: u64) -> Scene {
 
 /// The same with other settings.
 pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
+    scene_of(1, seed, change)
+}
+
+/// The same with so many endpoints.
+pub fn scene_of(endpoints: u8, seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
     let mut settings = settings();
     change(&mut settings);
     let (local, far) = (address(1, 5060), address(99, 5060));
@@ -72,7 +77,7 @@ pub fn scene_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Scene {
         user("bob", "+4930901821"),
         user("carol", "+4930901822"),
     ];
-    let mut world = World::new(seed, settings, users);
+    let mut world = World::of(endpoints, seed, settings, users);
     let account = |name: &str| Account {
         aor: format!("sip:{name}.phone@{DOMAIN}"),
         username: format!("{name}.phone"),
@@ -164,7 +169,7 @@ impl Scene {
             scene.world.act(phone, |phone, now| phone.register(now, 3600));
         }
         scene.world.run(SECOND);
-        assert_eq!(scene.world.endpoint.bindings(), 2, "seed {seed}");
+        assert_eq!(scene.world.node.bindings(), 2, "seed {seed}");
         scene
     }
 
@@ -188,7 +193,7 @@ impl Scene {
     pub fn nothing_is_left(&mut self) {
         self.world.run(Duration::from_secs(120));
         let seed = self.world.seed;
-        assert_eq!(self.world.endpoint.calls(), 0, "seed {seed}: calls are left");
+        assert_eq!(self.world.node.calls(), 0, "seed {seed}: calls are left");
         assert!(self.world.media.is_empty(), "seed {seed}: ports are left");
     }
 }

@@ -8,7 +8,7 @@ use cusax_common::core::sip::typed::{CallId, From};
 use cusax_common::core::sip::{HeaderName, Headers, Message, Method, Request, Response};
 
 use super::puppet::{Puppet, dialled, sdp};
-use super::{SECOND, Scene, address, scene_with};
+use super::{SECOND, Scene, address, scene, scene_with};
 
 /// Long enough for messages to come and go, too short for any to be sent again.
 pub const MOMENT: Duration = Duration::from_millis(300);
@@ -34,7 +34,11 @@ pub fn speaking(seed: u64) -> Stage {
 
 /// The same with other settings.
 pub fn speaking_with(seed: u64, change: impl FnOnce(&mut Settings)) -> Stage {
-    let mut scene = scene_with(seed, change);
+    speaking_in(scene_with(seed, change))
+}
+
+/// The same there.
+pub fn speaking_in(mut scene: Scene) -> Stage {
     let world = &mut scene.world;
     let mut bob = Puppet::new(world, address(20, 5090), "bob");
     bob.register(world);
@@ -105,8 +109,8 @@ impl Stage {
     /// Lets everything end; nothing may be left but the records.
     pub fn done(mut self) -> Vec<CallRecord> {
         self.scene.world.run(64 * SECOND);
-        assert_eq!(self.scene.world.endpoint.calls(), 0);
-        for (table, left) in self.scene.world.endpoint.leftovers() {
+        assert_eq!(self.scene.world.node.calls(), 0);
+        for (table, left) in self.scene.world.node.leftovers() {
             assert_eq!(left, 0, "{table}");
         }
         assert!(self.scene.world.media.is_empty());
@@ -173,7 +177,12 @@ pub fn responses(who: &mut Puppet, scene: &mut Scene) -> Vec<u16> {
 
 /// Alice speaks with Bob, and by another call with Carol: her dialog there.
 pub fn two_calls(seed: u64) -> (Stage, Puppet, Response) {
-    let mut stage = speaking(seed);
+    two_calls_in(scene(seed))
+}
+
+/// The same there.
+pub fn two_calls_in(scene: Scene) -> (Stage, Puppet, Response) {
+    let mut stage = speaking_in(scene);
     let mut second = Puppet::new(&mut stage.scene.world, address(10, 5092), "alice");
     let met = connect(&mut stage.scene, &mut second, &mut stage.carol, "carol");
     (stage, second, met)

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_b2bua::core::auth::{Authenticator, NONCE_LIFE};
-use cusax_b2bua::core::endpoint::{Endpoint, FetchId, Output, PlaceId, Query};
+use cusax_b2bua::core::endpoint::{FetchId, Output, PlaceId, Query};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{self, QueryId};
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
-use cusax_b2bua::core::registrar::{self, Registrar};
+use cusax_b2bua::core::neighbour::Said;
 use cusax_b2bua::core::settings::Settings;
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::{Entropy, Seeded};
@@ -24,6 +23,7 @@ use cusax_common::core::time::{Now, Wall};
 use cusax_common::core::user::User;
 
 use super::net::Weather;
+use super::node::Node;
 use crate::peer::phone::Phone;
 
 /// A party of the world, by its place in the list.
@@ -35,7 +35,7 @@ pub struct World {
     /// What decided all that is random.
     pub seed: u64,
     /// The service.
-    pub endpoint: Endpoint<Seeded>,
+    pub node: Node,
     /// Phones and trunks.
     pub phones: Vec<Phone>,
     /// What the store holds.
@@ -78,6 +78,8 @@ pub struct World {
     pub ports: usize,
     address: SocketAddr,
     connections: HashMap<SocketAddr, Flow>,
+    /// When the last thing arrives that one endpoint has said to another.
+    between: HashMap<(u8, u8), Duration>,
     epoch: Instant,
     now: Duration,
     entropy: Seeded,
@@ -92,33 +94,41 @@ enum Event {
         bytes: Bytes,
     },
     Fetched {
+        at: u8,
         id: FetchId,
         query: Query,
     },
     Media(MediaEvent),
     Closed(Flow),
     Resolved {
+        at: u8,
         id: QueryId,
         answer: locate::Answer,
+    },
+    Neighbour {
+        from: u8,
+        to: u8,
+        said: Said,
     },
 }
 
 impl World {
-    /// A world with these settings and users and nobody switched on.
+    /// A world with these settings and users and nobody switched on. The service has one endpoint, or `ENDPOINTS`.
     pub fn new(seed: u64, settings: Settings, users: Vec<User>) -> Self {
+        Self::of(1, seed, settings, users)
+    }
+
+    /// The same with so many endpoints, unless `ENDPOINTS` says otherwise.
+    pub fn of(endpoints: u8, seed: u64, settings: Settings, users: Vec<User>) -> Self {
+        let told = std::env::var("ENDPOINTS").ok();
+        let endpoints = told.map_or(endpoints, |told| told.parse().expect("ENDPOINTS is a small number"));
         let mut entropy = Seeded::new(seed);
         let secret = entropy.bytes::<32>();
         let address = settings.listeners[0].local;
-        let endpoint = Endpoint::new(
-            Arc::new(settings),
-            Registrar::new(registrar::Settings::default(), &secret),
-            Authenticator::new(&secret, NONCE_LIFE),
-            &secret,
-            Seeded::new(entropy.next_u64()),
-        );
+        let node = Node::new(&Arc::new(settings), endpoints, &secret, &mut entropy);
         Self {
             seed,
-            endpoint,
+            node,
             phones: Vec::new(),
             users: users.into_iter().map(Arc::new).collect(),
             weather: Weather::default(),
@@ -134,6 +144,7 @@ impl World {
             trace: DefaultHasher::new(),
             takes_connections: true,
             connections: HashMap::new(),
+            between: HashMap::new(),
             zone: HashMap::new(),
             asked: Vec::new(),
             store_delay: STORE_DELAY,
@@ -167,7 +178,7 @@ impl World {
 
     /// The service begins to look for its carriers.
     pub fn start(&mut self) {
-        self.endpoint.handle_start(self.now());
+        self.node.handle_start(self.now());
         self.settle();
     }
 
@@ -210,26 +221,25 @@ impl World {
 
     /// Tells the service that users were changed.
     pub fn users_changed(&mut self) {
-        self.endpoint.handle_users_changed(self.now());
+        self.node.handle_users_changed(self.now());
         self.settle();
     }
 
     /// Tells the service something from the xmpp-module.
     pub fn tell(&mut self, message: ToB2bua) {
-        self.endpoint.handle_bridge(self.now(), message);
+        self.node.handle_bridge(self.now(), message);
         self.settle();
     }
 
     /// A user wants to be called, and then joined with somebody.
     pub fn place(&mut self, user: &str, to: &str) {
-        let user = user.parse().expect("a JID");
-        self.endpoint.handle_place(self.now(), PlaceId(1), &user, to);
+        self.node.handle_place(self.now(), PlaceId(1), user, to);
         self.settle();
     }
 
     /// The service is to stop.
     pub fn drain(&mut self) {
-        self.endpoint.drain(self.now());
+        self.node.drain(self.now());
         self.settle();
     }
 
@@ -257,7 +267,7 @@ impl World {
     pub(super) fn next(&self) -> Option<Duration> {
         let event = self.queue.first_key_value().map(|(&(at, _), _)| at);
         let phones = self.phones.iter().filter_map(Phone::poll_timeout);
-        let deadlines = phones.chain(self.endpoint.poll_timeout());
+        let deadlines = phones.chain(self.node.poll_timeout());
         let at = |instant: Instant| instant.saturating_duration_since(self.epoch).max(self.now);
         event.into_iter().chain(deadlines.map(at)).min()
     }
@@ -270,7 +280,7 @@ impl World {
             .phones
             .iter()
             .filter_map(Phone::poll_timeout)
-            .chain(self.endpoint.poll_timeout());
+            .chain(self.node.poll_timeout());
         let deadline = deadlines.map(at).min().map(|at| at.max(self.now));
         let next = match (event, deadline) {
             (Some(event), Some(deadline)) => event.min(deadline),
@@ -292,9 +302,7 @@ impl World {
                     phone.handle_timeout(now.instant);
                 }
             }
-            if self.endpoint.poll_timeout().is_some_and(|due| due <= now.instant) {
-                self.endpoint.handle_timeout(now);
-            }
+            self.node.handle_timeout(now);
         }
         self.settle();
         true
@@ -313,7 +321,7 @@ impl World {
                     remote: from,
                 };
                 let flow = self.connections.get(&from).copied().unwrap_or(by_udp);
-                self.endpoint.handle_datagram(now, flow, bytes);
+                self.node.handle_datagram(now, flow, bytes);
             }
             Event::Datagram { from, to, bytes } => {
                 if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == to) {
@@ -322,13 +330,14 @@ impl World {
                     self.arrived.push_back((to, bytes));
                 }
             }
-            Event::Fetched { id, query } => {
+            Event::Fetched { at, id, query } => {
                 let answer = if self.store_up { Ok(self.find(&query)) } else { Err(()) };
-                self.endpoint.handle_fetched(now, id, answer);
+                self.node.handle_fetched(now, at, id, answer);
             }
-            Event::Media(event) => self.endpoint.handle_media(now, &event),
-            Event::Closed(flow) => self.endpoint.handle_closed(now, flow),
-            Event::Resolved { id, answer } => self.endpoint.handle_dns(now, id, Some(answer)),
+            Event::Media(event) => self.node.handle_media(now, &event),
+            Event::Closed(flow) => self.node.handle_closed(now, flow),
+            Event::Resolved { at, id, answer } => self.node.handle_dns(now, at, id, Some(answer)),
+            Event::Neighbour { from, to, said } => self.node.handle_neighbour(now, from, to, said),
         }
     }
 
@@ -339,16 +348,16 @@ impl World {
                 self.post(from, to, bytes);
             }
         }
-        while let Some(output) = self.endpoint.poll_output() {
+        while let Some((at, output)) = self.node.poll_output() {
             match output {
                 Output::Transmit { flow, bytes } => self.transmit(flow, bytes),
                 Output::Media(command) => self.engine(command),
-                Output::Fetch { id, query } => self.later(self.store_delay, Event::Fetched { id, query }),
+                Output::Fetch { id, query } => self.later(self.store_delay, Event::Fetched { at, id, query }),
                 Output::Resolve { id, query } => {
                     self.asked.push(query.clone());
                     // A question that the zone does not know is never answered.
                     if let Some(answer) = self.zone.get(&query).cloned() {
-                        self.later(DNS_DELAY, Event::Resolved { id, answer });
+                        self.later(DNS_DELAY, Event::Resolved { at, id, answer });
                     }
                 }
                 Output::Bridge(message) => self.bridge.push((self.now, message)),
@@ -357,11 +366,21 @@ impl World {
                 Output::Keep { key, value, .. } => {
                     self.kept.insert(key, value);
                 }
+                Output::Neighbour { to, said } => self.between(at, to, said),
                 Output::Forget { key } => {
                     self.kept.remove(&key);
                 }
             }
         }
+    }
+
+    /// From one endpoint to another: in order, and each time as long as it takes.
+    fn between(&mut self, from: u8, to: u8, said: Said) {
+        let delay = Duration::from_micros(self.node.chance.next_u64() % MOST_BETWEEN);
+        let before = self.between.get(&(from, to)).copied().unwrap_or_default();
+        let at = (self.now + delay).max(before);
+        self.between.insert((from, to), at);
+        self.later(at - self.now, Event::Neighbour { from, to, said });
     }
 
     fn transmit(&mut self, flow: Flow, bytes: Bytes) {
@@ -470,6 +489,8 @@ pub fn address(last: u8, port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::from([192, 0, 2, last]), port)
 }
 
+/// How long what one endpoint says takes to the other at most, in microseconds.
+const MOST_BETWEEN: u64 = 500;
 /// What the calendar says when a world begins, in milliseconds.
 const WALL_EPOCH: u64 = 1_790_000_000_000;
 /// How long the store thinks, unless a test says otherwise.

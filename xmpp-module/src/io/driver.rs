@@ -169,7 +169,7 @@ pub async fn run<U: UserStore>(
 /// nobody while there is a rest, and a thread that is woken for every message costs more than the message. Nothing is lost
 /// if this is not waited for to its end.
 async fn gather(from: &mut mpsc::Receiver<ToXmpp>, said: &mut Vec<ToXmpp>, rested: &mut tokio::time::Instant) -> usize {
-    tokio::time::sleep_until(*rested).await;
+    sleep_until(*rested).await;
     let count = from.recv_many(said, TOGETHER).await;
     if count < TOGETHER {
         *rested = tokio::time::Instant::now() + REST;

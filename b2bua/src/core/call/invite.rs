@@ -154,7 +154,7 @@ pub fn compose<E: Entropy>(
 impl DialogId {
     fn draw<E: Entropy>(cx: &mut Context<'_, E>) -> Self {
         Self {
-            call_id: cx.draw(),
+            call_id: cx.draw_call_id(),
             local_tag: cx.draw(),
         }
     }

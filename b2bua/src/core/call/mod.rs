@@ -214,6 +214,8 @@ pub struct Call {
     departed: Option<Side>,
     /// The leg whose place another one is about to take.
     replaced: Option<LegId>,
+    /// Another call was asked for its leg.
+    claiming: bool,
     /// A leg that is to be asked again to take its new session, and when.
     joining: Option<(Instant, Box<Joining>)>,
 }
@@ -447,6 +449,7 @@ impl Call {
             is_placed: false,
             departed: None,
             replaced: None,
+            claiming: false,
             joining: None,
         }
     }
@@ -501,7 +504,7 @@ impl Call {
     /// Whether nothing more can come of this call, late answers included.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over) && self.open.is_empty() && self.held_bye.is_none()
+        matches!(self.phase, Phase::Over) && self.open.is_empty() && self.held_bye.is_none() && !self.claiming
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted.

@@ -20,6 +20,7 @@ use crate::core::media::{MediaCommand, MediaId};
 use crate::core::registrar::Registrar;
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
+use crate::core::share::Share;
 use crate::core::transaction::ServerId;
 
 /// A request of ours within one call, so that its answers find their way back.
@@ -149,6 +150,8 @@ pub struct Context<'a, E> {
     pub entropy: &'a mut E,
     /// What the operator decided.
     pub settings: &'a Settings,
+    /// Which Call-IDs are this endpoint's.
+    pub share: &'a Share,
     /// Who is registered where.
     pub registrar: &'a Registrar,
     /// Where carriers are.
@@ -166,6 +169,12 @@ impl<E: Entropy> Context<'_, E> {
     /// A tag or identifier that a stranger cannot guess.
     pub fn draw(&mut self) -> String {
         self.entropy.token::<TAG_BYTES>()
+    }
+
+    /// A Call-ID of this endpoint's, that a stranger cannot guess.
+    pub fn draw_call_id(&mut self) -> String {
+        let Self { share, entropy, .. } = self;
+        share.draw(|| entropy.token::<TAG_BYTES>())
     }
 }
 

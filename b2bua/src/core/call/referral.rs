@@ -223,7 +223,10 @@ impl Call {
             Word::Abandon => {}
             Word::Warned(is_heard) => self.referrer_warned(cx, is_heard),
             Word::Replace(replaced) => self.replace(cx, from, &replaced),
-            Word::Leg(moved) => self.take_over(cx, moved),
+            Word::Leg(moved) => {
+                self.claiming = false;
+                self.take_over(cx, moved);
+            }
         }
     }
 

@@ -171,6 +171,7 @@ impl Call {
         self.on_behalf = None;
         self.phase = Phase::Up;
         self.count_as_answered(cx, far);
+        self.claiming = true;
         cx.emit(CallOutput::Tell(on_behalf, Word::Claim));
     }
 
@@ -194,7 +195,7 @@ impl Call {
         };
         let word = match (refusal, theirs) {
             (None, Some(leg)) => {
-                self.replaced = Some(leg.id);
+                (self.replaced, self.claiming) = (Some(leg.id), true);
                 Word::Claim
             }
             (status, _) => Word::Failed(status.unwrap_or(Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST)),
@@ -319,7 +320,7 @@ impl Call {
 
     /// Whether a leg is being asked to take a new session, or is to be asked soon.
     pub(super) fn is_joining(&self) -> bool {
-        self.joining.is_some() || self.is_offering()
+        self.claiming || self.joining.is_some() || self.is_offering()
     }
 
     /// Time has come to `cx.now`.

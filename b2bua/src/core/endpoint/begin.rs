@@ -7,7 +7,6 @@ use cusax_common::core::record::{CallRecord, Cause};
 use cusax_common::core::sip::typed::{CallId, From, RetryAfter};
 use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
-use jid::BareJid;
 use tracing::{debug, debug_span};
 
 use super::answers::Sender;
@@ -21,14 +20,22 @@ use crate::core::registrar::{Gruu, NotOurs};
 use crate::core::transaction::ServerId;
 
 impl<E: Entropy> Endpoint<E> {
-    /// Begins a call for a caller who was proved.
-    pub(super) fn invite(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, caller: Caller) {
+    /// Begins a call for a caller who was proved, and has begun so many before.
+    pub(super) fn invite(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        flow: Flow,
+        request: Request,
+        caller: Caller,
+        calls: usize,
+    ) {
         let uri = self.settings.at_home(request.uri.clone());
         let dialled = self.settings.dial(&uri, matches!(caller, Caller::User { .. }));
         if self.draining || self.calls.len() >= self.room_for(&dialled) {
             return self.overloaded(now, server, &request, Sender::Known);
         }
-        if !matches!(dialled, Ok(Dialled::Emergency { .. })) && self.has_too_many(&caller) {
+        if !matches!(dialled, Ok(Dialled::Emergency { .. })) && self.is_too_many(&caller, calls) {
             self.counters.throttled += 1;
             return self.refuse_call(
                 now,
@@ -83,9 +90,14 @@ impl<E: Entropy> Endpoint<E> {
     /// How many calls there may be before such a one.
     pub(super) fn room_for(&self, dialled: &Result<Dialled, Reject>) -> usize {
         match dialled {
-            Ok(Dialled::Emergency { .. }) => self.settings.max_calls.saturating_add(EMERGENCY_ROOM),
-            _ => self.settings.max_calls,
+            Ok(Dialled::Emergency { .. }) => self.max_calls().saturating_add(EMERGENCY_ROOM),
+            _ => self.max_calls(),
         }
+    }
+
+    /// The most calls of this endpoint.
+    pub(super) fn max_calls(&self) -> usize {
+        self.share.part_of(self.settings.max_calls)
     }
 
     /// A domain was looked up for which calls wait.
@@ -101,7 +113,7 @@ impl<E: Entropy> Endpoint<E> {
                     dialling,
                     ..
                 } = searching;
-                if self.draining || self.calls.len() >= self.settings.max_calls {
+                if self.draining || self.calls.len() >= self.max_calls() {
                     self.put_off(now, server, &request);
                 } else {
                     self.begin(now, server, flow, request, caller, dialling);
@@ -159,7 +171,7 @@ impl<E: Entropy> Endpoint<E> {
         // Each step of a call is logged at debug; what is logged above that names the session itself.
         let span = debug_span!("call", session = %session);
         self.next_call += 1;
-        let id = MediaId(self.next_call);
+        let id = MediaId(self.share.number(self.next_call));
         if let Some(server) = server {
             self.servers.insert(server, (id, None));
         }
@@ -168,6 +180,7 @@ impl<E: Entropy> Endpoint<E> {
             now,
             entropy: &mut self.entropy,
             settings: &self.settings,
+            share: &self.share,
             registrar: &self.registrar,
             carriers: &self.carriers,
             out: &mut self.call_outputs,
@@ -215,30 +228,6 @@ impl<E: Entropy> Endpoint<E> {
             &reject.to_string(),
             Cause::BadNumber,
         );
-    }
-
-    /// Whether a user has as many calls as one may begin.
-    pub(super) fn has_too_many(&self, caller: &Caller) -> bool {
-        self.has_more_than(caller, 0)
-    }
-
-    /// The same where so many of them do not count.
-    pub(super) fn has_more_than(&self, caller: &Caller, others: usize) -> bool {
-        let calls = caller.user().and_then(|jid| self.begun.get(jid));
-        calls.is_some_and(|calls| calls.saturating_sub(others) >= self.settings.calls_per_account)
-    }
-
-    /// Counts a call that a user has begun, or that is over.
-    pub(super) fn count_call(&mut self, jid: BareJid, more: bool) {
-        let count = self.begun.entry(jid.clone()).or_default();
-        *count = if more {
-            count.saturating_add(1)
-        } else {
-            count.saturating_sub(1)
-        };
-        if *count == 0 {
-            self.begun.remove(&jid);
-        }
     }
 
     /// A call does not begin: the caller is told why, and a record is kept.

@@ -11,10 +11,11 @@ use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use tracing::debug;
 
+use super::accounts::Asking;
 use super::answers::Sender;
 use super::{Account, Endpoint, Fetching, Query, REFUSED_AFTER, Unproved, realm, scheme};
 use crate::core::admission::{Admission, Verdict};
-use crate::core::auth::{self, Authenticated};
+use crate::core::auth::{self, Authenticated, Rejection};
 use crate::core::call::{self, Caller};
 use crate::core::flow::Flow;
 use crate::core::transaction::ServerId;
@@ -45,16 +46,26 @@ impl<E: Entropy> Endpoint<E> {
         request: &Request,
         account: Account<'_>,
     ) -> bool {
+        let passes = self.passes(now, &account);
+        if !passes {
+            self.throttle(now, server, request);
+        }
+        passes
+    }
+
+    /// Whether an account has not asked for too much.
+    pub(super) fn passes(&mut self, now: Now, account: &Account<'_>) -> bool {
         let limits = self.settings.limits;
         let admission = self
             .admission
             .get_or_insert_with(|| Admission::new(limits, now.instant));
-        if admission.judge_account(now.instant, &account) == Verdict::Pass {
-            return true;
-        }
+        admission.judge_account(now.instant, account) == Verdict::Pass
+    }
+
+    /// Puts off somebody who has.
+    pub(super) fn throttle(&mut self, now: Now, server: ServerId, request: &Request) {
         self.counters.throttled += 1;
         self.later(now, server, request, Sender::Known);
-        false
     }
 
     /// The name of the trunk that sent this, if one did.
@@ -160,9 +171,18 @@ impl<E: Entropy> Endpoint<E> {
             Fetching::Proof(unproved) if unproved.server == invite => Some(*id),
             _ => None,
         });
-        if let Some(Fetching::Proof(unproved)) = waiting.and_then(|id| self.fetches.remove(&id)) {
-            self.respond(now, invite, unproved.request.response(Status::REQUEST_TERMINATED));
-        }
+        let asking = self.asking.iter().find_map(|(id, asking)| match asking {
+            Asking::Proof(unproved, _) if unproved.server == invite => Some(*id),
+            _ => None,
+        });
+        let unproved = match (
+            waiting.and_then(|id| self.fetches.remove(&id)),
+            asking.and_then(|id| self.asking.remove(&id)),
+        ) {
+            (Some(Fetching::Proof(unproved)), _) | (_, Some(Asking::Proof(unproved, _))) => unproved,
+            _ => return,
+        };
+        self.respond(now, invite, unproved.request.response(Status::REQUEST_TERMINATED));
     }
 
     pub(super) fn judge(&mut self, now: Now, unproved: Box<Unproved>, answer: Result<Option<Arc<User>>, ()>) {
@@ -171,8 +191,8 @@ impl<E: Entropy> Endpoint<E> {
             flow,
             ref request,
             ref credentials,
-            came,
             allowance,
+            ..
         } = &*unproved;
         self.allowance = allowance;
         let Ok(user) = answer else {
@@ -181,29 +201,34 @@ impl<E: Entropy> Endpoint<E> {
         let realm = realm(&self.settings, request);
         match self
             .authenticator
-            .verify(now.wall, request, flow.into(), realm, credentials, user.as_ref())
+            .prove(now.wall, request, flow.into(), realm, credentials, user.as_ref())
         {
-            Ok(proof) => {
-                self.counters.proved += 1;
-                if !self.admit_account(now, server, request, Account::User(&proof.user().jid)) {
-                    return;
-                }
-                match request.method {
-                    Method::Register => self.register(now, server, flow, request, proof),
-                    _ => self.call_by(now, server, flow, unproved.request, &proof),
-                }
-            }
-            Err(why) if why.is_stale() => self.challenge(now, server, flow, request, true),
-            Err(why) => {
-                self.counters.unproved += 1;
-                debug!(?why, "proof refused");
-                let at = came + REFUSED_AFTER;
-                if at <= now.instant || self.refused.len() >= MAX_REFUSED {
-                    return self.challenge(now, server, flow, request, false);
-                }
-                self.refused.insert((at, server), unproved);
-            }
+            Ok(proof) => self.ask(now, Asking::Proof(unproved, proof)),
+            Err(why) => self.refuse_proof(now, unproved, why),
         }
+    }
+
+    /// A proof that does not hold: told at once if it is right and only late, else when it is time.
+    pub(super) fn refuse_proof(&mut self, now: Now, unproved: Box<Unproved>, why: Rejection) {
+        let &Unproved {
+            server,
+            flow,
+            ref request,
+            came,
+            allowance,
+            ..
+        } = &*unproved;
+        self.allowance = allowance;
+        if why.is_stale() {
+            return self.challenge(now, server, flow, request, true);
+        }
+        self.counters.unproved += 1;
+        debug!(?why, "proof refused");
+        let at = came + REFUSED_AFTER;
+        if at <= now.instant || self.refused.len() >= MAX_REFUSED {
+            return self.challenge(now, server, flow, request, false);
+        }
+        self.refused.insert((at, server), unproved);
     }
 
     /// Answers those whose proof has failed, when it is time.
@@ -270,7 +295,15 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     /// A proved user calls: under an address of their own, or not at all.
-    pub(super) fn call_by(&mut self, now: Now, server: ServerId, flow: Flow, request: Request, proof: &Authenticated) {
+    pub(super) fn call_by(
+        &mut self,
+        now: Now,
+        server: ServerId,
+        flow: Flow,
+        request: Request,
+        proof: &Authenticated,
+        calls: usize,
+    ) {
         let user = Arc::clone(proof.user());
         let from = request.headers.from().ok();
         let own = from.and_then(|From(from)| proof.address(&self.settings.at_home(from.uri.clone())));
@@ -284,7 +317,7 @@ impl<E: Entropy> Endpoint<E> {
                 return self.respond(now, server, request.response(Status::FORBIDDEN));
             }
         };
-        self.invite(now, server, flow, request, Caller::User { user, aor });
+        self.invite(now, server, flow, request, Caller::User { user, aor }, calls);
     }
 }
 

@@ -14,7 +14,7 @@ impl<E> Endpoint<E> {
     /// they are over. Bindings, carriers and what is remembered for a while on purpose are not among them.
     #[doc(hidden)]
     #[must_use]
-    pub fn leftovers(&self) -> [(&'static str, usize); 18] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 20] {
         let (clients, servers) = self.transactions.live();
         [
             ("client transactions", clients),
@@ -32,6 +32,8 @@ impl<E> Endpoint<E> {
             ("tokens of calls", self.tokens.len()),
             ("ACKs", self.acks.len()),
             ("questions to the store", self.fetches.len()),
+            ("questions to the first endpoint", self.asking.len()),
+            ("dialogs that have moved", self.moved.len()),
             ("refusals that wait", self.refused.len()),
             ("words of calls", self.letters.len()),
             ("transfers that wait for DNS", self.seeking.len()),

@@ -14,6 +14,7 @@ use jid::BareJid;
 use crate::core::flow::Flow;
 use crate::core::locate::{self, QueryId};
 use crate::core::media::MediaCommand;
+use crate::core::neighbour::Said;
 use crate::core::routing::Lookup;
 
 /// What the shell does for the endpoint.
@@ -52,6 +53,13 @@ pub enum Output {
         id: PlaceId,
         /// What became of it.
         placed: Result<SessionId, Status>,
+    },
+    /// For another endpoint of this node, through [`super::Endpoint::handle_neighbour`]: all of it, and in order.
+    Neighbour {
+        /// Which one.
+        to: u8,
+        /// What it is to hear.
+        said: Said,
     },
     /// Keep this in the shared state.
     Keep {

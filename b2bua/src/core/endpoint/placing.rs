@@ -61,7 +61,7 @@ impl<E: Entropy> Endpoint<E> {
 
     fn begin_placed(&mut self, now: Now, user: &Arc<User>, target: Uri) -> Result<SessionId, Status> {
         let dialled = self.settings.dial(&self.settings.at_home(target.clone()), true);
-        if self.draining || self.calls.len() >= self.settings.max_calls {
+        if self.draining || self.calls.len() >= self.max_calls() {
             self.counters.overloaded += 1;
             return Err(Status::SERVICE_UNAVAILABLE);
         }
@@ -79,7 +79,8 @@ impl<E: Entropy> Endpoint<E> {
             user: Arc::clone(user),
             aor: aor.clone(),
         };
-        if self.has_too_many(&caller) {
+        let calls = self.begun.get(&user.jid).copied().unwrap_or_default();
+        if self.is_too_many(&caller, calls) {
             self.counters.throttled += 1;
             return Err(Status::FORBIDDEN);
         }

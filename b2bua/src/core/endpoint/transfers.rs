@@ -7,11 +7,13 @@ use cusax_common::core::time::Now;
 use tracing::debug;
 
 use super::Endpoint;
+use super::accounts::Asking;
 use super::begin::MAX_SEARCHING;
 use crate::core::call::{Call, Caller, Dialling, Referral, Replaced, Word};
 use crate::core::dialog::DialogId;
 use crate::core::locate::Goal;
 use crate::core::media::MediaId;
+use crate::core::neighbour::Said;
 use crate::core::registrar::{Gruu, NotOurs};
 use crate::core::transaction::ServerId;
 
@@ -42,11 +44,17 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    fn tell(&mut self, now: Now, from: MediaId, to: MediaId, word: Word) {
-        if self.calls.contains_key(&to) {
+    pub(super) fn tell(&mut self, now: Now, from: MediaId, to: MediaId, word: Word) {
+        let at = self.share.numbered_by(to.0);
+        if at != self.share.index() {
+            if let Word::Leg(Some(moved)) = &word {
+                self.part_with(moved.leg.dialog.id(), at);
+            }
+            self.say(at, Said::Word { from, to, word });
+        } else if self.calls.contains_key(&to) {
             self.with_call(now, to, |call, cx| call.handle_word(cx, from, word));
         } else if let Some(answer) = word.unheard() {
-            self.with_call(now, from, |call, cx| call.handle_word(cx, to, answer));
+            self.tell(now, to, from, answer);
         }
     }
 
@@ -57,14 +65,6 @@ impl<E: Entropy> Endpoint<E> {
                 call_id: replaces.call_id.as_str().to_owned(),
                 local_tag: replaces.to_tag.as_str().to_owned(),
             };
-            let there = self
-                .dialogs
-                .get(&id)
-                .map(|(call, _)| *call)
-                .filter(|call| *call != from);
-            let Some(call) = there else {
-                return self.refuse_referral(now, from, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST);
-            };
             let replaced = Box::new(Replaced {
                 dialog: id,
                 remote_tag: replaces.from_tag.as_str().to_owned(),
@@ -73,8 +73,13 @@ impl<E: Entropy> Endpoint<E> {
                 flow: referral.flow,
                 secure: referral.secure,
             });
-            return self.tell(now, from, call, Word::Replace(replaced));
+            return self.replace(now, from, replaced, 0);
         }
+        self.ask(now, Asking::Refer(from, referral));
+    }
+
+    /// Makes the call that a transfer wants, for somebody who has begun so many.
+    pub(super) fn refer_to(&mut self, now: Now, from: MediaId, mut referral: Box<Referral>, calls: usize) {
         let uri = self.settings.at_home(referral.target.clone());
         let dialled = self.settings.dial(&uri, matches!(referral.payer, Caller::User { .. }));
         if self.draining || self.calls.len() >= self.room_for(&dialled) {
@@ -85,7 +90,7 @@ impl<E: Entropy> Endpoint<E> {
         let same = self.calls.get(&from).and_then(|live| live.call.begun_by());
         let one_less = usize::from(same.is_some() && same == referral.payer.user());
         let is_emergency = matches!(dialled, Ok(Dialled::Emergency { .. }));
-        if !is_emergency && self.has_more_than(&referral.payer, one_less) {
+        if !is_emergency && self.is_too_many(&referral.payer, calls.saturating_sub(one_less)) {
             self.counters.throttled += 1;
             return self.refuse_referral(now, from, Status::FORBIDDEN);
         }
@@ -136,7 +141,7 @@ impl<E: Entropy> Endpoint<E> {
             ..
         } in found
         {
-            if self.calls.len() >= self.settings.max_calls {
+            if self.calls.len() >= self.max_calls() {
                 self.counters.overloaded += 1;
                 self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);
             } else {
@@ -170,7 +175,7 @@ impl<E: Entropy> Endpoint<E> {
         debug_assert!(made.is_ok(), "whatever is wrong with it is told to the call that asked");
     }
 
-    fn refuse_referral(&mut self, now: Now, from: MediaId, status: Status) {
+    pub(super) fn refuse_referral(&mut self, now: Now, from: MediaId, status: Status) {
         self.with_call(now, from, |call, cx| call.handle_word(cx, from, Word::Failed(status)));
     }
 }

@@ -168,6 +168,21 @@ pub enum MediaEvent {
     Failed,
 }
 
+impl MediaEvent {
+    /// The session that it is about, if it is about one.
+    #[must_use]
+    pub fn id(&self) -> Option<MediaId> {
+        match *self {
+            Self::Opened { id, .. }
+            | Self::Refused { id, .. }
+            | Self::Played { id, .. }
+            | Self::Reported { id, .. }
+            | Self::Closed { id, .. } => Some(id),
+            Self::Failed => None,
+        }
+    }
+}
+
 /// Why a session could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {

@@ -46,6 +46,14 @@ impl Binding {
         self.contact.uri()
     }
 
+    /// The same for whoever is told when it is over.
+    pub(super) fn lasting(&self) -> Self {
+        Self {
+            expires: Tick::NEVER,
+            ..self.clone()
+        }
+    }
+
     /// The preference in thousandths (RFC 3261 §20.10).
     #[must_use]
     pub fn q(&self) -> u16 {

@@ -95,7 +95,7 @@ impl Default for Settings {
 }
 
 /// What is to be done, oldest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// A phone came to or went from one of a user's addresses.
     Changed {
@@ -118,12 +118,26 @@ pub enum Output {
         /// As in `Stored`.
         key: String,
     },
+    /// What a registrar that [follows](Registrar::follow) this one is to know.
+    Copied(Arc<Copied>),
+}
+
+/// The bindings of one address, for a registrar that follows the one where they are made.
+#[derive(Clone, Debug)]
+pub struct Copied {
+    aor: Aor,
+    jid: BareJid,
+    place: u8,
+    /// None when the last one went. They do not expire by themselves.
+    bindings: Vec<Binding>,
 }
 
 /// All bindings.
 #[derive(Debug)]
 pub struct Registrar {
     settings: Settings,
+    /// Whether another one follows it.
+    followed: bool,
     gruus: Gruus,
     clock: Clock,
     /// Boxed, since the table has room for many more.
@@ -151,6 +165,7 @@ impl Registrar {
     pub fn new(settings: Settings, secret: &[u8; 32]) -> Self {
         Self {
             settings,
+            followed: false,
             gruus: Gruus::new(secret),
             clock: Clock::default(),
             registrations: IdMap::default(),
@@ -324,6 +339,33 @@ impl Registrar {
             self.enter(&aor, &jid, place);
         }
         self.edit(now, &aor, Some((&jid, place)), |edit| edit.put(binding));
+    }
+
+    /// From now on every change is told for others that follow; before there is any.
+    pub fn be_followed(&mut self) {
+        self.followed = true;
+    }
+
+    /// Takes over the bindings of an address from the registrar that this one follows: it leads to the same phones, and
+    /// decides nothing.
+    pub fn follow(&mut self, now: Now, copied: &Copied) {
+        let Copied {
+            aor,
+            jid,
+            place,
+            bindings,
+        } = copied;
+        if !bindings.is_empty() && !self.registrations.contains_key(aor) {
+            self.enter(aor, jid, *place);
+        }
+        self.edit(now, aor, Some((jid, *place)), |edit| {
+            edit.retain(|_| false);
+            for binding in bindings {
+                edit.put(binding.clone());
+            }
+        });
+        // Who must know has heard it from the other one.
+        self.outputs.clear();
     }
 
     /// A user was removed: their phones are no longer reachable.

@@ -15,7 +15,7 @@ use super::binding::Binding;
 use super::clock::Tick;
 use super::plan::{Fate, Named, Plan, Set};
 use super::request::Asked;
-use super::{Addresses, Keeping, Output, Registrar};
+use super::{Addresses, Copied, Keeping, Output, Registrar};
 use crate::core::flow::Flow;
 use crate::core::ids::IdMap;
 
@@ -156,6 +156,8 @@ pub(super) struct Edit<'a> {
     place: u8,
     now: Now,
     tick: Tick,
+    /// Whether anything but the time of a binding has changed.
+    changed: bool,
     /// The keys of those that went.
     gone: Vec<String>,
     /// What is to be told of those that were set.
@@ -178,12 +180,14 @@ impl Edit<'_> {
 
     /// Sets a binding for an address or a phone that has none here.
     pub(super) fn put(&mut self, mut binding: Binding) {
+        self.changed = true;
         binding.user_agent = binding.user_agent.map(|name| self.agents.share(&name));
         self.bindings.push(binding);
     }
 
     /// Tells the shared state that a binding went.
     fn forget(&mut self, gone: &Binding) {
+        self.changed = true;
         if self.keeping == Keeping::Shared {
             self.gone.push(gone.key(self.aor));
         }
@@ -214,6 +218,7 @@ impl Edit<'_> {
         for (at, fate) in staying.enumerate() {
             if let Fate::Begins(epoch) = *fate {
                 self.bindings.as_mut_slice()[at].epoch = epoch;
+                self.changed = true;
                 self.store(at);
             }
         }
@@ -224,9 +229,12 @@ impl Edit<'_> {
                 Named::As(at) => {
                     let at = taken.iter().position(|(place, _)| *place == at);
                     let (_, former) = taken.swap_remove(at.expect("it goes, and for one contact only"));
+                    let same = former.flow == flow && former.epoch == epoch && *former.path == *asked.path;
+                    self.changed |= !same;
                     (former.contact, Some((former.user_agent, former.path, former.call_id)))
                 }
             };
+            self.changed |= former.is_none();
             // What is as it was stays where it is.
             let (agent, path, call_id) = former.map_or((None, None, None), |(agent, path, call_id)| {
                 (agent, Some(path), Some(call_id))
@@ -299,12 +307,23 @@ impl Registrar {
             place: known.place,
             now,
             tick,
+            changed: former.is_some(),
             gone: Vec::new(),
             stored: Vec::new(),
         };
         change(&mut edit);
-        let Edit { gone, stored, .. } = edit;
+        let Edit {
+            gone, stored, changed, ..
+        } = edit;
         known.bindings.settle();
+        if self.followed && changed {
+            self.outputs.push_back(Output::Copied(Arc::new(Copied {
+                aor: aor.clone(),
+                jid: BareJid::clone(&known.jid),
+                place: known.place,
+                bindings: known.bindings.as_slice().iter().map(Binding::lasting).collect(),
+            })));
+        }
         for key in gone {
             if !known.bindings.as_slice().iter().any(|present| present.key(aor) == key) {
                 self.outputs.push_back(Output::Removed { key });

@@ -149,6 +149,7 @@ impl World {
         while let Some(output) = self.registrar.poll_output() {
             match output {
                 Output::Changed { jid, aors } => self.changes.push((jid.to_string(), aors.len())),
+                Output::Copied(_) => panic!("nobody follows"),
                 Output::Stored { key, value, ttl } => {
                     assert!(key.starts_with(STATE_PREFIX) && !ttl.is_zero());
                     self.stored.insert(key, value);

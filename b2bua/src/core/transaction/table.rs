@@ -306,6 +306,22 @@ impl Transactions {
         (self.clients.len(), self.servers.len())
     }
 
+    /// Whether a request belongs to a transaction here, or to an answer of one.
+    #[must_use]
+    pub fn knows(&self, request: &Request) -> bool {
+        let Ok(incoming) = Incoming::read(&self.keys, request) else {
+            return false;
+        };
+        let is_here = |method: &Method| self.servers.find(&self.keys.server(incoming.place, method)).is_some();
+        match request.method {
+            Method::Ack => {
+                is_here(&Method::Invite) || incoming.answer.is_some_and(|key| self.answered.contains_key(&key))
+            }
+            Method::Cancel => is_here(&Method::Cancel) || CANCELLABLE.iter().any(is_here),
+            _ => self.servers.find(&incoming.server).is_some(),
+        }
+    }
+
     /// Whether no index names a transaction that is gone or misses one that lives; for tests.
     #[doc(hidden)]
     #[must_use]

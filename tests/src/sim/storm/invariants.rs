@@ -161,7 +161,7 @@ fn records(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
 
 /// No leg is without its peer. A phone that is gone without a word does not know.
 fn legs(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
-    let calls = storm.world.endpoint.calls();
+    let calls = storm.world.node.calls();
     if calls > 0 {
         fail("legs", format!("{calls} calls are left"));
     }
@@ -234,7 +234,7 @@ fn bindings(storm: &mut Storm, fail: &mut impl FnMut(&'static str, String)) {
         }
     }
     let honest: usize = rightful.values().map(BTreeSet::len).sum();
-    let bindings = storm.world.endpoint.bindings();
+    let bindings = storm.world.node.bindings();
     if bindings > honest || bindings != storm.world.kept.len() {
         let kept = storm.world.kept.len();
         fail(
@@ -283,7 +283,7 @@ fn bindings(storm: &mut Storm, fail: &mut impl FnMut(&'static str, String)) {
 
 /// Nothing is kept of what is over.
 fn leftovers(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
-    let endpoint = &storm.world.endpoint;
+    let endpoint = &storm.world.node;
     if endpoint.transactions() > 0 {
         fail("leaks", format!("{} transactions are left", endpoint.transactions()));
     }
@@ -340,7 +340,10 @@ fn calm(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
         .iter()
         .all(|plan| plan.manners.values().all(|manner| manner.first.is_some()))
     {
-        let again = storm.world.endpoint.transaction_counters().retransmitted;
+        let again = storm
+            .world
+            .node
+            .counted_of_transactions(|counters| counters.retransmitted);
         if again > 0 {
             fail(
                 "calm",
@@ -375,7 +378,7 @@ fn calm(storm: &Storm, fail: &mut impl FnMut(&'static str, String)) {
 pub fn after_expiry(storm: &mut Storm) -> Vec<Failure> {
     storm.run(storm.world.elapsed() + EXPIRY);
     let mut failures = Vec::new();
-    let endpoint = &storm.world.endpoint;
+    let endpoint = &storm.world.node;
     if endpoint.poll_timeout().is_some() {
         failures.push(Failure::new(
             "leaks",

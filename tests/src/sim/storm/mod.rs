@@ -94,7 +94,9 @@ impl Storm {
             Trouble::Mute(patience) => settings.silence_timeout = Some(patience),
             _ => {}
         }
-        let mut world = World::new(script.seed, settings, USERS.clone());
+        // Every third has one, two or three.
+        let endpoints = u8::try_from(script.seed % 3).unwrap_or_default() + 1;
+        let mut world = World::of(endpoints, script.seed, settings, USERS.clone());
         world.mute = matches!(script.trouble, Trouble::Mute(_));
         world.weather = script.weather;
         world.wire = tell.then(Vec::new);
@@ -167,7 +169,7 @@ impl Storm {
                 }
             }
             self.carry();
-            if self.world.endpoint.lonely() > 0 {
+            if self.world.node.lonely() > 0 {
                 self.lonely.get_or_insert(self.world.elapsed());
             }
         }
