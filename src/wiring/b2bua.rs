@@ -10,6 +10,7 @@ use cusax_b2bua::core::media::MediaEvent;
 use cusax_b2bua::core::registrar::Registrar;
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::Settings;
+use cusax_b2bua::core::share::{FIRST, Share};
 use cusax_b2bua::io::driver::{Control, Shell, drive};
 use cusax_b2bua::io::relay::Relay;
 use cusax_b2bua::io::resolver::Resolver;
@@ -51,6 +52,7 @@ pub fn start(
         .collect();
     let mut listeners = Vec::with_capacity(sip.listeners.len());
     let guests = Guests::of_this_process();
+    let workers = settings::workers(&config);
     for (index, listener) in sip.listeners.iter().enumerate() {
         let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
         let written = &config.sip.listeners[index];
@@ -70,7 +72,7 @@ pub fn start(
             _ => None,
         };
         let bound = match listener.transport {
-            Transport::Udp => UdpListener::bind(id, listener.local).map(Listener::Udp),
+            Transport::Udp => UdpListener::bind(id, listener.local, workers).map(Listener::Udp),
             transport => StreamListener::bind(StreamConfig {
                 id,
                 transport,
@@ -100,22 +102,36 @@ pub fn start(
         .then(|| Resolver::new(&config.sip.dns))
         .transpose();
     let resolver = resolver.map_err(|told| Failure::new(Exit::Config, format!("sip.dns: {told}")))?;
-    let (media_events, media) = mpsc::channel(MEDIA_EVENTS);
+    let mut entropy = SystemEntropy::new();
+    let secret = entropy.bytes::<32>();
+    let shares: Vec<Share> = Share::all(workers, &secret).collect();
+    let (media_events, media): (Vec<_>, Vec<_>) = shares.iter().map(|_| mpsc::channel(MEDIA_EVENTS)).unzip();
+    let any = shares[0];
     let relay = Relay::start(settings::relay(&config, &sip), move |event: MediaEvent| {
-        if media_events.try_send(event).is_err() {
+        let owner = event.id().map_or(FIRST, |id| any.numbered_by(id.0));
+        if media_events[usize::from(owner)].try_send(event).is_err() {
             error!("an event of the relay was lost: the loop is behind");
         }
     })
     .map_err(|error| Failure::new(Exit::CannotCreate, format!("media: {error}")))?;
 
-    let mut entropy = SystemEntropy::new();
-    let secret = entropy.bytes::<32>();
-    let registrar = Registrar::new(settings::registrar(&config, &parts.state), &secret);
-    let authenticator = Authenticator::new(&secret, config.sip.nonce_life.duration());
-    let endpoint = Endpoint::new(Arc::new(sip), registrar, authenticator, &secret, entropy);
+    let sip = Arc::new(sip);
+    let endpoint = |share: Share| {
+        let registrar = Registrar::new(settings::registrar(&config, &parts.state), &secret);
+        let authenticator = Authenticator::new(&secret, config.sip.nonce_life.duration());
+        Endpoint::new(
+            Arc::clone(&sip),
+            registrar,
+            authenticator,
+            &secret,
+            SystemEntropy::new(),
+        )
+        .of_node(share)
+    };
+    info!(workers, "serving SIP");
     let (control, asked) = mpsc::channel(CONTROLS);
     let shell = Shell {
-        endpoint,
+        endpoints: shares.into_iter().map(endpoint).collect(),
         listeners,
         carriers,
         others,

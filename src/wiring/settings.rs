@@ -228,3 +228,17 @@ fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trun
         emergency: trunk.emergency,
     })
 }
+
+/// How many threads serve SIP: half of the processors, where nothing else is said, since the XMPP server, the stores and the
+/// relay want some as well.
+pub fn workers(config: &Config) -> u8 {
+    let half = || std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2).min(USUAL_MOST));
+    let workers = match config.sip.workers {
+        0 => half(),
+        told => told.into(),
+    };
+    u8::try_from(workers).unwrap_or(u8::MAX)
+}
+
+/// The most threads that are begun unasked.
+const USUAL_MOST: usize = 8;

@@ -673,7 +673,14 @@ impl Bench {
                 trunks.insert((job.number, which), address);
             }
         }
+        // Each transport has another number of threads.
+        let workers = match transport {
+            Transport::Udp => "workers = 1",
+            Transport::Tcp => "workers = 2",
+            _ => "workers = 3",
+        };
         let more = More {
+            sip: workers,
             listeners: "algorithms = [\"MD5\"]",
             tables: &tables,
             ..More::default()

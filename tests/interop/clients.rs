@@ -182,6 +182,7 @@ impl Bench {
         let scratch = Scratch::new(&format!("{name}-lab"))?;
         let redis = Redis::start(scratch.path())?;
         let more = More {
+            sip: "workers = 3",
             listeners,
             websocket: &format!("origins = [\"{ORIGIN}\"]"),
             tables: &format!("[state]\nurl = \"{}?pass={}\"\n", redis.url(), redis.password()),

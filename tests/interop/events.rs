@@ -135,16 +135,22 @@ impl World {
             let secret = entropy.bytes::<32>();
             let registrar = Registrar::new(registrar::Settings::default(), &secret);
             let authenticator = Authenticator::new(&secret, NONCE_LIFE);
-            let listener = UdpListener::bind(ListenerId(0), address).expect("a socket");
+            let listener = UdpListener::bind(ListenerId(0), address, 1).expect("a socket");
             let relay = Relay::start(relay, move |event| drop(media_events.try_send(event)));
             let shell = Shell {
-                endpoint: Endpoint::new(Arc::new(settings), registrar, authenticator, &secret, entropy),
+                endpoints: vec![Endpoint::new(
+                    Arc::new(settings),
+                    registrar,
+                    authenticator,
+                    &secret,
+                    entropy,
+                )],
                 listeners: vec![Listener::Udp(listener)],
                 carriers: Vec::new().into(),
                 others: None,
                 resolver: None,
                 relay: relay.expect("a relay"),
-                media,
+                media: vec![media],
                 users: Arc::new(store),
                 state: Arc::new(MemoryState::new(1 << 20)),
                 to_xmpp,

@@ -210,6 +210,7 @@ impl Stage {
             // baresip gives up at a challenge of SHA-256.
             listeners: "algorithms = [\"MD5\"]",
             namespace: Some(topology.server()),
+            sip: "workers = 2",
             ..More::default()
         };
         let program = Path::new(env!("CARGO_BIN_EXE_cusax"));

@@ -11,7 +11,7 @@ use cusax_common::core::sip::{Message, Response, TypedHeader as _, digest};
 use cusax_tests::lab::authority::Authority;
 use cusax_tests::lab::crowd::Crowd;
 use cusax_tests::lab::nonsense::Nonsense;
-use cusax_tests::lab::service::{Service, TRANSPORTS};
+use cusax_tests::lab::service::{More, Service, TRANSPORTS};
 use cusax_tests::lab::softphone::{Softphone, until};
 use cusax_tests::lab::wire::{self, Heard, Wire};
 use cusax_tests::lab::{torture, wait};
@@ -23,7 +23,12 @@ const SOON: Duration = Duration::from_secs(10);
 const WHILE: Duration = Duration::from_millis(300);
 
 fn start(name: &str, ip: IpAddr) -> Service {
-    let service = Service::start(name, env!("CARGO_BIN_EXE_cusax").as_ref(), ip, "sip.example.com").expect("a service");
+    let more = More {
+        sip: "workers = 2",
+        ..More::default()
+    };
+    let program = env!("CARGO_BIN_EXE_cusax").as_ref();
+    let service = Service::start_with(name, program, ip, "sip.example.com", more).expect("a service");
     service
         .add_user("alice@example.com", "sip:al@sip.example.com", "al", "al-secret")
         .expect("a user");

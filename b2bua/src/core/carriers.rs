@@ -12,7 +12,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::Via;
 use cusax_common::core::sip::{Host, Request, SipUri};
 use ipnet::IpNet;
 use tracing::{debug, info, warn};
@@ -161,17 +160,21 @@ impl Carriers {
         Some(self.lent(&way, &trunk.name).unwrap_or(way))
     }
 
-    /// A request came. If its sender has proved to be a carrier and lends the connection, that is noted (RFC 5923 §8.2).
-    pub fn handle_request(&mut self, flow: &Flow, request: &Request) {
-        let Some(proved) = self.proved.get_mut(flow) else {
-            return;
-        };
-        if let Ok(via) = request.headers.first::<Via>()
-            && via.params.has("alias")
-        {
-            // The address that the connection comes from is what `received` would say.
-            let port = via.port.unwrap_or(locate::default_port(flow.transport));
-            proved.alias = Some(SocketAddr::new(flow.remote.ip(), port));
+    /// A request came. If its sender has proved to be a carrier and lends the connection, that is noted (RFC 5923 §8.2), and
+    /// what it is lent for is told where it is new.
+    pub fn handle_request(&mut self, flow: &Flow, request: &Request) -> Option<SocketAddr> {
+        let proved = self.proved.get_mut(flow)?;
+        let via = request.headers.via().ok().filter(|via| via.params.has("alias"))?;
+        // The address that the connection comes from is what `received` would say.
+        let port = via.port.unwrap_or(locate::default_port(flow.transport));
+        let alias = SocketAddr::new(flow.remote.ip(), port);
+        (proved.alias.replace(alias) != Some(alias)).then_some(alias)
+    }
+
+    /// The same of a request that came elsewhere.
+    pub fn handle_lent(&mut self, flow: &Flow, alias: SocketAddr) {
+        if let Some(proved) = self.proved.get_mut(flow) {
+            proved.alias = Some(alias);
         }
     }
 

@@ -567,7 +567,11 @@ impl<E: Entropy> Endpoint<E> {
             Tx::Transmit { flow, bytes } => self.outputs.push_back(Output::Transmit { flow, bytes }),
             Tx::Reply { flow, bytes } => self.reply(flow, bytes),
             Tx::Request { server, flow, request } => {
-                self.carriers.handle_request(&flow, &request);
+                if let Some(alias) = self.carriers.handle_request(&flow, &request) {
+                    for to in self.share.others() {
+                        self.say(to, Said::Lent { flow, alias });
+                    }
+                }
                 self.request(now, server, flow, request);
             }
             Tx::Refused { flow, request, why } => {

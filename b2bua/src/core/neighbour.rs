@@ -1,6 +1,7 @@
 //! What the endpoints of a node say to one another (see [`share`](crate::core::share)). Between two of them everything
 //! arrives, once and in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cusax_common::core::sip::Message;
@@ -99,6 +100,13 @@ pub enum Said {
         flow: Flow,
         /// What it showed.
         sign: Sign,
+    },
+    /// To everybody: a carrier lends this connection for what is sent there (RFC 5923).
+    Lent {
+        /// The connection.
+        flow: Flow,
+        /// Where the carrier would be reached otherwise.
+        alias: SocketAddr,
     },
     /// A 2xx of ours was never acknowledged in this dialog, which has moved since.
     Unacknowledged {

@@ -1,8 +1,8 @@
 //! The loop: sockets, stores, media engine and bridge on one side, the endpoint on the other. It decides nothing.
 //!
-//! It has a thread of its own, which waits for datagrams itself: from the socket through the endpoint and back a message
-//! meets no other thread, no task and no queue. Everything else reaches it by [queues](super::others) and a
-//! [bell](super::bell).
+//! Each endpoint has a thread of its own, which waits for datagrams itself: from the socket through the endpoint and back a
+//! message meets no other thread, no task and no queue, unless it came to the socket of another endpoint of the node.
+//! Everything else reaches it by [queues](super::others) and a [bell](super::bell).
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,7 +13,8 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Wake as _, Waker};
 use std::time::{Duration, Instant};
 
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
@@ -36,22 +37,24 @@ use tracing::{debug, error, info, warn};
 use crate::core::endpoint::{Endpoint, Output, PlaceId, Query};
 use crate::core::locate::{self, QueryId};
 use crate::core::media::MediaEvent;
+use crate::core::neighbour::Said;
 use crate::core::registrar;
 use crate::core::settings::Settings;
+use crate::core::share::Share;
 use crate::io::bell::Bell;
 use crate::io::meter::Meter;
-use crate::io::others::{Event, Fetched, Located, Others};
+use crate::io::others::{Event, Fetched, Located, Neighbour, Others};
 use crate::io::relay::Relay;
 use crate::io::resolver::Resolver;
 use crate::io::transport::tls::{Carrier, Trust};
 use crate::io::transport::udp::{self, SharedUdp};
 use crate::io::transport::{Listener, Network, Received};
-use crate::io::writer::{Kept, Writer, spawn_keeper, spawn_recorder};
+use crate::io::writer::{Kept, Pen, spawn_keeper, spawn_recorder};
 
-/// What the loop joins together.
+/// What the loops of a node join together.
 pub struct Shell<E, U, S> {
-    /// The SIP side.
-    pub endpoint: Endpoint<E>,
+    /// The SIP side: one endpoint, or several that share a node. Each has a thread of its own.
+    pub endpoints: Vec<Endpoint<E>>,
     /// In the order of their identifiers.
     pub listeners: Vec<Listener>,
     /// The carriers that speak TLS.
@@ -62,8 +65,8 @@ pub struct Shell<E, U, S> {
     pub resolver: Option<Resolver>,
     /// The media engine.
     pub relay: Relay,
-    /// What it says.
-    pub media: mpsc::Receiver<MediaEvent>,
+    /// What it says to each endpoint of that one's calls.
+    pub media: Vec<mpsc::Receiver<MediaEvent>>,
     /// Users, near at hand.
     pub users: Arc<U>,
     /// Where bindings outlive a restart.
@@ -102,82 +105,160 @@ pub enum Control {
 pub type Placed = Result<SessionId, Status>;
 
 /// Runs until [`Control::Stop`] and until what was up has ended, or the time for that is over. Stores, resolver and
-/// connections have their tasks in `runtime`; this thread must not be one of its own.
+/// connections have their tasks in `runtime`; this thread, which is the first endpoint's, must not be one of its own.
 ///
 /// # Errors
-/// What the system says when it gives no descriptor to wait with.
+/// What the system says when it gives no descriptor to wait with, or no thread; and that an endpoint has failed.
 pub fn drive<E, U, S>(shell: Shell<E, U, S>, runtime: &Handle) -> io::Result<()>
 where
-    E: Entropy,
+    E: Entropy + Send,
     U: UserStore + 'static,
     S: SharedState + 'static,
 {
-    let Shell {
-        mut endpoint,
-        listeners,
-        carriers,
-        others,
-        resolver,
-        relay,
-        media,
-        users,
-        state,
-        to_xmpp,
-        from_xmpp,
-        control,
-        metrics,
-    } = shell;
     let _entered = runtime.enter();
-    let bell = Arc::new(Bell::new()?);
-    let (network, received) = Network::start(listeners, carriers, others);
-    let (resolved, located) = mpsc::channel(LOCATED);
-    let (answers, fetched) = mpsc::channel(ANSWERS);
-    let records = spawn_recorder(Arc::clone(&users), metrics.clone());
-    let keeper = spawn_keeper(Arc::clone(&state), metrics.clone());
-    runtime.block_on(restore(&mut endpoint, &*state));
-    endpoint.handle_start(clock::now());
-    endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
+    let records = spawn_recorder(Arc::clone(&shell.users), shell.metrics.clone());
+    let keeper = spawn_keeper(Arc::clone(&shell.state), shell.metrics.clone());
+    let state = Arc::clone(&shell.state);
+    let relay = Arc::new(shell.relay);
+    let shares: Vec<Share> = shell.endpoints.iter().map(|endpoint| *endpoint.share()).collect();
+    let networks = Network::start(&shares, shell.listeners, &shell.carriers, shell.others.as_ref());
+    let (neighbours, heard): (Vec<_>, Vec<_>) = shares.iter().map(|_| mpsc::channel(NEIGHBOURS)).unzip();
+    let (controls, mut asked): (Vec<_>, Vec<_>) = shares.iter().map(|_| mpsc::channel(CONTROLS)).unzip();
+    // What the operator says to the first is passed on by it.
+    asked[0] = shell.control;
+    let mut bridge = Some(shell.from_xmpp);
+    let bells = shares.iter().map(|_| Ok(Arc::new(Bell::new()?)));
+    let bells = bells.collect::<io::Result<Arc<[Arc<Bell>]>>>()?;
+    let ended = Arc::new(Ended {
+        bells: Arc::clone(&bells),
+        drained: AtomicUsize::new(0),
+        failed: AtomicBool::new(false),
+    });
 
-    let others = Others {
-        network: received,
-        located,
-        fetched,
-        media,
-        bridge: from_xmpp,
-        control: Some(control),
-        turn: 0,
-    };
-    let sockets = network.datagrams();
-    let mut driver = Driver {
-        endpoint,
-        network,
-        relay,
-        users,
-        resolver,
-        meter: Meter::new(metrics),
-        to_xmpp,
-        unsaid: false,
-        near: VecDeque::new(),
-        answers,
-        resolved,
-        records,
-        keeper,
-        placing: HashMap::new(),
-        next_place: 0,
-        stop_by: None,
-    };
-    let ended = driver.run(&bell, &sockets, others);
-    driver.meter.show(&driver.endpoint, &driver.relay, &driver.network);
-    driver.relay.shutdown();
-    runtime.block_on(async { tokio::join!(driver.records.finish(), driver.keeper.finish()) });
-    ended
+    let (mut drivers, mut network, mut media) = (Vec::new(), networks.into_iter(), shell.media.into_iter());
+    for ((endpoint, heard), asked) in shell.endpoints.into_iter().zip(heard).zip(asked) {
+        let (Some((network, received)), Some(media)) = (network.next(), media.next()) else {
+            return Err(io::Error::other("an endpoint without sockets or without media"));
+        };
+        let (resolved, located) = mpsc::channel(LOCATED);
+        let (answers, fetched) = mpsc::channel(ANSWERS);
+        let bell = Arc::clone(&bells[usize::from(endpoint.share().index())]);
+        let others = Others {
+            network: received,
+            located,
+            fetched,
+            media,
+            bridge: bridge.take().unwrap_or_else(|| mpsc::channel(1).1),
+            neighbours: heard,
+            control: Some(asked),
+            turn: 0,
+        };
+        let driver = Driver {
+            endpoint,
+            network,
+            relay: Arc::clone(&relay),
+            users: Arc::clone(&shell.users),
+            resolver: shell.resolver.clone(),
+            meter: Meter::new(shell.metrics.clone()),
+            to_xmpp: shell.to_xmpp.clone(),
+            unsaid: false,
+            near: VecDeque::new(),
+            answers,
+            resolved,
+            records: records.pen(),
+            keeper: keeper.pen(),
+            neighbours: neighbours.clone(),
+            unheard: VecDeque::new(),
+            controls: controls.clone(),
+            placing: HashMap::new(),
+            next_place: 0,
+            stop_by: None,
+            ended: Arc::clone(&ended),
+            is_drained: false,
+        };
+        drivers.push((driver, bell, others));
+    }
+    // Who listens there has ended when nobody else can speak.
+    drop((neighbours, controls));
+
+    let (mut first, bell, others) = drivers.remove(0);
+    runtime.block_on(restore(&mut first.endpoint, &*state));
+    let outcome = std::thread::scope(|scope| {
+        let threads = drivers.into_iter().map(|(mut driver, bell, others)| {
+            let name = format!("cusax-sip-{}", driver.endpoint.share().index());
+            let work = move || {
+                let _entered = runtime.enter();
+                driver.work(&bell, others)
+            };
+            std::thread::Builder::new().name(name).spawn_scoped(scope, work)
+        });
+        let threads = threads.collect::<io::Result<Vec<_>>>();
+        if threads.is_err() {
+            ended.fail();
+        }
+        let outcome = first.work(&bell, others);
+        drop(first);
+        for thread in threads? {
+            thread
+                .join()
+                .map_err(|_| io::Error::other("an endpoint has failed"))??;
+        }
+        outcome
+    });
+    if let Ok(relay) = Arc::try_unwrap(relay) {
+        relay.shutdown();
+    }
+    runtime.block_on(async { tokio::join!(records.finish(), keeper.finish()) });
+    outcome
+}
+
+/// How the loops of a node end: all together, since each may have something for another one to the last.
+struct Ended {
+    bells: Arc<[Arc<Bell>]>,
+    /// How many have nothing left.
+    drained: AtomicUsize,
+    /// Whether one has come to its end too soon.
+    failed: AtomicBool,
+}
+
+impl Ended {
+    /// One has nothing left.
+    fn drain(&self) {
+        if self.drained.fetch_add(1, Ordering::SeqCst) + 1 >= self.bells.len() {
+            self.ring();
+        }
+    }
+
+    fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        self.bells.iter().for_each(|bell| bell.wake_by_ref());
+    }
+
+    fn is_over(&self) -> bool {
+        self.drained.load(Ordering::SeqCst) >= self.bells.len() || self.failed.load(Ordering::SeqCst)
+    }
+}
+
+/// Whoever holds this when it goes has failed.
+struct Watch(Option<Arc<Ended>>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(ended) = &self.0 {
+            ended.fail();
+        }
+    }
 }
 
 /// The endpoint and all that carries out what it wants.
 struct Driver<E, U> {
     endpoint: Endpoint<E>,
     network: Network,
-    relay: Relay,
+    relay: Arc<Relay>,
     users: Arc<U>,
     resolver: Option<Resolver>,
     meter: Meter,
@@ -188,16 +269,42 @@ struct Driver<E, U> {
     near: VecDeque<Fetched>,
     answers: mpsc::Sender<Fetched>,
     resolved: mpsc::Sender<Located>,
-    records: Writer<CallRecord>,
-    keeper: Writer<Kept>,
+    records: Pen<CallRecord>,
+    keeper: Pen<Kept>,
+    /// The ways to all endpoints.
+    neighbours: Vec<mpsc::Sender<Neighbour>>,
+    /// What found no room on the way to one. Nothing more is read until it has.
+    unheard: VecDeque<(u8, Said)>,
+    /// By which the others hear what the operator says.
+    controls: Vec<mpsc::Sender<Control>>,
     /// Who waits for a call to be begun.
     placing: HashMap<PlaceId, mpsc::Sender<Placed>>,
     next_place: u64,
     /// When to stop, whatever is up then.
     stop_by: Option<Instant>,
+    ended: Arc<Ended>,
+    /// Whether nothing is left here.
+    is_drained: bool,
 }
 
 impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
+    /// Begins, and goes on to the end.
+    fn work(&mut self, bell: &Arc<Bell>, others: Others) -> io::Result<()> {
+        // Without one of them, even if it has panicked, the others cannot go on.
+        let mut watch = Watch(Some(Arc::clone(&self.ended)));
+        self.endpoint.handle_start(clock::now());
+        if self.endpoint.share().is_first() {
+            self.endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
+        }
+        let sockets = self.network.datagrams();
+        let outcome = self.run(bell, &sockets, others);
+        self.meter.show(&self.endpoint, &self.relay, &self.network);
+        if outcome.is_ok() {
+            watch.0 = None;
+        }
+        outcome
+    }
+
     fn run(&mut self, bell: &Arc<Bell>, sockets: &[SharedUdp], mut others: Others) -> io::Result<()> {
         let waker = Waker::from(Arc::clone(bell));
         // Until when a socket is left alone after an error, so that a persistent one does not spin.
@@ -215,7 +322,11 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 self.endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
             }
             self.carry_out();
-            if self.endpoint.is_drained() {
+            self.speak_up();
+            if self.endpoint.is_drained() && !std::mem::replace(&mut self.is_drained, true) {
+                self.ended.drain();
+            }
+            if self.ended.is_over() {
                 return Ok(());
             }
             let due = [self.endpoint.poll_timeout(), self.stop_by].into_iter().flatten().min();
@@ -223,6 +334,8 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             let wake = [due, rested].into_iter().flatten().fold(round, Instant::min);
             let patience = if others_wait {
                 PollTimeout::ZERO
+            } else if !self.unheard.is_empty() {
+                PollTimeout::from(UNHEARD)
             } else {
                 timeout_until(now, wake)
             };
@@ -249,7 +362,8 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                     }
                     continue;
                 }
-                let readable = seen.next().is_some_and(|one| one.any().unwrap_or_default());
+                // Whoever does not keep up is not given more by us.
+                let readable = self.unheard.is_empty() && seen.next().is_some_and(|one| one.any().unwrap_or_default());
                 if readable && let Err(error) = self.hear(socket, &mut buffer, in_a_row) {
                     debug!(%error, "a socket of datagrams cannot be read");
                     (*resting, changed) = (Some(now + PAUSE), true);
@@ -271,6 +385,9 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             if due.is_some_and(|due| due <= now) {
                 if self.stop_by.is_some_and(|at| at <= now) {
                     warn!(calls = self.endpoint.calls(), "calls did not end in time");
+                    if !self.is_drained {
+                        self.ended.drain();
+                    }
                     return Ok(());
                 }
                 self.endpoint.handle_timeout(clock::now());
@@ -288,10 +405,25 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             let Some((flow, bytes)) = socket.receive(buffer)? else {
                 break;
             };
-            self.endpoint.handle_datagram(clock::now(), flow, bytes);
-            self.carry_out();
+            let owner = self.endpoint.share().owner_of(&bytes);
+            if owner == self.endpoint.share().index() {
+                self.endpoint.handle_datagram(clock::now(), flow, bytes);
+                self.carry_out();
+            } else {
+                self.network.pass_on(owner, flow, bytes);
+            }
         }
         Ok(())
+    }
+
+    /// Says to the others what they had no room for before.
+    fn speak_up(&mut self) {
+        while let Some((to, said)) = self.unheard.pop_front() {
+            self.say(to, said);
+            if !self.unheard.is_empty() && self.neighbours[usize::from(to)].capacity() == 0 {
+                return;
+            }
+        }
     }
 
     /// Takes what comes from elsewhere.
@@ -305,7 +437,12 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 self.endpoint.handle_media(clock::now(), &event);
             }
             Event::Bridge(message) => self.endpoint.handle_bridge(clock::now(), message),
-            Event::Control(Some(Control::Settings(settings))) => self.endpoint.handle_settings(settings),
+            Event::Neighbour((from, said)) => self.endpoint.handle_neighbour(clock::now(), from, said),
+            Event::Control(Some(Control::Settings(settings))) => {
+                self.pass_on(&Control::Settings(Arc::clone(&settings)));
+                self.endpoint.handle_settings(settings);
+            }
+            // Registrations are the first endpoint's.
             Event::Control(Some(Control::UsersChanged)) => self.endpoint.handle_users_changed(clock::now()),
             Event::Control(Some(Control::Place { user, to, answer })) => {
                 self.next_place += 1;
@@ -315,12 +452,28 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             }
             Event::Control(Some(Control::Stop(grace))) => {
                 info!(calls = self.endpoint.calls(), "ending calls");
+                self.pass_on(&Control::Stop(grace));
                 self.stop(grace, others);
             }
             // Nobody is left who could say how long to wait.
-            Event::Control(None) => self.stop(Duration::ZERO, others),
+            Event::Control(None) => {
+                self.pass_on(&Control::Stop(Duration::ZERO));
+                self.stop(Duration::ZERO, others);
+            }
         }
         self.carry_out();
+    }
+
+    /// What the operator says to the first is said to all.
+    fn pass_on(&self, control: &Control) {
+        if !self.endpoint.share().is_first() {
+            return;
+        }
+        for other in self.endpoint.share().others() {
+            let (to, control) = (self.controls[usize::from(other)].clone(), control.clone());
+            // It is gone only when all are.
+            tokio::spawn(async move { drop(to.send(control).await) });
+        }
     }
 
     fn stop(&mut self, grace: Duration, others: &mut Others) {
@@ -347,7 +500,7 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 endpoint.handle_proved(flow, proved);
             }
             Received::Reached { flow, serial, proved } => {
-                if network.is_current(&flow, serial) {
+                if network.is_ours(&flow, serial) && !proved.is_empty() {
                     endpoint.handle_proved(flow, proved);
                 }
             }
@@ -374,6 +527,16 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 return;
             };
             self.endpoint.handle_fetched(clock::now(), id, answer);
+        }
+    }
+
+    /// Says something to another endpoint, or keeps it for when there is room: it must not be lost.
+    fn say(&mut self, to: u8, said: Said) {
+        let from = self.endpoint.share().index();
+        match self.neighbours[usize::from(to)].try_send((from, said)) {
+            Err(mpsc::error::TrySendError::Full((_, said))) => self.unheard.push_front((to, said)),
+            // It has ended, and so will this one.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
         }
     }
 
@@ -417,7 +580,8 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                     let _ = answer.try_send(placed);
                 }
             }
-            Output::Neighbour { .. } => {}
+            Output::Neighbour { to, said } if self.unheard.is_empty() => self.say(to, said),
+            Output::Neighbour { to, said } => self.unheard.push_back((to, said)),
             Output::Keep { key, value, ttl } => self.keeper.send(Kept::Put { key, value, ttl }),
             Output::Forget { key } => self.keeper.send(Kept::Remove { key }),
         }
@@ -445,6 +609,12 @@ const IN_A_ROW: u32 = 64;
 const ASLEEP: Duration = Duration::from_micros(5);
 /// How long a socket is left alone after an error.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What one endpoint may have to hear from the others.
+const NEIGHBOURS: usize = 16_384;
+/// How soon it is tried again to say what found no room, in milliseconds.
+const UNHEARD: u8 = 1;
+/// Wishes of the operator that may wait for one endpoint.
+const CONTROLS: usize = 16;
 /// How often counters are shown.
 const ROUND: Duration = Duration::from_secs(1);
 /// Answers that may wait for the loop: as many as questions the endpoint asks at most, so no sender ever waits.

@@ -1,5 +1,7 @@
 //! What the machines counted, shown as metrics once in a while, so that the path of a message meets no lock.
 
+use std::collections::HashMap;
+
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::CallRecord;
 use cusax_common::io::telemetry::Metrics;
@@ -16,7 +18,21 @@ pub struct Meter {
     metrics: Metrics,
     now: Totals,
     shown: Totals,
+    /// What this endpoint has added to what is shown of all together.
+    heights: HashMap<Height, i64>,
     sessions: i64,
+}
+
+/// What grows and shrinks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Height {
+    Transactions,
+    Connections,
+    Bindings,
+    Calls,
+    Broken(String),
+    Sessions,
+    Ports,
 }
 
 /// Everything that only grows.
@@ -37,6 +53,7 @@ impl Meter {
             metrics,
             now: Totals::default(),
             shown: Totals::default(),
+            heights: HashMap::new(),
             sessions: 0,
         }
     }
@@ -89,7 +106,26 @@ impl Meter {
             | MediaEvent::Reported { .. }
             | MediaEvent::Failed => {}
         }
-        metrics.media_sessions.set(self.sessions);
+        self.raise(Height::Sessions, self.sessions);
+    }
+
+    /// Several endpoints show one height together: each what it has of it.
+    fn raise(&mut self, what: Height, height: i64) {
+        let before = self.heights.insert(what.clone(), height).unwrap_or_default();
+        let (metrics, more) = (&self.metrics, height - before);
+        let gauge = match &what {
+            Height::Transactions => &metrics.transactions,
+            Height::Connections => &metrics.connections,
+            Height::Bindings => &metrics.bindings,
+            Height::Calls => &metrics.calls,
+            Height::Broken(trunk) => {
+                metrics.trunk_broken.add(trunk, more);
+                return;
+            }
+            Height::Sessions => &metrics.media_sessions,
+            Height::Ports => &metrics.media_ports_free,
+        };
+        gauge.inc_by(more);
     }
 
     /// Brings the metrics up to date.
@@ -135,14 +171,18 @@ impl Meter {
         }
         let again = now.transactions.retransmitted - shown.transactions.retransmitted;
         metrics.sip_retransmitted.inc_by(again);
-        metrics.transactions.set(gauge(endpoint.transactions()));
-        metrics.connections.set(gauge(network.connections()));
-        metrics.bindings.set(gauge(endpoint.bindings()));
-        metrics.calls.set(gauge(endpoint.calls()));
-        for (trunk, broken) in endpoint.broken_servers() {
-            metrics.trunk_broken.set(trunk, gauge(broken));
+        self.raise(Height::Transactions, gauge(endpoint.transactions()));
+        self.raise(Height::Calls, gauge(endpoint.calls()));
+        // The rest is the same to all.
+        if !endpoint.share().is_first() {
+            return;
         }
-        metrics.media_ports_free.set(gauge(relay.free_ports()));
+        self.raise(Height::Connections, gauge(network.connections()));
+        self.raise(Height::Bindings, gauge(endpoint.bindings()));
+        for (trunk, broken) in endpoint.broken_servers() {
+            self.raise(Height::Broken(trunk.to_owned()), gauge(broken));
+        }
+        self.raise(Height::Ports, gauge(relay.free_ports()));
     }
 }
 

@@ -12,6 +12,7 @@ use super::transport::Received;
 use crate::core::endpoint::FetchId;
 use crate::core::locate::{Answer, QueryId};
 use crate::core::media::MediaEvent;
+use crate::core::neighbour::Said;
 
 /// One thing that happened elsewhere.
 pub(super) enum Event {
@@ -25,12 +26,16 @@ pub(super) enum Event {
     Media(MediaEvent),
     /// At the xmpp-module.
     Bridge(ToB2bua),
+    /// At another endpoint of the node.
+    Neighbour(Neighbour),
     /// The operator wants something; `None` when nobody is left who could.
     Control(Option<Control>),
 }
 
 /// What the store said of a user: nothing, if it did not answer.
 pub(super) type Fetched = (FetchId, Result<Option<Arc<User>>, ()>);
+/// Which endpoint has said what.
+pub(super) type Neighbour = (u8, Said);
 /// What DNS said.
 pub(super) type Located = (QueryId, Option<Answer>);
 
@@ -41,6 +46,7 @@ pub(super) struct Others {
     pub fetched: Receiver<Fetched>,
     pub media: Receiver<MediaEvent>,
     pub bridge: Receiver<ToB2bua>,
+    pub neighbours: Receiver<Neighbour>,
     /// Until the operator has said to stop.
     pub control: Option<Receiver<Control>>,
     /// Which queue has its turn.
@@ -59,6 +65,7 @@ impl Others {
                 2 => ready(&mut self.fetched, cx).map(Event::Fetched),
                 3 => ready(&mut self.media, cx).map(Event::Media),
                 4 => ready(&mut self.bridge, cx).map(Event::Bridge),
+                5 => ready(&mut self.neighbours, cx).map(Event::Neighbour),
                 _ => match self.control.as_mut().map(|control| control.poll_recv(cx)) {
                     Some(Poll::Ready(asked)) => Some(Event::Control(asked)),
                     Some(Poll::Pending) | None => None,
@@ -80,7 +87,7 @@ fn ready<T>(queue: &mut Receiver<T>, cx: &mut Context<'_>) -> Option<T> {
     }
 }
 
-const QUEUES: u8 = 6;
+const QUEUES: u8 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +125,7 @@ mod tests {
             fetched: channel(1).1,
             media: played,
             bridge: said,
+            neighbours: channel(1).1,
             control: Some(asked),
             turn: 0,
         };
@@ -147,7 +155,7 @@ mod tests {
             Some(Event::Bridge(_)) => "bridge",
             Some(Event::Control(Some(_))) => "control",
             Some(Event::Control(None)) => "nobody",
-            Some(Event::Located(_) | Event::Fetched(_)) => "another",
+            Some(Event::Located(_) | Event::Fetched(_) | Event::Neighbour(_)) => "another",
             None => "none",
         }
     }

@@ -18,34 +18,42 @@ use tracing::{error, warn};
 
 /// Writes in the background, in order, and tries again.
 pub(super) struct Writer<T> {
-    queue: mpsc::Sender<T>,
+    pen: Pen<T>,
     task: tokio::task::JoinHandle<()>,
 }
 
+/// Takes what is to be written.
+pub(super) struct Pen<T>(mpsc::Sender<T>);
+
 impl<T> Writer<T> {
-    /// Ends when all is written, or the time for that is over.
+    /// For one of those who have something to be written.
+    pub(super) fn pen(&self) -> Pen<T> {
+        Pen(self.pen.0.clone())
+    }
+
+    /// Ends when all is written and every other pen is dropped, or the time for that is over.
     pub(super) async fn finish(self) {
-        drop(self.queue);
+        drop(self.pen);
         if timeout(FINISH, self.task).await.is_err() {
             error!("the last writes did not end in time");
         }
     }
 }
 
-impl Writer<CallRecord> {
+impl Pen<CallRecord> {
     /// A record for which there is no room goes into the log whole: it is the bill.
     pub(super) fn keep(&self, record: CallRecord) {
         if let Err(mpsc::error::TrySendError::Full(record) | mpsc::error::TrySendError::Closed(record)) =
-            self.queue.try_send(record)
+            self.0.try_send(record)
         {
             error!(session = %record.session, cause = ?record.cause, started = record.started.0, "record not stored");
         }
     }
 }
 
-impl Writer<Kept> {
+impl Pen<Kept> {
     pub(super) fn send(&self, kept: Kept) {
-        if self.queue.try_send(kept).is_err() {
+        if self.0.try_send(kept).is_err() {
             warn!(dependency = "state", "a binding was not kept");
         }
     }
@@ -81,7 +89,7 @@ pub(super) fn spawn_recorder<U: UserStore + 'static>(users: Arc<U>, metrics: Met
             some.clear();
         }
     });
-    Writer { queue, task }
+    Writer { pen: Pen(queue), task }
 }
 
 fn not_stored(metrics: &Metrics, record: &CallRecord, error: &StoreError) {
@@ -105,7 +113,7 @@ pub(super) fn spawn_keeper<S: SharedState + 'static>(state: Arc<S>, metrics: Met
             }
         }
     });
-    Writer { queue, task }
+    Writer { pen: Pen(queue), task }
 }
 
 async fn retry<F: Future<Output = Result<(), StoreError>>>(mut write: impl FnMut() -> F) -> Result<(), StoreError> {

@@ -121,9 +121,11 @@ impl Gauges {
         }
     }
 
-    /// That of `value` is so high.
-    pub fn set(&self, value: &str, height: i64) {
-        self.family.get_or_create(&[(self.label, value.to_owned())]).set(height);
+    /// That of `value` is so much higher, or lower.
+    pub fn add(&self, value: &str, more: i64) {
+        self.family
+            .get_or_create(&[(self.label, value.to_owned())])
+            .inc_by(more);
     }
 }
 
@@ -243,7 +245,8 @@ mod tests {
         metrics.sip_malformed.count("answered");
         metrics.sip_malformed.add("answered", 2);
         metrics.xmpp_connected.set(1);
-        metrics.trunk_broken.set("carrier", 2);
+        metrics.trunk_broken.add("carrier", 3);
+        metrics.trunk_broken.add("carrier", -1);
         assert_eq!(metrics.clone().sip_malformed.total("answered"), 3);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes everything");

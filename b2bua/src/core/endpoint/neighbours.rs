@@ -56,6 +56,7 @@ impl<E: Entropy> Endpoint<E> {
                 None => self.forgetting.push_back((now.instant + PATIENCE, id)),
             },
             Said::Sign { trunk, flow, sign } => self.carriers.hear_sign(now.instant, &trunk, flow, sign),
+            Said::Lent { flow, alias } => self.carriers.handle_lent(&flow, alias),
             Said::Unacknowledged { id } => self.unacknowledged(now, &id),
         }
         self.settle(now);

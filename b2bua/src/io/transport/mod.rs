@@ -4,14 +4,15 @@
 //! the stream into messages ([`Framer`](cusax_common::core::sip::frame::Framer)) and writes what the loop gives it; all
 //! queues are bounded, so that a peer that does not read, or says nothing, costs only its own connection.
 
+mod inbox;
 pub mod stream;
 pub mod tls;
 pub mod udp;
 mod websocket;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,12 +20,14 @@ use tokio::sync::mpsc;
 
 use crate::core::carriers::Opening;
 use crate::core::flow::Flow;
+use crate::core::share::{FIRST, Share};
+use inbox::Inboxes;
 use stream::{Proof, StreamListener};
 use tls::{Carrier, Trust};
 use udp::{SharedUdp, UdpListener};
 
 /// What the network brought.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Received {
     /// One message of a connection.
     Message {
@@ -83,8 +86,8 @@ pub enum Listener {
     Stream(StreamListener),
 }
 
-/// The writing end of a connection. Dropping it ends the connection once what was queued is written.
-#[derive(Debug)]
+/// The writing end of a connection. Dropping the last one ends the connection once what was queued is written.
+#[derive(Clone, Debug)]
 pub struct Connection {
     serial: u64,
     queue: mpsc::Sender<Bytes>,
@@ -111,51 +114,109 @@ pub struct Lost {
     pub dropped: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Socket {
     Udp(SharedUdp),
     Stream(StreamListener),
 }
 
-/// Every socket, as the loop sees them.
+/// Every socket, as the loop of one endpoint sees them.
 #[derive(Debug)]
 pub struct Network {
+    share: Share,
     sockets: Vec<Socket>,
     connections: HashMap<Flow, Connection>,
+    /// Those that any endpoint has opened, so that there is one to each place. Nobody looks here for one that it has.
+    opened: Arc<Mutex<Opened>>,
     carriers: Arc<[Carrier]>,
     /// Who may have signed the certificates of other domains; without it none is reached by TLS.
     others: Option<Trust>,
-    inbox: mpsc::Sender<Received>,
+    inboxes: Inboxes,
     lost: Lost,
 }
 
+/// Connections of ours, as long as some endpoint holds them.
+#[derive(Debug, Default)]
+struct Opened {
+    by_flow: HashMap<Flow, (u64, mpsc::WeakSender<Bytes>, Arc<AtomicUsize>)>,
+    /// With so many those that are over are forgotten.
+    full: usize,
+}
+
+impl Opened {
+    fn find(&self, flow: &Flow) -> Option<Connection> {
+        let (serial, queue, waiting) = self.by_flow.get(flow)?;
+        let queue = queue.upgrade().filter(|queue| !queue.is_closed())?;
+        Some(Connection {
+            serial: *serial,
+            queue,
+            waiting: Arc::clone(waiting),
+        })
+    }
+
+    /// Remembers one that is about to be opened, unless there is one already, which is given then.
+    fn note(&mut self, flow: Flow, connection: &Connection) -> Option<Connection> {
+        let before = self.find(&flow);
+        if before.is_some() {
+            return before;
+        }
+        if self.by_flow.len() >= self.full {
+            self.by_flow.retain(|_, (_, queue, _)| queue.strong_count() > 0);
+            self.full = 2 * self.by_flow.len() + FEW;
+        }
+        let (queue, waiting) = (connection.queue.downgrade(), Arc::clone(&connection.waiting));
+        self.by_flow.insert(flow, (connection.serial, queue, waiting));
+        None
+    }
+}
+
 impl Network {
-    /// Takes connections from now on; datagrams are left to whoever reads [`datagrams`](Self::datagrams). The listeners are
-    /// in the order of their identifiers; `carriers` are those that speak TLS; `others` is the trust toward other domains,
-    /// if such are called.
+    /// Takes connections from now on; datagrams are left to whoever reads [`datagrams`](Self::datagrams). There is one for
+    /// each endpoint. The listeners are in the order of their identifiers; `carriers` are those that speak TLS; `others` is
+    /// the trust toward other domains, if such are called.
     #[must_use]
     pub fn start(
+        shares: &[Share],
         listeners: Vec<Listener>,
-        carriers: Arc<[Carrier]>,
-        others: Option<Trust>,
-    ) -> (Self, mpsc::Receiver<Received>) {
-        let (inbox, received) = mpsc::channel(INBOX);
-        let sockets = listeners.into_iter().map(|listener| match listener {
-            Listener::Udp(udp) => Socket::Udp(udp.share()),
-            Listener::Stream(stream) => {
-                stream.clone().start(inbox.clone());
-                Socket::Stream(stream)
-            }
-        });
-        let network = Self {
-            sockets: sockets.collect(),
+        carriers: &Arc<[Carrier]>,
+        others: Option<&Trust>,
+    ) -> Vec<(Self, mpsc::Receiver<Received>)> {
+        let (inboxes, ends) = Inboxes::open(shares);
+        let opened = Arc::default();
+        let network = |share: &Share| Self {
+            share: *share,
+            sockets: Vec::with_capacity(listeners.len()),
             connections: HashMap::new(),
-            carriers,
-            others,
-            inbox,
+            opened: Arc::clone(&opened),
+            carriers: Arc::clone(carriers),
+            others: others.cloned(),
+            inboxes: inboxes.clone(),
             lost: Lost::default(),
         };
-        (network, received)
+        let mut networks: Vec<_> = shares.iter().map(network).collect();
+        for listener in listeners {
+            match listener {
+                Listener::Udp(udp) => {
+                    for (network, socket) in networks.iter_mut().zip(udp.share()) {
+                        network.sockets.push(Socket::Udp(socket));
+                    }
+                }
+                Listener::Stream(stream) => {
+                    stream.clone().start(inboxes.clone());
+                    for network in &mut networks {
+                        network.sockets.push(Socket::Stream(stream.clone()));
+                    }
+                }
+            }
+        }
+        networks.into_iter().zip(ends).collect()
+    }
+
+    /// A datagram came here that is another endpoint's. One that does not keep up loses it, as if it had come there.
+    pub(in crate::io) fn pass_on(&mut self, to: u8, flow: Flow, bytes: Bytes) {
+        if !self.inboxes.try_send(to, Received::Message { flow, bytes }) {
+            self.lost.inbox_full += 1;
+        }
     }
 
     /// The sockets of datagrams.
@@ -169,18 +230,18 @@ impl Network {
 
     /// Sends a message; tells whether its flow can still be used. A connection is opened only as `opening` says.
     pub fn send(&mut self, flow: Flow, bytes: Bytes, opening: Option<Opening>) -> bool {
-        let Some(socket) = self.sockets.get(usize::from(flow.listener.0)) else {
-            self.lost.unsent += 1;
-            return false;
-        };
-        let stream = match socket {
-            Socket::Udp(udp) => {
+        match self.sockets.get(usize::from(flow.listener.0)) {
+            Some(Socket::Udp(udp)) => {
                 udp.send(flow.remote, &bytes);
                 return true;
             }
-            Socket::Stream(stream) => stream,
-        };
-        if let Some(opening) = opening.filter(|_| !self.connections.contains_key(&flow)) {
+            Some(Socket::Stream(_)) => {}
+            None => {
+                self.lost.unsent += 1;
+                return false;
+            }
+        }
+        if let Some(opening) = opening.filter(|_| !self.has(&flow)) {
             let (connection, queue) = Connection::new();
             let proof = match &opening {
                 Opening::Plain | Opening::Probe => None,
@@ -203,21 +264,59 @@ impl Network {
                 return false;
             }
             let patience = if opening == Opening::Probe { PROBE } else { CONNECT };
-            stream.connect(flow, queue, &connection, (patience, proof), self.inbox.clone());
+            let before = self.ours().note(flow, &connection);
+            if let Some(before) = before {
+                // Another endpoint was quicker.
+                self.connections.insert(flow, before);
+                return self.send(flow, bytes, None);
+            }
+            if let Some(Socket::Stream(stream)) = self.sockets.get(usize::from(flow.listener.0)) {
+                stream.connect(flow, queue, &connection, (patience, proof), self.inboxes.clone());
+            }
             self.connections.insert(flow, connection);
         }
-        let sent = self
-            .connections
-            .get(&flow)
-            .is_some_and(|connection| connection.send(bytes));
+        let sent = self.has(&flow)
+            && self
+                .connections
+                .get(&flow)
+                .is_some_and(|connection| connection.send(bytes));
         if !sent {
             self.lost.unsent += 1;
             // Whoever does not read gets no more: to skip one message would be worse than to begin anew. Whoever has hung
             // up in the meantime was not dropped by us.
             let dropped = self.connections.remove(&flow).filter(|one| !one.queue.is_closed());
-            self.lost.dropped += u64::from(dropped.is_some());
+            if let Some(dropped) = dropped {
+                self.lost.dropped += 1;
+                self.tell_others(flow, dropped.serial);
+            }
         }
         sent
+    }
+
+    /// A connection is over for all endpoints, since it is for this one.
+    fn tell_others(&self, flow: Flow, serial: u64) {
+        for to in self.share.others() {
+            // Who does not hear it keeps its end until it has something to say by it, and then does not say it either.
+            self.inboxes.try_send(to, Received::Closed { flow, serial });
+        }
+    }
+
+    /// Whether a connection is the one in use of that name, also where another endpoint has opened it.
+    pub fn is_ours(&mut self, flow: &Flow, serial: u64) -> bool {
+        self.has(flow) && self.is_current(flow, serial)
+    }
+
+    /// Whether there is a connection of that name, here or opened by another endpoint.
+    fn has(&mut self, flow: &Flow) -> bool {
+        if self.connections.contains_key(flow) {
+            return true;
+        }
+        let found = self.ours().find(flow);
+        found.is_some_and(|connection| self.connections.insert(*flow, connection).is_none())
+    }
+
+    fn ours(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection has come. Tells whether one of the same name was there before, which is over then.
@@ -243,15 +342,20 @@ impl Network {
             .is_some_and(|connection| connection.serial == serial)
     }
 
-    /// Ends a connection that nobody wants.
+    /// Ends a connection that this endpoint does not want, if no other one does.
     pub fn drop_silent(&mut self, flow: &Flow, serial: u64) {
-        if self.is_current(flow, serial) {
+        let next = self.share.index() + 1;
+        if next < self.share.count() {
+            // Should it not hear of it there is another time.
+            self.inboxes.try_send(next, Received::Silent { flow: *flow, serial });
+        } else if self.is_current(flow, serial) {
             self.connections.remove(flow);
             self.lost.dropped += 1;
+            self.tell_others(*flow, serial);
         }
     }
 
-    /// How many connections there are.
+    /// How many connections there are: the first endpoint has all.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -267,7 +371,8 @@ impl Network {
                     lost.inbox_full += udp.overflowed();
                     lost.unsent += udp.unsent();
                 }
-                Socket::Stream(stream) => lost.refused += stream.refused(),
+                Socket::Stream(stream) if self.share.index() == FIRST => lost.refused += stream.refused(),
+                Socket::Stream(_) => {}
             }
         }
         lost
@@ -309,6 +414,8 @@ impl Queue {
 pub const INBOX: usize = 4096;
 /// A connection that has said no whole message for so long is closed, unless phones registered by it or calls use it.
 pub const IDLE: Duration = Duration::from_secs(32);
+/// So many connections of ours are remembered, whether they are over or not.
+const FEW: usize = 64;
 /// How many bytes may wait to be written on one connection.
 const MAX_WAITING: usize = 256 * 1024;
 /// How many messages may wait there.

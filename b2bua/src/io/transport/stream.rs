@@ -13,10 +13,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{self, WeakSender};
+use tokio::sync::mpsc::WeakSender;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
+use super::inbox::Inboxes;
 use super::tls::{self, Carrier, Shown, Tls, Trust};
 use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
 use crate::core::admission::network;
@@ -100,11 +101,11 @@ impl StreamListener {
     }
 
     /// Takes connections until the other end of `inbox` is gone.
-    pub(super) fn start(self, inbox: mpsc::Sender<Received>) {
+    pub(super) fn start(self, inbox: Inboxes) {
         self.runtime.clone().spawn(self.accept(inbox));
     }
 
-    async fn accept(self, inbox: mpsc::Sender<Received>) {
+    async fn accept(self, inbox: Inboxes) {
         loop {
             tokio::select! {
                 () = inbox.closed() => return,
@@ -128,7 +129,7 @@ impl StreamListener {
         }
     }
 
-    async fn welcome(self, socket: TcpStream, remote: SocketAddr, _place: Place, inbox: mpsc::Sender<Received>) {
+    async fn welcome(self, socket: TcpStream, remote: SocketAddr, _place: Place, inbox: Inboxes) {
         prepare(&socket);
         let flow = Flow {
             listener: self.id,
@@ -149,7 +150,7 @@ impl StreamListener {
     }
 
     /// The connection is secure, if it is to be: speaks SIP on it, or WebSocket first.
-    async fn speak<S>(&self, stream: S, flow: Flow, proved: Vec<String>, inbox: mpsc::Sender<Received>)
+    async fn speak<S>(&self, stream: S, flow: Flow, proved: Vec<String>, inbox: Inboxes)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
@@ -181,14 +182,18 @@ impl StreamListener {
         queue: Queue,
         connection: &Connection,
         (patience, proof): (Duration, Option<Proof>),
-        inbox: mpsc::Sender<Received>,
+        inbox: Inboxes,
     ) {
         let (local, serial, pongs) = (self.local.ip(), connection.serial, connection.queue.downgrade());
         let carriers = Arc::clone(&self.carriers);
         self.runtime.spawn(async move {
             match timeout(patience, dial(local, flow.remote)).await {
                 Ok(Ok(socket)) => match proof {
-                    None => carry(socket, flow, serial, queue, pongs, &inbox).await,
+                    None => {
+                        let proved = Vec::new();
+                        let _ = inbox.send(Received::Reached { flow, serial, proved }).await;
+                        carry(socket, flow, serial, queue, pongs, &inbox).await;
+                    }
                     Some(Proof { trunk, name, trust }) => {
                         match timeout(HANDSHAKE, trust.connect(&name, socket)).await {
                             Ok(Ok(stream)) => {
@@ -236,11 +241,7 @@ async fn dial(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Announces a connection to the loop.
-async fn open(
-    flow: Flow,
-    proved: Vec<String>,
-    inbox: &mpsc::Sender<Received>,
-) -> Option<(u64, Queue, WeakSender<Bytes>)> {
+async fn open(flow: Flow, proved: Vec<String>, inbox: &Inboxes) -> Option<(u64, Queue, WeakSender<Bytes>)> {
     let (connection, queue) = Connection::new();
     let (serial, pongs) = (connection.serial, connection.queue.downgrade());
     let opened = Received::Opened {
@@ -263,14 +264,8 @@ fn prepare(socket: &TcpStream) {
 }
 
 /// Reads and writes until either ends.
-async fn carry<S>(
-    stream: S,
-    flow: Flow,
-    serial: u64,
-    queue: Queue,
-    pongs: WeakSender<Bytes>,
-    inbox: &mpsc::Sender<Received>,
-) where
+async fn carry<S>(stream: S, flow: Flow, serial: u64, queue: Queue, pongs: WeakSender<Bytes>, inbox: &Inboxes)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (reader, writer) = tokio::io::split(stream);
@@ -287,7 +282,7 @@ async fn read(
     serial: u64,
     pongs: &WeakSender<Bytes>,
     waiting: &std::sync::atomic::AtomicUsize,
-    inbox: &mpsc::Sender<Received>,
+    inbox: &Inboxes,
 ) {
     let mut framer = Framer::new();
     let mut buffer = BytesMut::with_capacity(BUFFER);

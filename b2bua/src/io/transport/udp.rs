@@ -1,10 +1,10 @@
 //! SIP over UDP (RFC 3261 §18).
 
-use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use nix::sys::socket::getsockopt;
@@ -12,19 +12,38 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::core::flow::{Flow, ListenerId, Transport};
 
-/// One bound socket.
+/// One bound address, with a socket for each endpoint of the node: the kernel gives what comes from one place always to
+/// the same one.
 #[derive(Debug)]
 pub struct UdpListener {
     id: ListenerId,
-    socket: UdpSocket,
+    sockets: Vec<UdpSocket>,
 }
 
 impl UdpListener {
-    /// Binds the address of a listener.
+    /// Binds the address of a listener for so many endpoints.
     ///
     /// # Errors
     /// What the system says, for instance that the address is in use.
-    pub fn bind(id: ListenerId, address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(id: ListenerId, address: SocketAddr, endpoints: u8) -> io::Result<Self> {
+        let first = Self::socket(address)?;
+        // Alone, so that a second service does not share the address unnoticed.
+        first.bind(&address.into())?;
+        let mut sockets = vec![first];
+        for _ in 1..endpoints {
+            sockets[0].set_reuse_port(true)?;
+            let other = Self::socket(address)?;
+            other.set_reuse_port(true)?;
+            other.bind(&sockets[0].local_addr()?)?;
+            sockets.push(other);
+        }
+        Ok(Self {
+            id,
+            sockets: sockets.into_iter().map(UdpSocket::from).collect(),
+        })
+    }
+
+    fn socket(address: SocketAddr) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -33,11 +52,7 @@ impl UdpListener {
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        Ok(Self {
-            id,
-            socket: socket.into(),
-        })
+        Ok(socket)
     }
 
     /// What the socket is bound to, with the port that the system chose for port 0.
@@ -45,30 +60,38 @@ impl UdpListener {
     /// # Errors
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.sockets[0].local_addr()
     }
 
-    /// Shares the socket between the one who reads and the one who writes, both in one thread.
-    pub(in crate::io) fn share(self) -> SharedUdp {
-        SharedUdp(Rc::new(Shared {
-            listener: self,
-            unsent: Cell::new(0),
-            drops: Cell::default(),
-        }))
+    /// The socket of each endpoint, to be shared between the one who reads and the one who writes.
+    pub(in crate::io) fn share(self) -> impl Iterator<Item = SharedUdp> {
+        let id = self.id;
+        self.sockets.into_iter().map(move |socket| {
+            SharedUdp(Arc::new(Shared {
+                id,
+                socket,
+                unsent: AtomicU64::new(0),
+                dropped: AtomicU64::new(0),
+                last: AtomicU32::new(0),
+            }))
+        })
     }
 }
 
 /// One socket of the loop.
 #[derive(Clone, Debug)]
-pub(in crate::io) struct SharedUdp(Rc<Shared>);
+pub(in crate::io) struct SharedUdp(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    listener: UdpListener,
+    id: ListenerId,
+    socket: UdpSocket,
     /// Datagrams that the kernel did not take.
-    unsent: Cell<u64>,
-    /// What the kernel has dropped: as it counts, and in all.
-    drops: Cell<(u32, u64)>,
+    unsent: AtomicU64,
+    /// Datagrams that the kernel has dropped.
+    dropped: AtomicU64,
+    /// How many it had counted when it was last asked.
+    last: AtomicU32,
 }
 
 impl SharedUdp {
@@ -77,10 +100,10 @@ impl SharedUdp {
     /// # Errors
     /// What the system says.
     pub(in crate::io) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(Flow, Bytes)>> {
-        match self.0.listener.socket.recv_from(buffer) {
+        match self.0.socket.recv_from(buffer) {
             Ok((length, remote)) => {
                 let flow = Flow {
-                    listener: self.0.listener.id,
+                    listener: self.0.id,
                     transport: Transport::Udp,
                     remote: canonical(remote),
                 };
@@ -93,32 +116,31 @@ impl SharedUdp {
 
     /// Hands a datagram to the kernel, or counts it as lost. Never waits: SIP sends again what gets no answer.
     pub(super) fn send(&self, remote: SocketAddr, bytes: &[u8]) {
-        if self.0.listener.socket.send_to(bytes, remote).is_err() {
-            self.0.unsent.set(self.0.unsent.get() + 1);
+        if self.0.socket.send_to(bytes, remote).is_err() {
+            self.0.unsent.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Datagrams that the kernel did not take.
     pub(super) fn unsent(&self) -> u64 {
-        self.0.unsent.get()
+        self.0.unsent.load(Ordering::Relaxed)
     }
 
     /// Datagrams that the kernel dropped, nearly always because the loop was behind.
     pub(super) fn overflowed(&self) -> u64 {
-        let (last, mut all) = self.0.drops.get();
-        if let Ok(memory) = getsockopt(&self.0.listener.socket, meminfo::MemoryInfo) {
+        if let Ok(memory) = getsockopt(&self.0.socket, meminfo::MemoryInfo) {
             let now = memory[meminfo::DROPS];
             // The kernel's count begins again after 2^32.
-            all += u64::from(now.wrapping_sub(last));
-            self.0.drops.set((now, all));
+            let more = now.wrapping_sub(self.0.last.swap(now, Ordering::Relaxed));
+            self.0.dropped.fetch_add(more.into(), Ordering::Relaxed);
         }
-        all
+        self.0.dropped.load(Ordering::Relaxed)
     }
 }
 
 impl AsFd for SharedUdp {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.listener.socket.as_fd()
+        self.0.socket.as_fd()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
@@ -13,6 +12,7 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 
 use cusax_common::core::sip::MAX_MESSAGE;
 
+use super::inbox::Inboxes;
 use super::{IDLE, LINGER, Queue, Received, WRITE};
 use crate::core::flow::Flow;
 use crate::core::websocket::{PROTOCOL, READ_BUFFER, Refusal, WRITE_BUFFER, judge};
@@ -57,13 +57,8 @@ where
 }
 
 /// Reads and writes until the connection is over.
-pub(super) async fn carry<S>(
-    mut socket: WebSocketStream<S>,
-    flow: Flow,
-    serial: u64,
-    mut queue: Queue,
-    inbox: &mpsc::Sender<Received>,
-) where
+pub(super) async fn carry<S>(mut socket: WebSocketStream<S>, flow: Flow, serial: u64, mut queue: Queue, inbox: &Inboxes)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut deadline = Instant::now() + IDLE;

@@ -20,6 +20,9 @@ section! {
         max_calls: u32 = 2_000,
         /// The most calls at once of one user, as caller. Further ones are refused with 403; emergency calls never are.
         calls_per_account: u32 = 20,
+        /// Threads that serve SIP: calls are shared out among them, and each counts what `limits` says of requests that
+        /// belong to no account for itself. 0: half of the processors, and not more than eight. Changed by a restart.
+        workers: u16 = 0,
         /// Seconds a phone may ring before the caller hears that nobody answers.
         ring_timeout: Seconds = Seconds(120),
         /// Seconds that phones ring before those that their user prefers less (a lower `q` in their Contact) ring instead.
@@ -211,6 +214,10 @@ impl Check for Sip {
         if self.listeners.is_empty() {
             let fix = "write one [[sip.listeners]] with an address".into();
             reader.fault_at(place.inner("listeners"), "is empty".into(), fix);
+        }
+        if self.workers > 64 {
+            let what = format!("{} is out of bounds", self.workers);
+            reader.fault_at(place.inner("workers"), what, "write 0 to 64".into());
         }
         let mut answered = BTreeSet::new();
         for (index, answers) in self.answers.iter().enumerate() {
