@@ -6,6 +6,7 @@ use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::carriers::{Domain, Place};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Goal, default_port};
+use cusax_b2bua::core::media::rewrite::Rules;
 use cusax_b2bua::core::registrar;
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::{Answers, Foreign, Listener, Redirects, Settings};
@@ -25,6 +26,10 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         .iter()
         .map(|listener| of_listener(config, listener))
         .collect();
+    let media = Rules {
+        allow_networks: config.media.allow_networks.clone(),
+        ours: listeners.iter().map(|listener| listener.public.ip()).collect(),
+    };
     let trunks = config
         .trunks
         .iter()
@@ -57,7 +62,7 @@ pub fn sip(config: &Config) -> Result<Settings, String> {
         limits: of_limits(&config.sip.limits),
         max_calls: usize::try_from(config.sip.max_calls).unwrap_or(usize::MAX),
         anchor: config.media.anchor,
-        media_networks: config.media.allow_networks.clone(),
+        media,
     })
 }
 

@@ -103,11 +103,12 @@ impl World {
         scene_with(1, |given| settings = Some(given.clone()));
         let mut settings = settings.expect("settings");
         settings.trunks.clear();
-        settings.media_networks = vec!["127.0.0.0/8".parse().expect("a network")];
+        settings.media.allow_networks = vec!["127.0.0.0/8".parse().expect("a network")];
         for listener in &mut settings.listeners {
             (listener.local, listener.public) = (address, address);
             (listener.media, listener.media_public) = (address.ip(), address.ip());
         }
+        settings.media.ours = vec![address.ip()];
         let (to_xmpp, bridge) = mpsc::channel(1024);
         let (silent, from_xmpp) = mpsc::channel(1);
         let (control, asked) = mpsc::channel(1);
@@ -115,7 +116,7 @@ impl World {
         let relay = RelayConfig {
             port_min: 30_000,
             port_max: 30_999,
-            allow_networks: settings.media_networks.clone(),
+            allow_networks: settings.media.allow_networks.clone(),
             ..RelayConfig::new(vec![address.ip()])
         };
         let thread = std::thread::spawn(move || {

@@ -10,6 +10,7 @@ use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::auth::{Authenticator, DEFAULT_ALGORITHMS, NONCE_LIFE};
 use cusax_b2bua::core::endpoint::{Endpoint, Output};
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::media::rewrite::Rules;
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaStats};
 use cusax_b2bua::core::registrar::{self, Keeping, Registrar};
 use cusax_b2bua::core::settings::{Foreign, Listener, Redirects, Settings};
@@ -83,7 +84,10 @@ impl Scene {
             },
             max_calls: 1_000_000,
             anchor: true,
-            media_networks: Vec::new(),
+            media: Rules {
+                ours: vec![local.ip()],
+                ..Rules::default()
+            },
         };
         let secret = [7; 32];
         let endpoint = Endpoint::new(

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use crate::core::admission::Limits;
 use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::media::rewrite::Rules;
 use crate::core::routing::Trunk;
 
 /// Everything a request is judged by, apart from users.
@@ -53,8 +54,8 @@ pub struct Settings {
     pub max_calls: usize,
     /// Whether media passes through us where it need not.
     pub anchor: bool,
-    /// Networks that media may go to although they are loopback or otherwise suspect.
-    pub media_networks: Vec<IpNet>,
+    /// Where media may not go.
+    pub media: Rules,
 }
 
 /// The domains of others that users of ours may call. The default is none.

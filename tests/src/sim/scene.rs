@@ -6,6 +6,7 @@ use std::time::Duration;
 use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::carriers::Place;
 use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::media::rewrite::Rules;
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::{Foreign, Listener, Redirects, Settings};
 use cusax_common::core::dialplan::HomePlan;
@@ -151,7 +152,10 @@ pub fn settings() -> Settings {
         },
         max_calls: 1000,
         anchor: true,
-        media_networks: Vec::new(),
+        media: Rules {
+            ours: vec![local.ip()],
+            ..Rules::default()
+        },
     }
 }
 

@@ -324,7 +324,7 @@ impl Call {
     fn changed<E: Entropy>(&mut self, cx: &mut Context<'_, E>, mut crossing: Crossing, response: &Response) {
         let (usual, now) = (cx.settings.session_interval, cx.now.instant);
         let (from, to) = (crossing.from, crossing.to);
-        let description = Description::read(&response.body, &rules(cx));
+        let description = Description::read(&response.body, rules(cx));
         let fits = description.and_then(|description| {
             if let Some(offer) = &crossing.offer {
                 description.answers(offer)?;
@@ -428,7 +428,7 @@ impl Call {
         let Some((token, seq)) = self.leg(to).and_then(|leg| leg.unacknowledged) else {
             return;
         };
-        let description = Description::read(&ack.body, &rules(cx));
+        let description = Description::read(&ack.body, rules(cx));
         let settle = |leg: &mut Leg, heard: Option<Bytes>| {
             leg.exchange = Exchange::Settled;
             if let Some(heard) = heard {

@@ -86,7 +86,7 @@ impl Call {
     fn is_held<E>(&self, cx: &Context<'_, E>) -> bool {
         let rules = rules(cx);
         self.legs.iter().any(|leg| {
-            let described = Description::read(&leg.heard, &rules);
+            let described = Description::read(&leg.heard, rules);
             described.is_ok_and(|described| described.direction != Direction::SendReceive)
         })
     }

@@ -821,16 +821,8 @@ fn respond<E: Entropy>(cx: &mut Context<'_, E>, server: ServerId, response: Resp
 }
 
 /// What media may not be sent to.
-fn rules<E>(cx: &Context<'_, E>) -> Rules {
-    Rules {
-        allow_networks: cx.settings.media_networks.clone(),
-        ours: cx
-            .settings
-            .listeners
-            .iter()
-            .map(|listener| listener.public.ip())
-            .collect(),
-    }
+fn rules<'a, E>(cx: &'a Context<'_, E>) -> &'a Rules {
+    &cx.settings.media
 }
 
 /// The session description of a message, if it has one.
@@ -853,7 +845,7 @@ fn read_offer<E>(
     if !is_sdp {
         return Err(Box::new(invite::unsupported_media(request)));
     }
-    Description::read(body, &rules(cx)).map(Some).map_err(|fault| {
+    Description::read(body, rules(cx)).map(Some).map_err(|fault| {
         let status = Status::new(fault.status()).unwrap_or(Status::NOT_ACCEPTABLE_HERE);
         Box::new(request.response(status))
     })

@@ -78,7 +78,7 @@ impl Call {
             callee: far,
         });
         let Some(leg) = self.won(cx, far) else { return };
-        let answer = Description::read(&response.body, &rules(cx)).and_then(|offer| {
+        let answer = Description::read(&response.body, rules(cx)).and_then(|offer| {
             let early = offer.early_answer(ours, &mut leg.origin)?;
             Ok((offer, early.body))
         });

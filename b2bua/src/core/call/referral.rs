@@ -179,7 +179,7 @@ impl Call {
         let side = self.leg(by)?.side;
         let payer = self.payer_at(side)?;
         let remaining = self.leg(self.pair?.of(side.other()))?;
-        let offer = Description::read(&remaining.heard, &rules(cx)).ok()?.resumed();
+        let offer = Description::read(&remaining.heard, rules(cx)).ok()?.resumed();
         let asking = self.speaker_at(side)?;
         let is_private = crate::core::identity::wants_privacy(&asking.said);
         let referred_by = asking.user.as_ref().filter(|_| !is_private);
@@ -308,7 +308,7 @@ impl Call {
     /// How a tone is played to a side; none where it would not be heard, as by a phone that holds the other side.
     fn tone_codec<E>(&self, cx: &Context<'_, E>, side: Side) -> Option<PlayCodec> {
         let leg = self.leg(self.pair?.of(side)).filter(|_| self.is_relayed())?;
-        let described = Description::read(&leg.heard, &rules(cx)).ok()?;
+        let described = Description::read(&leg.heard, rules(cx)).ok()?;
         let listens = matches!(described.direction, Direction::SendReceive | Direction::ReceiveOnly);
         let hears = listens && described.remote_rtp.is_some();
         described.g711.first().copied().filter(|_| hears)

@@ -269,7 +269,7 @@ impl Call {
             return None;
         }
         let media = self.media?;
-        let description = Description::read(&response.body, &rules(cx)).ok()?;
+        let description = Description::read(&response.body, rules(cx)).ok()?;
         let exchange = self.leg(far)?.exchange;
         let next = match exchange {
             Exchange::Ours => {
@@ -319,7 +319,7 @@ impl Call {
         } else {
             response.body.clone()
         };
-        let read = Description::read(&text, &rules(cx)).and_then(|description| match (before, &self.offer) {
+        let read = Description::read(&text, rules(cx)).and_then(|description| match (before, &self.offer) {
             (Exchange::Ours, Some(offer)) => description.answers(offer).map(|()| description),
             (Exchange::Theirs, _) => Err(SdpFault::Mismatch),
             _ => Ok(description),
@@ -359,7 +359,7 @@ impl Call {
         if let Some(offer) = self.offer.take() {
             // The caller may have moved by an UPDATE.
             let moved = self.leg(near).filter(|leg| leg.heard != self.invite.body);
-            let moved = moved.and_then(|leg| Description::read(&leg.heard, &rules(cx)).ok());
+            let moved = moved.and_then(|leg| Description::read(&leg.heard, rules(cx)).ok());
             self.aim(cx, near, moved.as_ref().unwrap_or(&offer));
         }
         self.aim(cx, far, &description);

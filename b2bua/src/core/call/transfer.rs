@@ -151,7 +151,7 @@ impl Call {
             Exchange::Settled => leg.heard.clone(),
             _ => response.body.clone(),
         };
-        let fits = Description::read(&text, &rules(cx)).and_then(|description| {
+        let fits = Description::read(&text, rules(cx)).and_then(|description| {
             let offer = self.offer.as_ref().map_or(Ok(()), |offer| description.answers(offer));
             offer.map(|()| description)
         });
@@ -258,7 +258,7 @@ impl Call {
         self.name_session(name);
         self.name_session(other);
         let heard = self.leg(other).map(|leg| leg.heard.clone()).unwrap_or_default();
-        match (Description::read(&heard, &rules(cx)), replaced) {
+        match (Description::read(&heard, rules(cx)), replaced) {
             // The callee has answered what this leg described before.
             (Ok(theirs), None) => self.offer_anew(cx, name, theirs, None),
             (Ok(theirs), Some(_)) => self.offer_anew(cx, name, theirs.resumed(), Some(other)),
@@ -338,7 +338,7 @@ impl Call {
             offered,
             then,
         } = *joining;
-        let fits = Description::read(&response.body, &rules(cx))
+        let fits = Description::read(&response.body, rules(cx))
             .and_then(|description| description.answers(&offered).map(|()| description));
         let description = match fits {
             Ok(description) => description,

@@ -112,7 +112,7 @@ impl Call {
             respond(cx, server, request.response(Status::OK));
         } else if exchange == Exchange::Ours {
             // The answer to an offer that a callee made in its own reliable response.
-            let answer = invite::is_sdp(&request.headers).then(|| Description::read(&request.body, &rules(cx)));
+            let answer = invite::is_sdp(&request.headers).then(|| Description::read(&request.body, rules(cx)));
             match answer {
                 Some(Ok(answer)) => {
                     respond(cx, server, request.response(Status::OK));
@@ -312,7 +312,7 @@ impl Call {
         let Some(leg) = self.leg_mut(name).filter(|leg| !said.is_empty() && leg.heard != said) else {
             return;
         };
-        if let Ok(description) = Description::read(&said, &rules(cx)) {
+        if let Ok(description) = Description::read(&said, rules(cx)) {
             leg.heard = said;
             self.aim(cx, name, &description);
         }
