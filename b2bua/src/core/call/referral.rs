@@ -311,7 +311,7 @@ impl Call {
         let described = Description::read(&leg.heard, rules(cx)).ok()?;
         let listens = matches!(described.direction, Direction::SendReceive | Direction::ReceiveOnly);
         let hears = listens && described.remote_rtp.is_some();
-        described.g711.first().copied().filter(|_| hears)
+        described.g711.filter(|_| hears)
     }
 
     /// The payer is warned before the paid leg is dialled: here, where they are.

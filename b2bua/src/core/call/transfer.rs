@@ -332,12 +332,12 @@ impl Call {
     }
 
     /// A leg that was joined took its new session.
-    pub(super) fn rejoined<E: Entropy>(&mut self, cx: &mut Context<'_, E>, joining: Box<Joining>, response: &Response) {
+    pub(super) fn rejoined<E: Entropy>(&mut self, cx: &mut Context<'_, E>, joining: Joining, response: &Response) {
         let Joining {
             leg: name,
             offered,
             then,
-        } = *joining;
+        } = joining;
         let fits = Description::read(&response.body, rules(cx))
             .and_then(|description| description.answers(&offered).map(|()| description));
         let description = match fits {

@@ -289,7 +289,7 @@ impl Call {
                 let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
                 let (request, flow) = (leg.acknowledge(seq, None), leg.dialog.flow());
                 cx.emit(CallOutput::Ack { token, flow, request });
-                self.rejoined(cx, joining, response);
+                self.rejoined(cx, *joining, response);
             }
             Status::REQUEST_PENDING => {
                 let wait = glare(cx.entropy, leg.ours);

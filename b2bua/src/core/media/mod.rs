@@ -13,6 +13,7 @@ use std::time::Duration;
 mod fault;
 mod judge;
 pub mod latch;
+mod lines;
 pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
