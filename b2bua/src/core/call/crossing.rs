@@ -364,7 +364,7 @@ impl Call {
                 );
             }
         };
-        leg.heard = response.body.clone();
+        leg.hear(&response.body);
         let is_private = leg.private;
         let Some(way) = self.leg(from).and_then(|leg| self.way(leg.side)) else {
             return;
@@ -376,7 +376,7 @@ impl Call {
             leg.exchange = Exchange::Ours;
         }
         if crossing.offer.is_some() {
-            leg.heard = crossing.request.body.clone();
+            leg.hear(&crossing.request.body);
         }
         let mut answer = invite::answer_within(leg, &crossing.request, response, is_private, Some(body));
         if leg.up && crossing.request.method != Method::Prack {
@@ -429,17 +429,12 @@ impl Call {
             return;
         };
         let description = Description::read(&ack.body, rules(cx));
-        let settle = |leg: &mut Leg, heard: Option<Bytes>| {
-            leg.exchange = Exchange::Settled;
-            if let Some(heard) = heard {
-                leg.heard = heard;
-            }
-        };
         if let Some(leg) = self.leg_mut(from) {
-            settle(leg, Some(ack.body.clone()));
+            leg.exchange = Exchange::Settled;
+            leg.hear(&ack.body);
         }
         let Some(leg) = self.leg_mut(to) else { return };
-        settle(leg, None);
+        leg.exchange = Exchange::Settled;
         let body = description
             .as_ref()
             .ok()

@@ -107,6 +107,12 @@ impl Abilities {
 }
 
 impl Leg {
+    /// Keeps what the peer describes. A copy, since the rest of the message, and on a stream what came with it, would stay
+    /// in memory for as long.
+    pub fn hear(&mut self, description: &Bytes) {
+        self.heard = Bytes::copy_from_slice(description);
+    }
+
     /// A dialog with nothing under way.
     pub fn new(id: LegId, side: Side, dialog: Dialog, exchange: Exchange, entropy: &mut impl Entropy) -> Self {
         Self {

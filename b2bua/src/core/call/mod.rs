@@ -359,7 +359,7 @@ impl Call {
         near.can.learn(&invite.headers);
         near.can.reliable |= invite::requires(&invite, "100rel");
         near.private = identity::wants_privacy(&invite.headers);
-        near.heard = invite.body.clone();
+        near.hear(&invite.body);
         let mut call = Self::blank(cx, id, session, caller, invite, flow, &dialled);
         call.asked = Some(server);
         call.wish = wish;

@@ -89,7 +89,7 @@ impl Call {
         let (now, usual) = (cx.now.instant, cx.settings.session_interval);
         let Some(leg) = self.leg_mut(far) else { return };
         leg.exchange = Exchange::Settled;
-        leg.heard = response.body.clone();
+        leg.hear(&response.body);
         leg.timer.granted(now, usual, &response.headers);
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
         let (request, flow) = (leg.acknowledge(seq, Some(body)), leg.dialog.flow());

@@ -282,7 +282,7 @@ impl Call {
         };
         let leg = self.leg_mut(far)?;
         leg.exchange = next;
-        leg.heard = response.body.clone();
+        leg.hear(&response.body);
         let caller = self.leg_mut(near)?;
         // It was told reliably before, and a session is described once (RFC 6337 §3.1.1).
         let known = caller.exchange == Exchange::Settled;
@@ -331,7 +331,7 @@ impl Call {
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
         let (now, usual) = (cx.now.instant, cx.settings.session_interval);
         let Some(leg) = self.leg_mut(far) else { return };
-        leg.heard = text;
+        leg.hear(&text);
         leg.timer.granted(now, usual, &response.headers);
         if before == Exchange::Blank {
             leg.exchange = Exchange::Theirs;

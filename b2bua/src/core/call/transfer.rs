@@ -126,7 +126,7 @@ impl Call {
             let described = invite::is_sdp(&response.headers) && !response.body.is_empty();
             if described && leg.exchange == Exchange::Ours {
                 leg.exchange = Exchange::Settled;
-                leg.heard = response.body.clone();
+                leg.hear(&response.body);
             }
             self.acknowledge_provisional(cx, far, rack, None);
         }
@@ -162,7 +162,7 @@ impl Call {
         let (now, usual) = (cx.now.instant, cx.settings.session_interval);
         let Some(leg) = self.leg_mut(far) else { return };
         leg.exchange = Exchange::Settled;
-        leg.heard = text;
+        leg.hear(&text);
         leg.timer.granted(now, usual, &response.headers);
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
         self.acknowledge(cx, far, seq);
@@ -349,7 +349,7 @@ impl Call {
         };
         if let Some(leg) = self.leg_mut(name) {
             leg.exchange = Exchange::Settled;
-            leg.heard = response.body.clone();
+            leg.hear(&response.body);
         }
         self.aim(cx, name, &description);
         if let Some(then) = then {

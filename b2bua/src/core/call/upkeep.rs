@@ -151,7 +151,7 @@ impl Call {
         };
         if let Some(leg) = self.leg_mut(near) {
             leg.exchange = Exchange::Settled;
-            leg.heard = prack.body.clone();
+            leg.hear(&prack.body);
         }
         let Some(leg) = self.leg_mut(far) else { return };
         leg.exchange = Exchange::Settled;
@@ -313,7 +313,7 @@ impl Call {
             return;
         };
         if let Ok(description) = Description::read(&said, rules(cx)) {
-            leg.heard = said;
+            leg.hear(&said);
             self.aim(cx, name, &description);
         }
     }
