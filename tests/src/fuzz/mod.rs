@@ -4,6 +4,7 @@
 //! fuzzer (`make fuzz`) calls them with bytes that it makes up; `tests/tests/corpus.rs` calls them with the bytes of
 //! `fuzz/corpus`, so that what was found once stays found.
 
+mod description;
 mod digest;
 mod dns;
 mod feed;
@@ -15,6 +16,7 @@ mod transactions;
 mod uri;
 mod websocket;
 
+pub use description::description;
 pub use digest::digest;
 pub use dns::dns;
 pub use header::header;
@@ -29,7 +31,8 @@ pub use websocket::websocket;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
+    ("description", description),
     ("digest", digest),
     ("dns", dns),
     ("framing", framing),
