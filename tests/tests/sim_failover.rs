@@ -276,7 +276,7 @@ fn a_broken_server_is_passed_over_until_one_call_finds_it_well() {
             .phone(who)
             .requests(&Method::Invite)
             .iter()
-            .map(|invite| invite.headers.call_id().expect("a Call-ID").as_str().to_owned())
+            .map(|invite| invite.headers.call_id().expect("a Call-ID").to_text().into_owned())
             .collect();
         ids.sort();
         ids.dedup();

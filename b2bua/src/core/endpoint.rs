@@ -888,10 +888,11 @@ impl<E: Entropy> Endpoint<E> {
 /// The realm to be proved: the domain that the request speaks for, if it is ours.
 fn realm<'a>(settings: &'a Settings, request: &Request) -> &'a str {
     let spoken_for = match request.method {
-        Method::Register => request.headers.to().ok().map(|To(to)| &to.uri),
-        _ => request.headers.from().ok().map(|From(from)| &from.uri),
+        Method::Register => request.headers.to().ok().map(|To(to)| to.uri),
+        _ => request.headers.from().ok().map(|From(from)| from.uri),
     };
     spoken_for
+        .as_ref()
         .and_then(Uri::as_sip)
         .and_then(|uri| settings.domain_of(&uri.host, uri.port))
         .or(settings.domains.first().map(String::as_str))
@@ -900,14 +901,14 @@ fn realm<'a>(settings: &'a Settings, request: &Request) -> &'a str {
 
 /// The dialog that a request says it belongs to: it has a To tag.
 fn dialog_id(request: &Request) -> Option<DialogId> {
-    let local_tag = request.headers.to().ok()?.tag()?.to_owned();
-    let call_id = request.headers.call_id().ok()?.as_str().to_owned();
+    let local_tag = request.headers.to_tag().ok()??.to_owned();
+    let call_id = request.headers.call_id().ok()?.to_text().into_owned();
     Some(DialogId { call_id, local_tag })
 }
 
 /// The callee's tag.
 fn tag_of(headers: &Headers) -> Option<String> {
-    headers.to().ok()?.tag().map(str::to_owned)
+    headers.to_tag().ok()?.map(str::to_owned)
 }
 
 /// REGISTER is challenged as by a registrar, calls as by a proxy (RFC 3261 §22.2, §22.3).

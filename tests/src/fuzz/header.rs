@@ -183,6 +183,7 @@ mod tests {
             "Challenge",
             "Credentials",
             "DigestProof",
+            "Hop",
             "Login",
             "NameAddr",
             "Refresher",

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::sip::frame::{Frame, Framer};
+use cusax_common::core::sip::typed::{CallId, Via};
 use cusax_common::core::sip::{HeaderName, Headers, MAX_HEADERS, MAX_MESSAGE, Message, Value};
 
 use super::header::ask_everything;
@@ -27,6 +28,7 @@ fn accepted(message: &Message) {
         assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
     }
     ask_everything(message.headers());
+    marks_agree(message.headers());
     let written = message.to_bytes();
     is_one_frame(&written);
     let expected = with_length(message);
@@ -39,6 +41,24 @@ fn accepted(message: &Message) {
     if let Message::Request(request) = message {
         is_one_frame(&request.response(cusax_common::core::sip::Status::OK).to_bytes());
     }
+}
+
+/// What matches a message is read in place as the typed headers read it. What is no UTF-8 there is a fault in place, since two
+/// of them would look alike as text.
+fn marks_agree(headers: &Headers) {
+    let (hop, via) = (headers.hop(), headers.first::<Via>().expect("checked at the door"));
+    if let Ok(hop) = hop {
+        assert_eq!(hop.branch(), via.branch());
+    }
+    let (from, to) = (headers.from().expect("checked"), headers.to().expect("checked"));
+    for (mark, tag) in [(headers.from_tag(), from.tag()), (headers.to_tag(), to.tag())] {
+        assert!(mark.is_err() && tag.is_some_and(|tag| tag.contains(char::REPLACEMENT_CHARACTER)) || mark == Ok(tag));
+    }
+    let call_id = headers.one::<CallId>().expect("checked");
+    assert_eq!(headers.call_id().expect("checked").to_text(), call_id.as_str());
+    assert_eq!(headers.cseq(), headers.one());
+    let (only, list) = (headers.only_hop(), headers.list::<Via>());
+    assert!(only.is_none() || list.is_ok_and(|list| list.len() == 1));
 }
 
 /// The message with the `Content-Length` that writing adds.

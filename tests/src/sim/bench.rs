@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cusax_b2bua::core::flow::Transport;
 use cusax_b2bua::core::settings::Listener;
-use cusax_common::core::sip::typed::{Allow, RetryAfter};
+use cusax_common::core::sip::typed::{Allow, RetryAfter, Via};
 use cusax_common::core::sip::{HeaderName, Method, Request, Response};
 
 use super::matrix::{Got, Row, State, TRANSPORTS};
@@ -170,7 +170,7 @@ impl Bench {
             .invited
             .clone()
             .ok_or_else(|| format!("INVITE gets {refused:?}"))?;
-        let via = invited.headers.via().map(|via| via.transport.to_string());
+        let via = invited.headers.first::<Via>().map(|via| via.transport.to_string());
         check(via.as_deref() == Ok(transport.as_str()), || {
             format!("the callee is called over {via:?}")
         })?;

@@ -263,7 +263,7 @@ impl Party {
             return;
         };
         self.talk = Talk {
-            call_id: call_id.as_str().to_owned(),
+            call_id: call_id.to_text().into_owned(),
             local: format!("<{}>", to.0.uri),
             tag: self.talk.tag.clone(),
             remote: format!("<{}>", from.0.uri),
@@ -425,7 +425,7 @@ impl Ask {
         response
             .cseq()
             .is_ok_and(|cseq| cseq.seq == self.number && cseq.method.as_str() == self.method)
-            && response.headers.call_id().is_ok_and(|id| id.as_str() == self.call_id)
+            && response.headers.call_id().is_ok_and(|id| id == *self.call_id)
     }
 }
 

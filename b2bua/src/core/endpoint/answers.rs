@@ -132,7 +132,7 @@ impl<E: Entropy> Endpoint<E> {
         if response.status == Status::TRYING {
             return;
         }
-        if response.headers.to().is_ok_and(|to| to.tag().is_none()) {
+        if response.headers.to_tag().is_ok_and(|tag| tag.is_none()) {
             response.set_tag(&self.entropy.token::<TAG_BYTES>());
         }
     }

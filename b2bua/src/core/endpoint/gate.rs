@@ -306,9 +306,13 @@ impl<E: Entropy> Endpoint<E> {
     ) {
         let user = Arc::clone(proof.user());
         let from = request.headers.from().ok();
-        let own = from.and_then(|From(from)| proof.address(&self.settings.at_home(from.uri.clone())));
+        let own = from
+            .as_ref()
+            .and_then(|From(from)| proof.address(&self.settings.at_home(from.uri.clone())));
         // An anonymous From (RFC 3323 §4.1.1.3) says nothing that could be wrong.
-        let anonymous = from.is_some_and(|From(from)| crate::core::identity::is_anonymous(from));
+        let anonymous = from
+            .as_ref()
+            .is_some_and(|From(from)| crate::core::identity::is_anonymous(from));
         let aor = match (own, anonymous, user.aors.first()) {
             (Some(own), _, _) => own.clone(),
             (None, true, Some(first)) => first.clone(),

@@ -270,7 +270,7 @@ impl Draft<'_> {
         });
         there.chain(self.plan.set.iter().map(|set| Seen {
             contact: contact_of(self.there, &set.contact),
-            call_id: self.asked.call_id,
+            call_id: &self.asked.call_id,
             epoch: set.epoch,
             registered: self.now,
         }))

@@ -17,7 +17,7 @@ pub(super) struct Asked<'a> {
     pub(super) user: &'a User,
     /// One of theirs.
     pub(super) aor: &'a Aor,
-    pub(super) call_id: &'a str,
+    pub(super) call_id: Cow<'a, str>,
     pub(super) sequence: u32,
     /// The `Expires` for all contacts that do not say otherwise.
     pub(super) expires: Option<u32>,
@@ -50,7 +50,7 @@ impl<'a> Asked<'a> {
         let aor = proof.address(&to.uri).ok_or(Refusal::NotTheirs)?;
         // Nobody registers for somebody else, not even in name.
         proof.address(&from.uri).ok_or(Refusal::NotTheirs)?;
-        let call_id = &*headers.call_id().map_err(malformed)?.0;
+        let call_id = headers.call_id().map_err(malformed)?.to_text();
         let sequence = headers.cseq().map_err(malformed)?.seq;
         if call_id.len() > MAX_CALL_ID {
             return Err(Refusal::Malformed);

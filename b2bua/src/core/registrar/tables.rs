@@ -255,7 +255,7 @@ impl Edit<'_> {
                 expires: self.tick.after(lasts),
                 call_id: call_id
                     .filter(|call_id| **call_id == *asked.call_id)
-                    .unwrap_or_else(|| asked.call_id.into()),
+                    .unwrap_or_else(|| (*asked.call_id).into()),
                 sequence: asked.sequence,
             });
             self.store(self.bindings.as_slice().len() - 1);

@@ -4,11 +4,11 @@
 //! that equal names mean equal parts; and a name takes sixteen bytes, whatever strangers write.
 
 use std::fmt;
-use std::hash::Hasher as _;
 
-use cusax_common::core::sip::typed::Via;
-use cusax_common::core::sip::{Method, Request, Response, TypedHeader as _};
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
+use cusax_common::core::sip::typed::Hop;
+use cusax_common::core::sip::{Method, Request, Response};
+use siphasher::sip128::SipHasher13;
+use smallvec::SmallVec;
 
 /// Every branch that RFC 3261 elements make begins so (§8.1.1.7).
 pub const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -53,30 +53,77 @@ impl Keys {
     /// The name of the request of this method at this place.
     #[must_use]
     pub fn server(&self, place: Place, method: &Method) -> ServerKey {
-        ServerKey(self.name(&[b"server", &place.0.to_be_bytes(), method.as_str().as_bytes()]))
+        // Places are as good as random, so that no two of them differ by what methods do.
+        ServerKey(place.0 ^ self.method(method))
     }
 
     /// The name of a 2xx with this To tag to this INVITE.
     #[must_use]
     pub fn answer(&self, invite: RequestKey, to_tag: &str) -> AnswerKey {
-        AnswerKey(self.name(&[b"answer", &invite.0.to_be_bytes(), to_tag.as_bytes()]))
+        let content = Content::new(Kind::Answer).text(&invite.0.to_be_bytes());
+        AnswerKey(self.name(&content.text(to_tag.as_bytes())))
     }
 
-    fn client(&self, via: &Via, branch: &str, method: &Method) -> ClientKey {
-        let (sent_by, branch) = (sent_by(via), branch.as_bytes());
-        ClientKey(self.name(&[b"client", sent_by.as_bytes(), branch, method.as_str().as_bytes()]))
+    fn client(&self, hop: &Hop<'_>, branch: &str, method: &Method) -> ClientKey {
+        let content = Content::new(Kind::Client).sent_by(hop).text(branch.as_bytes());
+        ClientKey(self.name(&content) ^ self.method(method))
     }
 
-    fn name(&self, parts: &[&[u8]]) -> u128 {
-        let mut hasher = self.0;
-        for part in parts {
-            // The length keeps one part from running into the next.
-            hasher.write_usize(part.len());
-            hasher.write(part);
+    /// What tells a method from all others: its letters, where they fit.
+    fn method(&self, method: &Method) -> u128 {
+        let text = method.as_str().as_bytes();
+        if text.len() > size_of::<u128>() {
+            return self.name(&Content::new(Kind::Method).text(text));
         }
-        hasher.finish128().as_u128()
+        text.iter()
+            .fold(0, |letters, letter| letters << 8 | u128::from(*letter))
+    }
+
+    fn name(&self, content: &Content) -> u128 {
+        self.0.hash(&content.0).as_u128()
     }
 }
+
+/// What is hashed, in one piece: to hash each part for itself takes longer.
+struct Content(SmallVec<[u8; USUAL_CONTENT]>);
+
+impl Content {
+    fn new(kind: Kind) -> Self {
+        Self(SmallVec::from_slice(&[kind as u8]))
+    }
+
+    fn text(self, text: &[u8]) -> Self {
+        self.filled(|content| content.extend_from_slice(text))
+    }
+
+    fn sent_by(self, hop: &Hop<'_>) -> Self {
+        self.filled(|content| hop.put_sent_by(content))
+    }
+
+    /// The length before it keeps one part from running into the next.
+    fn filled(mut self, fill: impl FnOnce(&mut SmallVec<[u8; USUAL_CONTENT]>)) -> Self {
+        let start = self.0.len();
+        self.0.extend_from_slice(&[0; size_of::<u64>()]);
+        fill(&mut self.0);
+        let length = (self.0.len() - start) as u64;
+        self.0[start..][..size_of::<u64>()].copy_from_slice(&length.to_be_bytes());
+        self
+    }
+}
+
+/// What a name is of.
+#[derive(Clone, Copy)]
+enum Kind {
+    Place,
+    Rfc2543,
+    Request,
+    Answer,
+    Client,
+    Method,
+}
+
+/// Room for what names an ordinary message.
+const USUAL_CONTENT: usize = 192;
 
 /// Without the key.
 impl fmt::Debug for Keys {
@@ -109,51 +156,39 @@ impl Incoming {
     /// [`Unmatchable`] tells what cannot be matched, or is longer than anybody needs.
     pub fn read(keys: &Keys, request: &Request) -> Result<Self, Unmatchable> {
         let unread = |_| Unmatchable::Headers;
-        let (via, cseq) = (
-            request.headers.via().map_err(unread)?,
-            request.headers.cseq().map_err(unread)?,
-        );
-        let call_id = request.headers.call_id().map_err(unread)?.as_str();
-        let (from, to) = (
-            request.headers.from().map_err(unread)?,
-            request.headers.to().map_err(unread)?,
-        );
-        let (from_tag, to_tag, sequence) = (from.tag(), to.tag(), cseq.seq.to_be_bytes());
-        let branch = via.branch();
-        for token in [branch, Some(call_id), from_tag, to_tag].into_iter().flatten() {
-            if token.len() > MAX_TOKEN {
-                return Err(Unmatchable::TooLong);
-            }
+        let headers = &request.headers;
+        let (hop, cseq) = (headers.hop().map_err(unread)?, headers.cseq().map_err(unread)?);
+        let call_id = headers.call_id().map_err(unread)?.as_bytes();
+        let (from_tag, to_tag) = (headers.from_tag().map_err(unread)?, headers.to_tag().map_err(unread)?);
+        let branch = hop.branch();
+        let tokens = [branch, from_tag, to_tag].map(|token| token.map_or(0, str::len));
+        if call_id.len() > MAX_TOKEN || tokens.into_iter().any(|length| length > MAX_TOKEN) {
+            return Err(Unmatchable::TooLong);
         }
+        let (from_tag, sequence) = (from_tag.unwrap_or_default().as_bytes(), cseq.seq.to_be_bytes());
         let has_branch = branch.is_some_and(is_rfc3261);
-        let place = Place(match branch {
-            Some(branch) if has_branch => keys.name(&[b"place", sent_by(via).as_bytes(), branch.as_bytes()]),
+        let place = Place(keys.name(&match branch {
+            Some(branch) if has_branch => Content::new(Kind::Place).sent_by(&hop).text(branch.as_bytes()),
             // Everything by which §17.2.3 matches the requests of a client of RFC 2543.
             _ => {
-                let mut topmost = String::new();
-                via.write(&mut topmost);
-                keys.name(&[
-                    b"2543",
-                    topmost.as_bytes(),
-                    request.uri.to_string().as_bytes(),
-                    from_tag.unwrap_or_default().as_bytes(),
-                    call_id.as_bytes(),
-                    &sequence,
-                ])
+                let [transport, params] = hop.texts();
+                Content::new(Kind::Rfc2543)
+                    .text(transport)
+                    .sent_by(&hop)
+                    .text(params)
+                    .text(request.uri.to_string().as_bytes())
+                    .text(from_tag)
+                    .text(call_id)
+                    .text(&sequence)
             }
-        });
+        }));
         let by_content = if request.method == Method::Ack {
             &Method::Invite
         } else {
             &request.method
         };
-        let content = RequestKey(keys.name(&[
-            b"request",
-            call_id.as_bytes(),
-            from_tag.unwrap_or_default().as_bytes(),
-            &sequence,
-            by_content.as_str().as_bytes(),
-        ]));
+        let content = Content::new(Kind::Request).text(call_id).text(from_tag).text(&sequence);
+        let content = RequestKey(keys.name(&content) ^ keys.method(by_content));
         Ok(Self {
             server: keys.server(place, &request.method),
             place,
@@ -183,18 +218,16 @@ impl ClientKey {
     /// response has.
     #[must_use]
     pub fn read(keys: &Keys, response: &Response) -> Option<Self> {
-        let vias = response.headers.list::<Via>().ok()?;
-        let [via] = vias.as_slice() else { return None };
-        let method = &response.headers.cseq().ok()?.method;
-        Some(keys.client(via, via.branch()?, method))
+        let hop = response.headers.only_hop()?;
+        Some(keys.client(&hop, hop.branch()?, &response.headers.cseq().ok()?.method))
     }
 
     /// What a response to this request of ours will have. None if its topmost Via is not fit to be sent.
     #[must_use]
     pub fn expected(keys: &Keys, request: &Request) -> Option<Self> {
-        let via = request.headers.via().ok()?;
-        let branch = via.branch().filter(|branch| is_rfc3261(branch))?;
-        Some(keys.client(via, branch, &request.method))
+        let hop = request.headers.hop().ok()?;
+        let branch = hop.branch().filter(|branch| is_rfc3261(branch))?;
+        Some(keys.client(&hop, branch, &request.method))
     }
 }
 
@@ -204,15 +237,6 @@ fn is_rfc3261(branch: &str) -> bool {
             .get(..MAGIC_COOKIE.len())
             .is_some_and(|head| head.eq_ignore_ascii_case(MAGIC_COOKIE))
 }
-
-fn sent_by(via: &Via) -> String {
-    let mut text = String::with_capacity(USUAL_SENT_BY);
-    via.write_sent_by(&mut text);
-    text
-}
-
-/// Room for an IPv4 address and a port, and for most names.
-const USUAL_SENT_BY: usize = 32;
 
 /// Names by number, for tests.
 #[cfg(test)]

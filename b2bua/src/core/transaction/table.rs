@@ -144,7 +144,7 @@ impl Transactions {
         }
         entry.last = response.to_bytes();
         if matches!(entry.machine, ServerMachine::Invite(_))
-            && let Some(tag) = response.headers.to().ok().and_then(|to| to.tag())
+            && let Ok(Some(tag)) = response.headers.to_tag()
         {
             if class == Class::Success && entry.answer.is_none() {
                 let key = self.keys.answer(entry.content, tag);
@@ -349,7 +349,9 @@ impl Transactions {
 
     fn handle_request(&mut self, now: Instant, flow: Flow, mut request: Request) {
         let incoming = Incoming::read(&self.keys, &request);
-        stamp(&mut request, flow);
+        request
+            .headers
+            .stamp(flow.remote.ip().to_canonical(), flow.remote.port());
         let incoming = match incoming {
             Ok(incoming) => incoming,
             // An ACK is never answered (§17.2.1).
@@ -418,10 +420,7 @@ impl Transactions {
             let belongs = match &entry.answer {
                 Some(answer) => incoming.answer == Some(answer.1) && same_peer(entry.flow, flow),
                 // Without a branch of its own, the tag tells which answer is meant (§17.2.3).
-                None => {
-                    let tag = request.headers.to().ok().and_then(|to| to.tag());
-                    incoming.has_branch || tag == entry.to_tag.as_deref()
-                }
+                None => incoming.has_branch || request.headers.to_tag().ok().flatten() == entry.to_tag.as_deref(),
             };
             if !belongs {
                 self.counters.stray_acks += 1;
@@ -782,17 +781,6 @@ impl ClientMachine {
             Self::Other(machine) => machine.poll_timeout(),
         }
         .map(|(at, _)| at)
-    }
-}
-
-/// Notes in the topmost Via where the request really came from (§18.2.1, RFC 3581 §4).
-fn stamp(request: &mut Request, flow: Flow) {
-    let stamped = match request.headers.via() {
-        Ok(via) => via.stamped(flow.remote.ip().to_canonical(), flow.remote.port()),
-        Err(_) => None,
-    };
-    if let Some(via) = stamped {
-        request.headers.replace_top(&via);
     }
 }
 

@@ -20,21 +20,12 @@ pub fn write_v4(out: &mut impl fmt::Write, ip: Ipv4Addr) -> fmt::Result {
     Ok(())
 }
 
-/// An address, without brackets.
-pub fn of_ip(ip: IpAddr) -> String {
+/// Appends an address, without brackets.
+pub fn write_ip(out: &mut impl fmt::Write, ip: IpAddr) -> fmt::Result {
     match ip {
-        IpAddr::V4(ip) => {
-            let mut text = String::with_capacity("255.255.255.255".len());
-            write_v4(&mut text, ip).expect("writing to a String cannot fail");
-            text
-        }
-        IpAddr::V6(ip) => ip.to_string(),
+        IpAddr::V4(ip) => write_v4(out, ip),
+        IpAddr::V6(ip) => write!(out, "{ip}"),
     }
-}
-
-/// A number.
-pub fn of_number(number: u32) -> String {
-    itoa::Buffer::new().format(number).to_owned()
 }
 
 /// How many digits a number has.
@@ -56,7 +47,9 @@ mod tests {
             "::ffff:192.0.2.1",
         ] {
             let ip: IpAddr = text.parse().unwrap();
-            assert_eq!(of_ip(ip), ip.to_string());
+            let mut text = String::new();
+            write_ip(&mut text, ip).unwrap();
+            assert_eq!(text, ip.to_string());
         }
         for number in [0, 9, 10, 65_535] {
             assert_eq!(count(number), number.to_string().len());

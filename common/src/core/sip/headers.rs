@@ -1,12 +1,10 @@
 //! The header lines of a message.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::digits;
-use super::memo::Memo;
 use super::name::{HeaderName, Known};
 use super::scan;
 use super::text::Text;
@@ -21,8 +19,6 @@ use super::value::{Value, ValueRef};
 pub struct Headers {
     source: Bytes,
     lines: Vec<Line>,
-    /// Shared with copies of these lines, until one of them changes.
-    memo: OnceLock<Arc<Memo>>,
 }
 
 #[derive(Clone)]
@@ -96,19 +92,16 @@ impl Headers {
 
     /// Adds a line behind all others.
     pub fn push(&mut self, name: HeaderName, value: Value) {
-        self.changes(&name);
         self.lines.push(Line::made(&name, value));
     }
 
     /// Adds a line before all others.
     pub fn push_front(&mut self, name: HeaderName, value: Value) {
-        self.changes(&name);
         self.lines.insert(0, Line::made(&name, value));
     }
 
     /// Puts one line in the place of all lines of this name: where the first of them was, or behind all others.
     pub fn set(&mut self, name: HeaderName, value: Value) {
-        self.changes(&name);
         let line = Line::made(&name, value);
         match self.lines.iter().position(|line| self.is(line, &name)) {
             Some(at) => {
@@ -128,7 +121,6 @@ impl Headers {
     pub fn remove_first(&mut self, name: &HeaderName) -> Option<Value> {
         let at = self.lines.iter().position(|line| self.is(line, name))?;
         let value = self.value(&self.lines[at]).to_value();
-        self.changes(name);
         self.lines.remove(at);
         Some(value)
     }
@@ -152,7 +144,6 @@ impl Headers {
         let before = self.lines.len();
         for line in &other.lines {
             let Some(name) = of(line) else { continue };
-            self.changes(name);
             self.lines.push(match &line.stored {
                 Stored::Read { .. } if !shared => Line::made(name, other.value(line).to_value()),
                 _ => line.clone(),
@@ -263,29 +254,8 @@ impl Headers {
     /// Adds a typed line before the first line of its name, or before all lines if there is none (a `Via`, a `Route`).
     pub fn insert_first<H: TypedHeader>(&mut self, header: &H) {
         let name = H::NAME;
-        self.changes(&name);
         let at = self.lines.iter().position(|line| self.is(line, &name)).unwrap_or(0);
         self.lines.insert(at, Line::made(&name, value_of(header)));
-    }
-
-    /// Puts another value in the place of the topmost one, which may share its line with others. Nothing happens if there
-    /// is none.
-    pub fn replace_top<H: TypedHeader>(&mut self, header: &H) {
-        let name = H::NAME;
-        let Some(at) = self.lines.iter().position(|line| self.is(line, &name)) else {
-            return;
-        };
-        let bytes = self.value(&self.lines[at]).bytes;
-        let mut text = String::with_capacity(bytes.len() + USUAL_VALUE);
-        header.write(&mut text);
-        if H::FORM == Form::List && memchr::memchr(b',', bytes).is_some() {
-            let whole = self.value(&self.lines[at]).to_text();
-            if let Ok(Some(comma)) = scan::find_comma(&*whole) {
-                text.push_str(&whole[comma..]);
-            }
-        }
-        self.changes(&name);
-        self.lines[at] = Line::made(&name, Value::made(text));
     }
 
     /// Removes the topmost value of a header whose values may share a line: our own `Via` from a response, the `Route`
@@ -300,7 +270,6 @@ impl Headers {
             why: Why::Missing,
         };
         let at = self.lines.iter().position(|line| self.is(line, &name)).ok_or(missing)?;
-        self.changes(&name);
         let value = self.value(&self.lines[at]).to_value();
         let text = value.as_ref().to_text();
         let rest = match H::FORM {
@@ -323,8 +292,20 @@ impl Headers {
             let mut longer = Vec::with_capacity(value.len() + text.len());
             longer.extend_from_slice(value);
             longer.extend_from_slice(Text::from(text).as_bytes());
-            self.changes(name);
             self.lines[at] = Line::made(name, Value::checked(Bytes::from(longer)));
+        }
+    }
+
+    /// The values of all lines of this name, for whom the name need not outlive.
+    pub(super) fn find_all<'a, 'n>(&'a self, name: &'n HeaderName) -> impl Iterator<Item = ValueRef<'a>> + use<'a, 'n> {
+        let lines = self.lines.iter().filter(move |line| self.is(line, name));
+        lines.map(|line| self.value(line))
+    }
+
+    /// Puts another value in the first line of this name.
+    pub(super) fn set_first(&mut self, name: &HeaderName, value: Value) {
+        if let Some(at) = self.lines.iter().position(|line| self.is(line, name)) {
+            self.lines[at] = Line::made(name, value);
         }
     }
 
@@ -332,23 +313,6 @@ impl Headers {
         Self {
             source,
             lines: Vec::with_capacity(USUAL_LINES),
-            memo: OnceLock::new(),
-        }
-    }
-
-    pub(super) fn memo(&self) -> &Memo {
-        self.memo.get_or_init(Arc::default)
-    }
-
-    /// Shares what was read of lines that are the same there.
-    pub(super) fn share_memo(&mut self, other: &Self) {
-        self.memo = OnceLock::from(Arc::clone(other.memo.get_or_init(Arc::default)));
-    }
-
-    /// Forgets what was read, if it was of lines of this name.
-    fn changes(&mut self, name: &HeaderName) {
-        if Memo::holds(name.known()) {
-            self.memo = OnceLock::new();
         }
     }
 
@@ -485,7 +449,6 @@ impl Headers {
     }
 
     fn remove_behind(&mut self, from: usize, name: &HeaderName) -> usize {
-        self.changes(name);
         let before = self.lines.len();
         let mut at = 0;
         let mut lines = std::mem::take(&mut self.lines);

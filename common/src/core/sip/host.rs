@@ -109,6 +109,28 @@ pub enum HostPart<'a> {
     V6(Ipv6Addr),
 }
 
+impl HostPart<'_> {
+    /// The address, if the host is one; as [`Host::ip`] gives it.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::V4(ip) => Some(IpAddr::V4(*ip)),
+            Self::V6(ip) => Some(IpAddr::V6(*ip).to_canonical()),
+        }
+    }
+
+    /// Appends the host as [`Host`] writes it.
+    pub fn write_to(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Name(name) => name
+                .iter()
+                .try_for_each(|byte| out.write_char(byte.to_ascii_lowercase().into())),
+            Self::V4(ip) => digits::write_v4(out, *ip),
+            Self::V6(ip) => write!(out, "[{ip}]"),
+        }
+    }
+}
+
 /// Reads a host.
 #[inline]
 pub fn read<'a>(cursor: &mut Cursor<'a>) -> Result<HostPart<'a>, Bad> {

@@ -108,7 +108,6 @@ impl Request {
     pub fn response(&self, status: Status) -> Response {
         let mut response = Response::new(status);
         response.headers.copy_known(ANSWERED, &self.headers);
-        response.headers.share_memo(&self.headers);
         response
     }
 
@@ -154,7 +153,7 @@ impl Response {
 
     /// Gives `To` this tag, unless it has one: every response but 100 needs one (RFC 3261 §8.2.6.2).
     pub fn set_tag(&mut self, tag: &str) {
-        if self.headers.to().is_ok_and(|to| to.tag().is_none()) {
+        if self.headers.to_tag().is_ok_and(|tag| tag.is_none()) {
             // What stands there stays as it is: whoever asked compares it.
             let mut param = String::with_capacity(TAG.len() + tag.len());
             param.push_str(TAG);

@@ -24,7 +24,7 @@ mod digits;
 pub mod frame;
 mod headers;
 mod host;
-mod memo;
+mod marks;
 mod message;
 mod method;
 mod name;

@@ -26,21 +26,13 @@ impl Params {
     /// The value as it stands, quotes included; `Some(None)` for a parameter without value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Option<&str>> {
-        self.iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        get(&self.0, name)
     }
 
     /// The value without the quotes around it; none if the parameter is absent or has no value.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
-        let value = self.get(name)??;
-        Some(
-            value
-                .strip_prefix('"')
-                .and_then(|inside| inside.strip_suffix('"'))
-                .unwrap_or(value),
-        )
+        Some(without_quotes(self.get(name)??))
     }
 
     /// The value without quotes and their escapes.
@@ -78,34 +70,10 @@ impl Params {
     /// A value that is neither token, address nor quoted string is quoted. A name that is no token sets nothing.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
         if is_name(name) {
-            *self = self.with_all(&[(name, Some(value))]);
+            let more = name.len() + value.map_or(0, str::len) + 2;
+            let text = rewritten(&self.0, more, &[name], |_, name, out| write_one(out, name, value));
+            self.0 = Text::from(text);
         }
-    }
-
-    /// The same with several parameters set, each in its place or behind the others, or removed where there is `None`.
-    /// Names are tokens.
-    #[must_use]
-    pub(super) fn with_all(&self, changes: &[(&str, Option<Option<&str>>)]) -> Self {
-        let more = |(name, value): &(&str, Option<Option<&str>>)| name.len() + value.flatten().map_or(0, str::len) + 2;
-        let mut text = String::with_capacity(self.0.len() + changes.iter().map(more).sum::<usize>());
-        let mut done = 0_u32;
-        for (found, old) in self.iter() {
-            match changes.iter().position(|(name, _)| found.eq_ignore_ascii_case(name)) {
-                None => write_one(&mut text, found, old),
-                Some(at) => {
-                    if let (0, Some(value)) = (done & 1 << at, changes[at].1) {
-                        write_one(&mut text, found, value);
-                    }
-                    done |= 1 << at;
-                }
-            }
-        }
-        for (at, (name, value)) in changes.iter().enumerate() {
-            if let (0, Some(value)) = (done & 1 << at, value) {
-                write_one(&mut text, name, *value);
-            }
-        }
-        Self(Text::from(text))
     }
 
     /// Removes a parameter, and tells whether it was there.
@@ -152,6 +120,44 @@ impl fmt::Debug for Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The value of a parameter in a text that was checked, as [`Params::get`] gives it.
+pub fn get<'a>(text: &'a str, name: &str) -> Option<Option<&'a str>> {
+    pieces(text)
+        .filter_map(Result::ok)
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+/// A value without the quotes around it.
+pub fn without_quotes(value: &str) -> &str {
+    let inside = value.strip_prefix('"').and_then(|inside| inside.strip_suffix('"'));
+    inside.unwrap_or(value)
+}
+
+/// The text with some of its parameters written anew by `put`, each in its place or behind the others. `put` is given the
+/// place of a name in `names` and how it is spelt, and may leave it out. What is new takes about `more` bytes.
+pub fn rewritten(text: &str, more: usize, names: &[&str], mut put: impl FnMut(usize, &str, &mut String)) -> String {
+    let mut out = String::with_capacity(text.len() + more);
+    let mut done = 0_u32;
+    for (found, value) in pieces(text).filter_map(Result::ok) {
+        match names.iter().position(|name| found.eq_ignore_ascii_case(name)) {
+            None => write_one(&mut out, found, value),
+            Some(at) => {
+                if done & 1 << at == 0 {
+                    put(at, found, &mut out);
+                }
+                done |= 1 << at;
+            }
+        }
+    }
+    for (at, name) in names.iter().enumerate() {
+        if done & 1 << at == 0 {
+            put(at, name, &mut out);
+        }
+    }
+    out
 }
 
 /// Checks header parameters: `*(SEMI generic-param)` of RFC 3261 §25.1.

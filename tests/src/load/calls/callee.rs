@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_common::core::sip::typed::To;
 use cusax_common::core::sip::{HeaderName, Message, Method, Request, Status};
 
 use super::exchange::{Due, Exchange};
@@ -16,7 +15,7 @@ impl Exchange {
         let Ok(Message::Request(request)) = Message::parse(bytes) else {
             return;
         };
-        let tag = request.headers.to().ok().and_then(|To(to)| to.tag());
+        let tag = request.headers.to_tag().ok().flatten();
         match (&request.method, tag) {
             (Method::Invite, None) => self.invited(&request, at),
             (Method::Ack, tag) => {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_common::core::sip::typed::{Challenge, ProxyAuthenticate, To, WwwAuthenticate};
+use cusax_common::core::sip::typed::{Challenge, ProxyAuthenticate, WwwAuthenticate};
 use cusax_common::core::sip::{HeaderName, Message, Method, Request, Response, Status};
 
 use super::exchange::{Due, Exchange, Outcome, Stage};
@@ -44,7 +44,7 @@ impl Exchange {
     /// The device speaks first: nothing of the benchmark makes it, but for a call that it ends.
     fn caller_asked(&mut self, request: &Request) {
         self.callers.push(request.response(Status::OK).to_bytes(), None);
-        let tag = request.headers.to().ok().and_then(|To(to)| to.tag());
+        let tag = request.headers.to_tag().ok().flatten();
         if request.method == Method::Bye
             && let Some(index) = tag.and_then(|tag| self.known(tag))
         {

@@ -36,7 +36,7 @@ pub use replaces::Replaces;
 pub use session::{MinSe, Refresher, SessionExpires};
 pub use session_id::SessionUuids;
 pub use tokens::{Allow, AllowEvents, Privacy, ProxyRequire, Require, Supported, Unsupported};
-pub use via::Via;
+pub use via::{Hop, Via};
 
 use super::headers::HeaderError;
 use super::name::HeaderName;

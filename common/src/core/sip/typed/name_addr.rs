@@ -253,6 +253,20 @@ pub fn check(text: &[u8]) -> Result<(), Bad> {
     Uri::check(parts.uri)
 }
 
+/// The tag of a text that names somebody, without making anything else.
+pub fn tag(text: &[u8]) -> Result<Option<&str>, Bad> {
+    let mut tag = None;
+    split(text, |name, value| {
+        if tag.is_none() && name.eq_ignore_ascii_case(b"tag") {
+            tag = Some(value);
+        }
+    })?;
+    let tag = tag.flatten().map(std::str::from_utf8).transpose();
+    Ok(tag
+        .map_err(|_| Bad("a tag that is no token"))?
+        .map(params::without_quotes))
+}
+
 /// Whether a `Contact` line can be read, without making anything.
 pub fn check_contacts(text: &[u8]) -> Result<(), Bad> {
     if text == b"*" {

@@ -67,19 +67,11 @@ impl Via {
     /// differs from what the sender says or where `rport` is asked for, and the port if it is. None if it says so already.
     #[must_use]
     pub fn stamped(&self, ip: IpAddr, port: u16) -> Option<Self> {
-        let asked = self.params.has("rport");
-        let elsewhere = self.host.ip() != Some(ip.to_canonical());
-        if !asked && !elsewhere && !self.params.has("received") {
-            return None;
-        }
-        let received = (asked || elsewhere).then(|| digits::of_ip(ip));
-        let rport = asked.then(|| digits::of_number(port.into()));
-        // A value that the sender made up must not steer our answer.
-        let params = self.params.with_all(&[
-            ("received", received.as_deref().map(Some)),
-            ("rport", rport.as_deref().map(Some)),
-        ]);
-        (params != self.params).then(|| Self { params, ..self.clone() })
+        let params = noted(self.params.as_str(), self.host.ip(), ip, port)?;
+        Some(Self {
+            params: Params::checked(Text::from(params)),
+            ..self.clone()
+        })
     }
 
     /// Appends host and port as the sender names itself.
@@ -122,6 +114,116 @@ impl TypedHeader for Via {
     }
 }
 
+/// A [`Via`] where it lies in its message: what matches messages (RFC 3261 §17.1.3, §17.2.3) costs no memory.
+#[derive(Clone, Copy)]
+pub struct Hop<'a> {
+    parts: Parts<'a>,
+    branch: Option<&'a str>,
+    /// What follows in its line: nothing, or a comma and the next hop.
+    behind: &'a [u8],
+}
+
+impl<'a> Hop<'a> {
+    /// Reads the topmost hop of a line.
+    ///
+    /// # Errors
+    /// What the text should not have been.
+    pub(in crate::core::sip) fn read(line: &'a [u8]) -> Result<Self, Bad> {
+        let mut cursor = Cursor::new(line);
+        let parts = read(&mut cursor)?;
+        let branch = parts.branch.map(std::str::from_utf8).transpose();
+        match cursor.rest() {
+            behind @ ([] | [b',', ..]) => Ok(Self {
+                parts,
+                branch: branch
+                    .map_err(|_| Bad("a branch that is no token"))?
+                    .map(params::without_quotes),
+                behind,
+            }),
+            _ => Err(Bad(LEFT_OVER)),
+        }
+    }
+
+    /// The transaction's mark.
+    #[must_use]
+    pub fn branch(&self) -> Option<&'a str> {
+        self.branch
+    }
+
+    /// Whether no other hop stands in its line.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.behind.is_empty()
+    }
+
+    /// Appends host and port as the sender names itself: the same bytes for each spelling of them, and for nothing else.
+    pub fn put_sent_by(&self, out: &mut impl Extend<u8>) {
+        match self.parts.host {
+            HostPart::Name(name) => out.extend(name.iter().map(u8::to_ascii_lowercase)),
+            // No name begins with these.
+            HostPart::V4(ip) => out.extend([4].into_iter().chain(ip.octets())),
+            HostPart::V6(ip) => out.extend([6].into_iter().chain(ip.octets())),
+        }
+        out.extend(self.parts.port.into_iter().flat_map(|port| {
+            let [high, low] = port.to_be_bytes();
+            [b':', high, low]
+        }));
+    }
+
+    /// Transport and parameters as they stand.
+    #[must_use]
+    pub fn texts(&self) -> [&'a [u8]; 2] {
+        [self.parts.transport, self.parts.params]
+    }
+
+    /// Its line with the note that [`Via::stamped`] makes.
+    pub(in crate::core::sip) fn stamped(&self, ip: IpAddr, port: u16) -> Option<String> {
+        let read = String::from_utf8_lossy(self.parts.params);
+        let params = noted(&read, self.parts.host.ip(), ip, port)?;
+        let room = "SIP/2.0/".len() + self.parts.transport.len() + USUAL_SENT_BY + params.len() + self.behind.len();
+        let mut line = String::with_capacity(room);
+        line.push_str("SIP/2.0/");
+        line.push_str(&String::from_utf8_lossy(self.parts.transport));
+        line.push(' ');
+        let sent_by = self.parts.host.write_to(&mut line);
+        sent_by.expect("writing to a String cannot fail");
+        if let Some(port) = self.parts.port {
+            line.push(':');
+            digits::write(&mut line, port.into()).expect("writing to a String cannot fail");
+        }
+        line.push_str(&params);
+        line.push_str(&String::from_utf8_lossy(self.behind));
+        Some(line)
+    }
+}
+
+/// The parameters with a note of where the request really came from; none if they say so already.
+fn noted(params: &str, host: Option<IpAddr>, ip: IpAddr, port: u16) -> Option<String> {
+    let asked = params::get(params, "rport").is_some();
+    let elsewhere = host != Some(ip.to_canonical());
+    if !asked && !elsewhere && params::get(params, "received").is_none() {
+        return None;
+    }
+    // A value that the sender made up must not steer our answer.
+    let noted = params::rewritten(params, USUAL_NOTE, &["received", "rport"], |at, name, out| {
+        let is_address = at == 0;
+        let is_due = asked || is_address && elsewhere;
+        if !is_due {
+            return;
+        }
+        out.push(';');
+        out.push_str(name);
+        out.push('=');
+        let written = if is_address {
+            digits::write_ip(out, ip)
+        } else {
+            digits::write(out, port.into())
+        };
+        written.expect("writing to a String cannot fail");
+    });
+    (noted != params).then_some(noted)
+}
+
 /// Whether a line of `Via` values can be read, without making any.
 pub fn check_list(text: &[u8]) -> Result<(), Bad> {
     let mut cursor = Cursor::new(text);
@@ -133,11 +235,13 @@ pub fn check_list(text: &[u8]) -> Result<(), Bad> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Parts<'a> {
     transport: &'a [u8],
     host: HostPart<'a>,
     port: Option<u16>,
     params: &'a [u8],
+    branch: Option<&'a [u8]>,
 }
 
 /// `SIP / 2.0 / UDP host : port ; params`, where blanks may stand around each mark.
@@ -162,9 +266,12 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Result<Parts<'a>, Bad> {
         None
     };
     cursor.blanks();
-    let mut branches = 0;
-    let params = params::read_header(cursor, |name, _| {
-        branches += usize::from(name.eq_ignore_ascii_case(b"branch"));
+    let (mut branches, mut branch) = (0, None);
+    let params = params::read_header(cursor, |name, value| {
+        if name.eq_ignore_ascii_case(b"branch") {
+            branches += 1;
+            branch = value;
+        }
     })?;
     if branches > 1 {
         return Err(Bad("a branch that stands twice"));
@@ -174,6 +281,7 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Result<Parts<'a>, Bad> {
         host,
         port,
         params,
+        branch,
     })
 }
 
@@ -193,6 +301,10 @@ fn odd_protocol(cursor: &mut Cursor<'_>) -> Result<(), Bad> {
     }
 }
 
+/// Room for an IPv4 address and a port, and for most names.
+const USUAL_SENT_BY: usize = 32;
+/// Room for what is noted of where a request came from.
+const USUAL_NOTE: usize = ";received=255.255.255.255;rport=65535".len();
 const NO_PROTOCOL: &str = "not SIP/2.0/transport";
 const LEFT_OVER: &str = "text where a parameter or another hop should begin";
 
