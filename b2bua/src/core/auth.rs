@@ -30,7 +30,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cusax_common::core::entropy::{Entropy, hex};
 use cusax_common::core::sip::typed::{Authorization, Challenge, Credentials, ProxyAuthorization};
-use cusax_common::core::sip::{Request, Uri, Value, digest};
+use cusax_common::core::sip::{HeaderError, Request, SipRef, Uri, Value, digest};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Algorithm, Aor, Ha1, User};
 use ring::hmac;
@@ -99,6 +99,22 @@ impl Authenticated {
         }
         let named = aor_of(uri)?;
         held.find(|aor| **aor == named)
+    }
+
+    /// The same for the URI of a header, which is read in full only where it is not written as we do.
+    ///
+    /// # Errors
+    /// That of `read`.
+    pub fn address_in(
+        &self,
+        near: Option<SipRef<'_>>,
+        read: impl FnOnce() -> Result<Uri, HeaderError>,
+    ) -> Result<Option<&Aor>, HeaderError> {
+        let is_it = |aor: &&Aor| near.is_some_and(|uri| uri.is_plainly(aor.user(), aor.domain()));
+        match self.user.aors.iter().find(is_it) {
+            Some(aor) => Ok(Some(aor)),
+            None => Ok(self.address(&read()?)),
+        }
     }
 }
 

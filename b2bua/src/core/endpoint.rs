@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{Credentials, From, To, Via};
+use cusax_common::core::sip::typed::{Credentials, Via};
 use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Status, Uri};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
@@ -888,13 +888,13 @@ impl<E: Entropy> Endpoint<E> {
 /// The realm to be proved: the domain that the request speaks for, if it is ours.
 fn realm<'a>(settings: &'a Settings, request: &Request) -> &'a str {
     let spoken_for = match request.method {
-        Method::Register => request.headers.to().ok().map(|To(to)| to.uri),
-        _ => request.headers.from().ok().map(|From(from)| from.uri),
+        Method::Register => request.headers.to_sip(),
+        _ => request.headers.from_sip(),
     };
     spoken_for
-        .as_ref()
-        .and_then(Uri::as_sip)
-        .and_then(|uri| settings.domain_of(&uri.host, uri.port))
+        .ok()
+        .flatten()
+        .and_then(|uri| settings.domain_at(uri.name(), uri.ip(), uri.port()))
         .or(settings.domains.first().map(String::as_str))
         .unwrap_or_default()
 }

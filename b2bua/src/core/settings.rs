@@ -143,7 +143,13 @@ impl Settings {
     /// Which of our domains this is: the first, if it is a listener's own address.
     #[must_use]
     pub fn domain_of(&self, host: &Host, port: Option<u16>) -> Option<&str> {
-        match (host.name(), host.ip()) {
+        self.domain_at(host.name(), host.ip(), port)
+    }
+
+    /// The same for a host that is a name or an address.
+    #[must_use]
+    pub fn domain_at(&self, name: Option<&str>, ip: Option<IpAddr>, port: Option<u16>) -> Option<&str> {
+        match (name, ip) {
             (Some(name), _) => self.domains.iter().find(|domain| domain.eq_ignore_ascii_case(name)),
             (None, Some(ip)) => self.domains.first().filter(|_| self.is_listener(ip, port)),
             (None, None) => None,

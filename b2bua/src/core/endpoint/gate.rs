@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::{
-    Event, From, MaxForwards, NameAddr, Require, Route, ServiceRoute, Supported, To, Unsupported,
+    Event, From, MaxForwards, NameAddr, Require, Route, ServiceRoute, Supported, Unsupported,
 };
 use cusax_common::core::sip::{Host, Method, Request, Response, SipUri, Status, Token, Uri};
 use cusax_common::core::time::Now;
@@ -106,7 +106,7 @@ impl<E: Entropy> Endpoint<E> {
             Uri::Tel(_) | Uri::Other(_) => true,
         };
         // Nor is one of addresses that no phone can have (item 5).
-        let foreign = || matches!(request.headers.to(), Ok(To(to)) if to.uri.as_sip().is_none());
+        let foreign = || matches!(request.headers.to_sip(), Ok(None));
         if request.method == Method::Register && (elsewhere || foreign()) {
             return Some(request.response(Status::NOT_FOUND));
         }

@@ -45,11 +45,15 @@ impl<'a> Asked<'a> {
     pub(super) fn read(request: &'a Request, proof: &'a Authenticated) -> Result<Self, Refusal> {
         let malformed = |_| Refusal::Malformed;
         let headers = &request.headers;
-        let to = headers.to().map_err(malformed)?;
-        let from = headers.from().map_err(malformed)?;
-        let aor = proof.address(&to.uri).ok_or(Refusal::NotTheirs)?;
+        let to = headers.to_sip().map_err(malformed)?;
+        let from = headers.from_sip().map_err(malformed)?;
+        let to = proof.address_in(to, || Ok(headers.to()?.0.uri)).map_err(malformed)?;
+        let from = proof
+            .address_in(from, || Ok(headers.from()?.0.uri))
+            .map_err(malformed)?;
+        let aor = to.ok_or(Refusal::NotTheirs)?;
         // Nobody registers for somebody else, not even in name.
-        proof.address(&from.uri).ok_or(Refusal::NotTheirs)?;
+        from.ok_or(Refusal::NotTheirs)?;
         let call_id = headers.call_id().map_err(malformed)?.to_text();
         let sequence = headers.cseq().map_err(malformed)?.seq;
         if call_id.len() > MAX_CALL_ID {

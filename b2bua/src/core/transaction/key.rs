@@ -150,14 +150,14 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Reads them.
+    /// Reads them. The topmost `Via` of the request is `hop`.
     ///
     /// # Errors
     /// [`Unmatchable`] tells what cannot be matched, or is longer than anybody needs.
-    pub fn read(keys: &Keys, request: &Request) -> Result<Self, Unmatchable> {
+    pub fn read(keys: &Keys, request: &Request, hop: &Hop<'_>) -> Result<Self, Unmatchable> {
         let unread = |_| Unmatchable::Headers;
         let headers = &request.headers;
-        let (hop, cseq) = (headers.hop().map_err(unread)?, headers.cseq().map_err(unread)?);
+        let cseq = headers.cseq().map_err(unread)?;
         let call_id = headers.call_id().map_err(unread)?.as_bytes();
         let (from_tag, to_tag) = (headers.from_tag().map_err(unread)?, headers.to_tag().map_err(unread)?);
         let branch = hop.branch();
@@ -168,13 +168,13 @@ impl Incoming {
         let (from_tag, sequence) = (from_tag.unwrap_or_default().as_bytes(), cseq.seq.to_be_bytes());
         let has_branch = branch.is_some_and(is_rfc3261);
         let place = Place(keys.name(&match branch {
-            Some(branch) if has_branch => Content::new(Kind::Place).sent_by(&hop).text(branch.as_bytes()),
+            Some(branch) if has_branch => Content::new(Kind::Place).sent_by(hop).text(branch.as_bytes()),
             // Everything by which §17.2.3 matches the requests of a client of RFC 2543.
             _ => {
                 let [transport, params] = hop.texts();
                 Content::new(Kind::Rfc2543)
                     .text(transport)
-                    .sent_by(&hop)
+                    .sent_by(hop)
                     .text(params)
                     .text(request.uri.to_string().as_bytes())
                     .text(from_tag)

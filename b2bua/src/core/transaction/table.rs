@@ -31,7 +31,7 @@ use super::answer::{Answer, AnswerOutput};
 use super::client::NonInviteClient;
 use super::invite_client::InviteClient;
 use super::invite_server::InviteServer;
-use super::key::{AnswerKey, ClientKey, Incoming, Keys};
+use super::key::{AnswerKey, ClientKey, Incoming, Keys, Unmatchable};
 use super::output::{ClientId, Counters, Failure, Limits, Output, Refusal, ServerId, TransactionId};
 use super::server::NonInviteServer;
 use super::servers::{Found, Server, ServerMachine, Servers};
@@ -309,7 +309,8 @@ impl Transactions {
     /// Whether a request belongs to a transaction here, or to an answer of one.
     #[must_use]
     pub fn knows(&self, request: &Request) -> bool {
-        let Ok(incoming) = Incoming::read(&self.keys, request) else {
+        let hop = request.headers.hop().map_err(|_| Unmatchable::Headers);
+        let Ok(incoming) = hop.and_then(|hop| Incoming::read(&self.keys, request, &hop)) else {
             return false;
         };
         let is_here = |method: &Method| self.servers.find(&self.keys.server(incoming.place, method)).is_some();
@@ -348,10 +349,16 @@ impl Transactions {
     }
 
     fn handle_request(&mut self, now: Instant, flow: Flow, mut request: Request) {
-        let incoming = Incoming::read(&self.keys, &request);
-        request
-            .headers
-            .stamp(flow.remote.ip().to_canonical(), flow.remote.port());
+        let (incoming, stamped) = match request.headers.hop() {
+            Ok(hop) => (
+                Incoming::read(&self.keys, &request, &hop),
+                hop.stamped(flow.remote.ip().to_canonical(), flow.remote.port()),
+            ),
+            Err(_) => (Err(Unmatchable::Headers), None),
+        };
+        if let Some(line) = stamped {
+            request.headers.stamp(line);
+        }
         let incoming = match incoming {
             Ok(incoming) => incoming,
             // An ACK is never answered (§17.2.1).

@@ -172,10 +172,25 @@ fn read_name<'a>(cursor: &mut Cursor<'a>) -> Result<HostPart<'a>, Bad> {
             if top.is_ascii_alphabetic() {
                 return Ok(HostPart::Name(name));
             }
-            parsed(name).map(HostPart::V4).ok_or(Bad(NO_NAME))
+            read_v4(name).map(HostPart::V4).ok_or(Bad(NO_NAME))
         }
         _ => Err(Bad(NO_NAME)),
     }
+}
+
+/// Four numbers without leading zeros, as the standard library reads them in several times as long.
+fn read_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut parts = text.split(|byte| *byte == b'.');
+    for octet in &mut octets {
+        *octet = match parts.next()? {
+            [digit @ b'0'..=b'9'] => digit - b'0',
+            [b'1'..=b'9', rest @ ..] if rest.len() > 2 => return None,
+            digits @ [b'1'..=b'9', ..] => u8::try_from(scan::number(digits).ok()?).ok()?,
+            _ => return None,
+        };
+    }
+    parts.next().is_none().then(|| Ipv4Addr::from(octets))
 }
 
 fn parsed<T: FromStr>(text: &[u8]) -> Option<T> {
@@ -206,6 +221,25 @@ mod tests {
             "[::ffff:192.0.2.1]".parse::<Host>().unwrap().ip(),
             Some("192.0.2.1".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn addresses_are_read_as_the_standard_library_reads_them() {
+        let parts = [
+            "0", "1", "00", "01", "9", "10", "99", "100", "199", "255", "256", "999", "1000", "", "a", "1a", "-1",
+        ];
+        for first in parts {
+            for last in parts {
+                for text in [
+                    format!("{first}.0.2.{last}"),
+                    format!("192.{first}.{last}.1"),
+                    format!("1.2.{first}{last}"),
+                    format!("1.2.3.{first}.{last}"),
+                ] {
+                    assert_eq!(read_v4(text.as_bytes()), text.parse().ok(), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

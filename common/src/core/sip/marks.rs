@@ -1,13 +1,12 @@
 //! The parts of a message by which it is matched, read where they lie: a message costs no memory until somebody wants
 //! more of it.
 
-use std::net::IpAddr;
-
 use super::headers::{HeaderError, Headers, Why};
 use super::name::HeaderName;
 use super::scan::Bad;
 use super::typed::via::Hop;
 use super::typed::{CSeq, From, To, call_id, cseq, name_addr};
+use super::uri::SipRef;
 use super::value::{Value, ValueRef};
 
 impl Headers {
@@ -27,12 +26,9 @@ impl Headers {
         Hop::read(line.bytes).ok().filter(Hop::is_last)
     }
 
-    /// Notes in the topmost `Via` where the request really came from (RFC 3261 §18.2.1, RFC 3581 §4).
-    pub fn stamp(&mut self, ip: IpAddr, port: u16) {
-        let stamped = self.hop().ok().and_then(|hop| hop.stamped(ip, port));
-        if let Some(line) = stamped {
-            self.set_first(&HeaderName::VIA, Value::made(line));
-        }
+    /// Puts another line in the place of the topmost `Via`, which [`Hop::stamped`] made of it.
+    pub fn stamp(&mut self, line: String) {
+        self.set_first(&HeaderName::VIA, Value::made(line));
     }
 
     /// The one `From`.
@@ -49,6 +45,22 @@ impl Headers {
     /// As for [`one`](Self::one).
     pub fn to(&self) -> Result<To, HeaderError> {
         self.one()
+    }
+
+    /// The SIP URI of the one `From`; none if it is another URI.
+    ///
+    /// # Errors
+    /// As for [`one`](Self::one).
+    pub fn from_sip(&self) -> Result<Option<SipRef<'_>>, HeaderError> {
+        self.sip(&HeaderName::FROM)
+    }
+
+    /// The SIP URI of the one `To`; none if it is another URI.
+    ///
+    /// # Errors
+    /// As for [`one`](Self::one).
+    pub fn to_sip(&self) -> Result<Option<SipRef<'_>>, HeaderError> {
+        self.sip(&HeaderName::TO)
     }
 
     /// The tag of the one `From`.
@@ -85,6 +97,10 @@ impl Headers {
         let value = self.only(&HeaderName::CALL_ID)?;
         call_id::check(value.bytes).map_err(|bad| malformed(bad, &HeaderName::CALL_ID))?;
         Ok(value)
+    }
+
+    fn sip(&self, name: &HeaderName) -> Result<Option<SipRef<'_>>, HeaderError> {
+        name_addr::sip(self.only(name)?.bytes).map_err(|bad| malformed(bad, name))
     }
 
     fn tag(&self, name: &HeaderName) -> Result<Option<&str>, HeaderError> {
@@ -200,11 +216,20 @@ mod tests {
                     request.headers.from().unwrap().tag(),
                     "{from}"
                 );
+                let (uri, near) = (
+                    request.headers.from().unwrap().0.uri,
+                    request.headers.from_sip().unwrap(),
+                );
+                let (uri, near) = (uri.as_sip().unwrap(), near.unwrap());
+                assert_eq!((uri.host.name(), uri.port), (near.name(), near.port()), "{from}");
+                assert!(near.is_plainly("b", "Example.com") && !near.is_plainly("B", "example.com"));
                 // Stamped in place as it is stamped as a value.
                 let (ip, port) = ("192.0.2.1".parse().unwrap(), 40_000);
                 let mut expected = String::new();
                 typed.stamped(ip, port).unwrap_or(typed).write(&mut expected);
-                request.headers.stamp(ip, port);
+                if let Some(line) = request.headers.hop().unwrap().stamped(ip, port) {
+                    request.headers.stamp(line);
+                }
                 let line = request.headers.get(&HeaderName::VIA).unwrap().to_text().into_owned();
                 let behind = line.strip_prefix(&expected).unwrap();
                 assert!(

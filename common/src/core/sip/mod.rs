@@ -47,7 +47,7 @@ pub use parse::{Fault, FaultKind};
 pub use status::Status;
 pub use text::{Text, Token};
 pub use typed::{Form, TypedHeader};
-pub use uri::{OtherUri, SipUri, TelUri, Uri};
+pub use uri::{OtherUri, SipRef, SipUri, TelUri, Uri};
 pub use value::{Value, ValueRef};
 
 /// The largest message, in bytes: what one UDP datagram could hold.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::cursor::Cursor;
@@ -363,6 +364,55 @@ impl fmt::Write for Rest<'_> {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
         Ok(())
+    }
+}
+
+/// Whom a SIP URI names, where it lies in its message: to compare it costs no memory.
+#[derive(Clone, Copy, Debug)]
+pub struct SipRef<'a> {
+    user: Option<&'a [u8]>,
+    host: HostPart<'a>,
+    port: Option<u16>,
+}
+
+impl<'a> SipRef<'a> {
+    /// Reads it; none for a URI of another scheme.
+    pub(super) fn read(text: &'a [u8]) -> Result<Option<Self>, Bad> {
+        Ok(match split(text)? {
+            Parts::Sip(parts) => Some(Self {
+                user: parts.user,
+                host: parts.host,
+                port: parts.port,
+            }),
+            Parts::Tel { .. } | Parts::Other => None,
+        })
+    }
+
+    /// Whether this user of this domain is meant, in the plainest spelling. Another spelling may mean the same.
+    #[must_use]
+    pub fn is_plainly(&self, user: &str, domain: &str) -> bool {
+        self.user == Some(user.as_bytes()) && self.name().is_some_and(|name| name.eq_ignore_ascii_case(domain))
+    }
+
+    /// The host, if it is a name; as it stands.
+    #[must_use]
+    pub fn name(&self) -> Option<&'a str> {
+        match self.host {
+            HostPart::Name(name) => std::str::from_utf8(name).ok(),
+            HostPart::V4(_) | HostPart::V6(_) => None,
+        }
+    }
+
+    /// The host, if it is an address; as [`Host::ip`] gives it.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.ip()
+    }
+
+    /// None where the URI names none.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.port
     }
 }
 

@@ -10,7 +10,7 @@ use crate::core::sip::params::{self, Params};
 use crate::core::sip::scan::{self, Bad, class};
 use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
-use crate::core::sip::uri::Uri;
+use crate::core::sip::uri::{SipRef, Uri};
 
 /// `"display" <uri>;params`, or a bare URI whose parameters belong to the header.
 #[derive(Clone, PartialEq, Eq)]
@@ -265,6 +265,11 @@ pub fn tag(text: &[u8]) -> Result<Option<&str>, Bad> {
     Ok(tag
         .map_err(|_| Bad("a tag that is no token"))?
         .map(params::without_quotes))
+}
+
+/// The SIP URI of a text that names somebody; none if it is another URI.
+pub fn sip(text: &[u8]) -> Result<Option<SipRef<'_>>, Bad> {
+    SipRef::read(split(text, |_, _| ())?.uri)
 }
 
 /// Whether a `Contact` line can be read, without making anything.

@@ -177,7 +177,8 @@ impl<'a> Hop<'a> {
     }
 
     /// Its line with the note that [`Via::stamped`] makes.
-    pub(in crate::core::sip) fn stamped(&self, ip: IpAddr, port: u16) -> Option<String> {
+    #[must_use]
+    pub fn stamped(&self, ip: IpAddr, port: u16) -> Option<String> {
         let read = String::from_utf8_lossy(self.parts.params);
         let params = noted(&read, self.parts.host.ip(), ip, port)?;
         let room = "SIP/2.0/".len() + self.parts.transport.len() + USUAL_SENT_BY + params.len() + self.behind.len();
