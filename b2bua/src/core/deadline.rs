@@ -161,7 +161,9 @@ mod tests {
         let (mut deadlines, mut plain) = (Deadlines::default(), std::collections::BTreeMap::new());
         let (mut state, mut now) = (1_u64, 0);
         for _ in 0..200_000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let (key, value) = (state >> 60, state >> 33 & 0x3ff);
             match state >> 56 & 0xf {
                 0 | 1 => {

@@ -11,6 +11,7 @@
 //! A UAC may wait for ever in Proceeding. Here timer C, which the RFC gives to proxies, cancels what rings too long
 //! without a word, so that no peer can hold a transaction by silence.
 
+use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use super::timer::{PATIENCE, RINGING, T1, Timer, Timers};
@@ -136,6 +137,13 @@ impl InviteClient {
         self.timers.next()
     }
 
+    /// Until when 2xx responses are handed on, once one has come.
+    #[must_use]
+    pub fn accepted_until(&self) -> Option<Instant> {
+        let timer = self.poll_timeout()?;
+        (self.state == State::Accepted).then_some(timer.0)
+    }
+
     fn send_cancel(&mut self, now: Instant) {
         self.cancel = Cancel::Sent;
         self.timers.disarm(Timer::C);
@@ -155,6 +163,11 @@ impl InviteClient {
         self.timers.clear();
         self.outputs.push(ClientOutput::Ended(outcome));
     }
+}
+
+/// Traces what an INVITE meets whose machine is gone because it was accepted.
+pub(super) fn accepted_hears(input: &dyn Debug) {
+    step(NAME, &State::Accepted, input);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@
 //! | other server | [`server`] | §17.2.2 |
 //! | 2xx until its ACK | [`answer`] | §13.3.1.4 |
 //! | answer until no copy of the request comes | `remembered` | §17.2.2 |
+//! | INVITE of ours that a 2xx has answered | `accepted` | RFC 6026 §7.2 |
 //!
 //! # Left out
 //! - Choice and change of transport by size (§18.1.1): the layer that sends picks the flow.
@@ -24,6 +25,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 use tracing::trace;
 
+mod accepted;
 pub mod answer;
 pub mod client;
 pub mod invite_client;
@@ -31,6 +33,7 @@ pub mod invite_server;
 pub mod key;
 mod output;
 mod remembered;
+mod row;
 #[cfg(test)]
 mod script;
 pub mod server;
@@ -39,7 +42,8 @@ pub mod table;
 pub mod timer;
 
 pub use output::{
-    ClientId, Counters, Failure, Limits, MAX_CLIENTS, MAX_SERVERS, Output, Refusal, ServerId, TransactionId,
+    ClientId, Counters, Failure, Limits, MAX_ACCEPTED, MAX_CLIENTS, MAX_SERVERS, Output, Refusal, ServerId,
+    TransactionId,
 };
 pub use table::Transactions;
 
@@ -144,7 +148,7 @@ enum Owner {
 
 /// The few outputs that one input can cause, oldest first.
 #[derive(Debug)]
-pub(super) struct Outputs<T>(SmallVec<[T; 4]>);
+pub(super) struct Outputs<T>(SmallVec<[T; 2]>);
 
 impl<T> Outputs<T> {
     fn push(&mut self, output: T) {

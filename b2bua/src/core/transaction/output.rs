@@ -139,7 +139,9 @@ impl Refusal {
 pub struct Limits {
     /// Requests of ours, besides one CANCEL for each INVITE.
     pub clients: usize,
-    /// Requests of others.
+    /// INVITEs of ours that were answered with a 2xx and are remembered; when there are more, the oldest one is forgotten.
+    pub accepted: usize,
+    /// Requests of others, answered ones included; when there are more, the oldest of those is forgotten.
     pub servers: usize,
 }
 
@@ -147,6 +149,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             clients: MAX_CLIENTS,
+            accepted: MAX_ACCEPTED,
             servers: MAX_SERVERS,
         }
     }
@@ -175,6 +178,9 @@ pub struct Counters {
 
 /// Requests of ours that may be under way at once.
 pub const MAX_CLIENTS: usize = 65_536;
+/// INVITEs of ours that may be answered and remembered at once, for half a minute each (timer M): as many as ten thousand
+/// calls a second leave.
+pub const MAX_ACCEPTED: usize = 327_680;
 /// Requests of others that may be under way, or answered and remembered, at once. Over UDP each answered one is remembered
-/// for half a minute (timer J), so a 32nd of this is the most registrations in a second.
-pub const MAX_SERVERS: usize = 262_144;
+/// for half a minute (timers J and L): as many as ten thousand calls a second leave, or twice as many registrations.
+pub const MAX_SERVERS: usize = 655_360;

@@ -1,17 +1,17 @@
 //! Final answers to requests other than INVITE, kept for the copies of what they answer (timer J of RFC 3261 §17.2.2).
 //!
-//! All of them stay equally long, so they stand in a row, and the first one is the first to go. A phone that registers
-//! leaves two traces here for half a minute: what one takes decides how much memory a busy registrar needs.
+//! A phone that registers leaves a trace here for half a minute: what one takes decides how much memory a busy registrar
+//! needs.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::key::{RequestKey, ServerKey};
 use super::output::ServerId;
+use super::row::{Named, Row};
 use crate::core::flow::Flow;
-use crate::core::ids::{IdMap, IdSet};
+use crate::core::ids::IdSet;
 
 /// One answer.
 #[derive(Debug)]
@@ -28,33 +28,34 @@ pub(super) struct Answered {
     pub bytes: Bytes,
 }
 
+impl Named for Answered {
+    type Name = ServerKey;
+
+    fn name(&self) -> ServerKey {
+        self.key
+    }
+}
+
 /// All of them, oldest first.
 ///
 /// # Invariant
-/// Both tables name the answers of the row, and no others.
+/// The table names the contents of those in the row, and no others.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
-    row: VecDeque<(Instant, Answered)>,
-    /// How many have left the row.
-    gone: u64,
-    /// The place of each, counted from the first that ever was.
-    places: IdMap<ServerKey, u64>,
+    row: Row<Answered>,
     contents: IdSet<RequestKey>,
 }
 
 impl Remembered {
     /// Keeps an answer until then, which is no earlier than for those before.
     pub(super) fn keep(&mut self, until: Instant, answered: Answered) {
-        debug_assert!(self.row.back().is_none_or(|(before, _)| *before <= until));
-        self.places.insert(answered.key, self.gone + self.row.len() as u64);
         self.contents.extend(answered.content);
-        self.row.push_back((until, answered));
+        self.row.keep(until, answered);
     }
 
     /// The answer to that request.
     pub(super) fn find(&self, key: &ServerKey) -> Option<&Answered> {
-        let place = self.places.get(key)? - self.gone;
-        self.row.get(usize::try_from(place).ok()?).map(|(_, answered)| answered)
+        self.row.find(key)
     }
 
     /// Whether a request of that content was answered.
@@ -62,31 +63,27 @@ impl Remembered {
         self.contents.contains(content)
     }
 
-    /// Forgets the first one whose time is over.
+    /// Forgets the first one if its time is over.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Answered> {
-        let (_, answered) = self.row.pop_front_if(|(until, _)| *until <= now)?;
-        self.gone += 1;
-        self.places.remove(&answered.key);
+        self.next().filter(|until| *until <= now)?;
+        self.pop_first()
+    }
+
+    /// Forgets the first one.
+    pub(super) fn pop_first(&mut self) -> Option<Answered> {
+        let answered = self.row.pop_first()?;
         if let Some(content) = &answered.content {
             self.contents.remove(content);
         }
-        self.give_back();
-        Some(answered)
-    }
-
-    /// Gives back the memory of a crowd that is gone.
-    fn give_back(&mut self) {
-        if self.row.capacity() > USUAL && self.row.len() < self.row.capacity() / 8 {
-            let room = self.row.capacity() / 4;
-            self.row.shrink_to(room);
-            self.places.shrink_to(room);
+        if let Some(room) = self.row.give_back() {
             self.contents.shrink_to(room);
         }
+        Some(answered)
     }
 
     /// When the first one is forgotten.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.row.front().map(|(until, _)| *until)
+        self.row.next()
     }
 
     #[cfg(test)]
@@ -102,18 +99,12 @@ impl Remembered {
 
     /// Whether the tables name what is there; for tests.
     pub(super) fn is_sound(&self) -> bool {
-        let contents = self.row.iter().filter(|(_, answered)| answered.content.is_some());
-        self.places.len() == self.row.len()
-            && self.contents.len() == contents.count()
-            && self.row.iter().zip(self.gone..).all(|((_, answered), place)| {
-                self.places.get(&answered.key) == Some(&place)
-                    && answered.content.is_none_or(|content| self.contents.contains(&content))
-            })
+        let contents: Vec<_> = self.row.iter().filter_map(|(_, answered)| answered.content).collect();
+        self.row.is_sound()
+            && self.contents.len() == contents.len()
+            && contents.iter().all(|content| self.contents.contains(content))
     }
 }
-
-/// Room for so many is kept for the next crowd.
-const USUAL: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +113,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::key::Keys;
+    use super::super::row::USUAL;
     use super::*;
     use crate::core::flow::{ListenerId, Transport};
 
@@ -196,7 +188,7 @@ mod tests {
                 assert!(kept.len() + 1 >= last / 8, "{} of {last} are left", kept.len());
                 assert!(kept.len() < last / 8, "{} of {last} are left", kept.len());
                 assert_eq!(room, last / 4);
-                assert!(kept.places.capacity() < last && kept.contents.capacity() < last);
+                assert!(kept.row.places.capacity() < last && kept.contents.capacity() < last);
                 rooms.push(room);
             }
         }

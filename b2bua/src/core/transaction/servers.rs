@@ -3,6 +3,7 @@
 //! Nearly every request is answered, challenged or refused before the next message comes. The latest one is therefore
 //! held apart, and enters the tables only when something else happens first.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -44,6 +45,16 @@ impl Server {
             // What was answered is no longer here.
             ServerMachine::Other(_) => true,
         }
+    }
+
+    /// Stops the copies of a 2xx, which is not sent any more then; tells until when the INVITE is remembered if it was not
+    /// acknowledged before.
+    fn settle(&mut self) -> Option<Instant> {
+        let answer = &mut self.answer.as_mut()?.0;
+        let is_news = answer.poll_timeout().is_some();
+        answer.settle();
+        self.last = Bytes::new();
+        self.machine.poll_timeout().filter(|_| is_news)
     }
 
     /// When it next wants to be woken.
@@ -104,6 +115,14 @@ impl Found<'_> {
     }
 }
 
+/// What may be forgotten early.
+pub(super) enum Oldest {
+    /// An INVITE whose 2xx was acknowledged.
+    Invite(ServerId),
+    /// The first answer.
+    Answered,
+}
+
 /// All of them.
 ///
 /// # Invariant
@@ -115,6 +134,8 @@ pub(super) struct Servers {
     names: IdMap<ServerKey, ServerId>,
     contents: IdMap<RequestKey, ServerId>,
     remembered: Remembered,
+    /// INVITEs whose 2xx was acknowledged, in that order, with the time of their end. Some may have ended.
+    acknowledged: VecDeque<(Instant, ServerId)>,
 }
 
 impl Servers {
@@ -175,6 +196,8 @@ impl Servers {
         }
         let server = *self.live.remove(&id)?;
         self.names.remove(&server.key);
+        let ended = |(_, id): &mut (Instant, ServerId)| !self.live.contains_key(id);
+        while self.acknowledged.pop_front_if(ended).is_some() {}
         if let Some(content) = server.content() {
             self.contents.remove(&content);
         }
@@ -193,6 +216,34 @@ impl Servers {
             };
             self.remembered.keep(until, answered);
         }
+    }
+
+    /// Stops the copies of the 2xx to this INVITE.
+    pub(super) fn acknowledge(&mut self, id: ServerId) {
+        if let Some(until) = self.get_mut(id).and_then(Server::settle) {
+            self.acknowledged.push_back((until, id));
+        }
+    }
+
+    /// What has waited longest for copies that may not come, and is to be forgotten if there is no room otherwise: an INVITE
+    /// whose 2xx was acknowledged, or what [`pop_first`](Self::pop_first) gives.
+    ///
+    /// To forget one early is harmless: a copy that comes as late as that is taken for a new request. One of a user has a
+    /// proof that was used (RFC 7616 §3.4), one within a dialog has a number that was used (RFC 3261 §12.2.2), and that of a
+    /// carrier's INVITE is refused like any other whose caller does not go on. To refuse a new request instead would harm
+    /// one that can be carried out.
+    pub(super) fn oldest(&self) -> Option<Oldest> {
+        let invite = self.acknowledged.front().copied();
+        match (invite, self.remembered.next()) {
+            (Some((until, id)), other) if other.is_none_or(|other| until <= other) => Some(Oldest::Invite(id)),
+            (_, Some(_)) => Some(Oldest::Answered),
+            (_, None) => None,
+        }
+    }
+
+    /// Forgets the first answer.
+    pub(super) fn pop_first(&mut self) -> Option<Answered> {
+        self.remembered.pop_first()
     }
 
     /// Forgets the first answer whose time is over.

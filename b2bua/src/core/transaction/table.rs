@@ -27,6 +27,7 @@ use cusax_common::core::sip::typed::{CSeq, Via};
 use cusax_common::core::sip::{HeaderName, Message, Method, Request, Response, Status, Value};
 use ring::hmac;
 
+use super::accepted::{Accepted, AllAccepted};
 use super::answer::{Answer, AnswerOutput};
 use super::client::NonInviteClient;
 use super::invite_client::InviteClient;
@@ -34,7 +35,7 @@ use super::invite_server::InviteServer;
 use super::key::{AnswerKey, ClientKey, Incoming, Keys, Unmatchable};
 use super::output::{ClientId, Counters, Failure, Limits, Output, Refusal, ServerId, TransactionId};
 use super::server::NonInviteServer;
-use super::servers::{Found, Server, ServerMachine, Servers};
+use super::servers::{Found, Oldest, Server, ServerMachine, Servers};
 use super::timer::PATIENCE;
 use super::{Class, ClientOutput, Late, Outcome, Owner, ServerOutput};
 use crate::core::deadline::Deadlines;
@@ -51,6 +52,8 @@ pub struct Transactions {
     clients: IdMap<ClientId, Box<Client>>,
     client_keys: IdMap<ClientKey, ClientId>,
     client_flows: BTreeSet<(Flow, ClientId)>,
+    /// INVITEs of ours whose machine is gone since a 2xx has come.
+    accepted: AllAccepted,
     servers: Servers,
     /// INVITEs that were answered with 2xx, by what their ACK repeats.
     answered: IdMap<AnswerKey, ServerId>,
@@ -76,6 +79,7 @@ impl Transactions {
             clients: IdMap::default(),
             client_keys: IdMap::default(),
             client_flows: BTreeSet::new(),
+            accepted: AllAccepted::default(),
             servers: Servers::default(),
             answered: IdMap::default(),
             deadlines: Deadlines::default(),
@@ -102,7 +106,7 @@ impl Transactions {
         let id = ClientId(self.draw_id());
         let refusal = match ClientKey::expected(&self.keys, &request) {
             _ if self.clients.len() >= self.limits.clients => Some(Failure::Full),
-            Some(key) if !self.client_keys.contains_key(&key) => {
+            Some(key) if !self.client_keys.contains_key(&key) && self.accepted.find(&key).is_none() => {
                 self.start_client(now, id, flow, request, key, Owner::Above);
                 None
             }
@@ -210,10 +214,8 @@ impl Transactions {
 
     /// Stops the copies of a 2xx.
     fn settle(&mut self, server: ServerId) {
-        if let Some(answer) = self.servers.get_mut(server).and_then(|entry| entry.answer.as_mut()) {
-            answer.0.settle();
-            self.arm_server(server);
-        }
+        self.servers.acknowledge(server);
+        self.arm_server(server);
     }
 
     /// Tells that nothing more can be sent by this flow: its connection is closed, or sending failed.
@@ -236,9 +238,10 @@ impl Transactions {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.settle_latest();
         while let Some(answered) = self.servers.pop_due(now) {
-            self.outputs.extend(answered.owner.map(|id| Output::Ended {
-                id: TransactionId::Server(id),
-            }));
+            self.tell_end(answered.owner.map(TransactionId::Server));
+        }
+        while let Some(id) = self.accepted.pop_due(now) {
+            self.tell_end(Some(TransactionId::Client(id)));
         }
         // Whatever is armed anew is armed after `now`, so this ends.
         while let Some(id) = self.deadlines.pop_due(now) {
@@ -281,7 +284,10 @@ impl Transactions {
     /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.deadlines.next(), self.servers.next()].into_iter().flatten().min()
+        [self.deadlines.next(), self.servers.next(), self.accepted.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A To tag for answers to this request: the same for every copy, not to be guessed by others (§8.2.7, §19.3).
@@ -303,7 +309,7 @@ impl Transactions {
     /// How many transactions live, as (clients, servers).
     #[must_use]
     pub fn live(&self) -> (usize, usize) {
-        (self.clients.len(), self.servers.len())
+        (self.clients.len() + self.accepted.len(), self.servers.len())
     }
 
     /// Whether a request belongs to a transaction here, or to an answer of one.
@@ -329,6 +335,8 @@ impl Transactions {
     pub fn is_sound(&self) -> bool {
         self.client_keys.len() == self.clients.len()
             && self.client_flows.len() == self.clients.len()
+            && self.accepted.is_sound()
+            && self.client_keys.keys().all(|key| self.accepted.find(key).is_none())
             && self
                 .servers
                 .is_sound(|id| self.deadlines.get(&TransactionId::Server(id)))
@@ -395,7 +403,7 @@ impl Transactions {
             let response = self.tagged(&request, Status::LOOP_DETECTED, None);
             return self.reply(flow, &response);
         }
-        if self.servers.len() >= self.limits.servers {
+        if !self.has_room() {
             return self.refuse(flow, request, Refusal::Full);
         }
         let id = self.start_server(now, flow, &request, &incoming);
@@ -449,7 +457,7 @@ impl Transactions {
     }
 
     fn handle_cancel(&mut self, now: Instant, flow: Flow, request: Request, incoming: Incoming) {
-        if self.servers.len() >= self.limits.servers {
+        if !self.has_room() {
             return self.refuse(flow, request, Refusal::Full);
         }
         // Whatever it is that is to be cancelled, it is found and the CANCEL answered alike (§9.2).
@@ -485,18 +493,26 @@ impl Transactions {
     }
 
     fn handle_response(&mut self, now: Instant, flow: Flow, response: Response) {
-        let client = ClientKey::read(&self.keys, &response).and_then(|key| {
+        let class = Class::of(response.status.code());
+        // A stream delivers only what its own peer says.
+        let by_its_way = |sent: Flow| sent == flow || !flow.transport.reliable() && sent.transport == flow.transport;
+        let key = ClientKey::read(&self.keys, &response);
+        let client = key.and_then(|key| {
             let id = *self.client_keys.get(&key)?;
-            let entry = self.clients.get(&id)?;
-            // A stream delivers only what its own peer says.
-            let by_its_way = entry.flow == flow || !flow.transport.reliable() && entry.flow.transport == flow.transport;
-            by_its_way.then_some(id)
+            self.clients.get(&id).filter(|entry| by_its_way(entry.flow)).map(|_| id)
         });
         let Some(id) = client else {
-            self.counters.stray_responses += 1;
+            match key.and_then(|key| self.accepted.find(&key)) {
+                Some(accepted) if by_its_way(accepted.flow) => {
+                    if accepted.delivers(class) {
+                        let client = accepted.id;
+                        self.outputs.push_back(Output::Response { client, response });
+                    }
+                }
+                _ => self.counters.stray_responses += 1,
+            }
             return;
         };
-        let class = Class::of(response.status.code());
         match self.clients.get_mut(&id).map(|entry| &mut entry.machine) {
             Some(ClientMachine::Invite(machine)) => machine.handle_response(now, class),
             Some(ClientMachine::Other(machine)) => machine.handle_response(now, class),
@@ -629,6 +645,11 @@ impl Transactions {
                     self.forget_client(id);
                 }
                 None => {
+                    if let ClientMachine::Invite(machine) = &entry.machine
+                        && let Some(until) = machine.accepted_until()
+                    {
+                        return self.remember_accepted(until, id);
+                    }
                     let at = entry.machine.poll_timeout();
                     return self.deadlines.set(TransactionId::Client(id), at);
                 }
@@ -667,9 +688,7 @@ impl Transactions {
                     });
                 }
                 Some(ServerOutput::Acknowledged) => {
-                    if let Some(answer) = &mut entry.answer {
-                        answer.0.settle();
-                    }
+                    self.servers.acknowledge(id);
                     if let Some((flow, request)) = ack.take() {
                         self.outputs.push_back(Output::Ack {
                             invite: Some(id),
@@ -708,12 +727,43 @@ impl Transactions {
         }
     }
 
-    fn forget_client(&mut self, id: ClientId) {
+    fn forget_client(&mut self, id: ClientId) -> Option<Box<Client>> {
         self.deadlines.set(TransactionId::Client(id), None);
-        if let Some(entry) = self.clients.remove(&id) {
-            self.client_keys.remove(&entry.key);
-            self.client_flows.remove(&(entry.flow, id));
+        let entry = self.clients.remove(&id)?;
+        self.client_keys.remove(&entry.key);
+        self.client_flows.remove(&(entry.flow, id));
+        Some(entry)
+    }
+
+    /// Keeps of an INVITE that a 2xx has answered what copies of that are known by.
+    fn remember_accepted(&mut self, until: Instant, id: ClientId) {
+        if let Some(entry) = self.forget_client(id) {
+            let (key, flow) = (entry.key, entry.flow);
+            let oldest = self
+                .accepted
+                .keep(until, Accepted { key, id, flow }, self.limits.accepted);
+            self.tell_end(oldest.map(TransactionId::Client));
         }
+    }
+
+    /// Whether there is room for one more request, of which what is remembered longest is forgotten if need be.
+    fn has_room(&mut self) -> bool {
+        if self.servers.len() < self.limits.servers {
+            return true;
+        }
+        match self.servers.oldest() {
+            Some(Oldest::Invite(id)) => self.forget_server(id),
+            Some(Oldest::Answered) => {
+                let owner = self.servers.pop_first().and_then(|answered| answered.owner);
+                self.tell_end(owner.map(TransactionId::Server));
+            }
+            None => return false,
+        }
+        true
+    }
+
+    fn tell_end(&mut self, of: Option<TransactionId>) {
+        self.outputs.extend(of.map(|id| Output::Ended { id }));
     }
 
     fn forget_server(&mut self, id: ServerId) {

@@ -485,10 +485,11 @@ impl Stage {
     fn state(&self) -> String {
         let table = &self.world.table;
         let state = match self.id {
-            TransactionId::Client(id) => table.clients.get(&id).map(|entry| match &entry.machine {
-                ClientMachine::Invite(machine) => machine.inside().0,
-                ClientMachine::Other(machine) => machine.inside().0,
-            }),
+            TransactionId::Client(id) => match table.clients.get(&id).map(|entry| &entry.machine) {
+                Some(ClientMachine::Invite(machine)) => Some(machine.inside().0),
+                Some(ClientMachine::Other(machine)) => Some(machine.inside().0),
+                None => table.accepted.until(id).map(|_| "Accepted".to_owned()),
+            },
             TransactionId::Server(id) => match table.servers.get(id).map(|entry| &entry.machine) {
                 Some(ServerMachine::Invite(machine)) => Some(machine.inside().0),
                 Some(ServerMachine::Other(machine)) => Some(machine.inside().0),
@@ -513,9 +514,10 @@ impl Stage {
             }),
         };
         let mut armed = armed.map(|timers| timers.armed()).unwrap_or_default();
-        if let TransactionId::Server(id) = self.id {
-            armed.extend(table.servers.remembered_until(id).map(|_| Timer::J));
-        }
+        armed.extend(match self.id {
+            TransactionId::Server(id) => table.servers.remembered_until(id).map(|_| Timer::J),
+            TransactionId::Client(id) => table.accepted.until(id).map(|_| Timer::M),
+        });
         if let TransactionId::Server(id) = self.id
             && let Some(answer) = table.servers.get(id).and_then(|entry| entry.answer.as_ref())
             && answer.0.poll_timeout().is_some()
@@ -530,10 +532,13 @@ impl Stage {
         let table = &self.world.table;
         let mut due = Vec::new();
         match self.id {
-            TransactionId::Client(id) => due.extend(table.clients.get(&id).and_then(|entry| match &entry.machine {
-                ClientMachine::Invite(machine) => machine.poll_timeout(),
-                ClientMachine::Other(machine) => machine.poll_timeout(),
-            })),
+            TransactionId::Client(id) => {
+                due.extend(table.accepted.until(id).map(|at| (at, Timer::M)));
+                due.extend(table.clients.get(&id).and_then(|entry| match &entry.machine {
+                    ClientMachine::Invite(machine) => machine.poll_timeout(),
+                    ClientMachine::Other(machine) => machine.poll_timeout(),
+                }));
+            }
             TransactionId::Server(id) => {
                 due.extend(table.servers.remembered_until(id).map(|at| (at, Timer::J)));
                 let Some(entry) = table.servers.get(id) else {

@@ -12,6 +12,8 @@ use crate::core::flow::{ListenerId, Transport};
 mod matrix;
 #[path = "table_random_tests.rs"]
 mod random;
+#[path = "table_room_tests.rs"]
+mod room;
 
 fn flow(transport: Transport, remote: &str) -> Flow {
     Flow {
@@ -50,7 +52,7 @@ fn request(method: &str, branch: &str, to_tag: &str, cseq: u32) -> Request {
 
 fn reply(request: &Request, code: u16, tag: &str) -> Response {
     let mut response = request.response(Status::new(code).unwrap());
-    let mut to = response.headers.to().unwrap().clone();
+    let mut to = response.headers.to().unwrap();
     to.set_tag(tag);
     response.headers.replace(&to);
     response
@@ -664,7 +666,11 @@ fn clients_of_rfc_2543_are_matched_by_everything_else() {
 
 #[test]
 fn the_table_is_bounded() {
-    let mut world = World::limited(Limits { clients: 1, servers: 1 });
+    let mut world = World::limited(Limits {
+        clients: 1,
+        accepted: 1,
+        servers: 1,
+    });
     world.take(udp(), request("OPTIONS", "z9hG4bK1", "", 1));
     world.take(udp(), request("OPTIONS", "z9hG4bK2", "", 2));
     world.take(udp(), request("CANCEL", "z9hG4bK2", "", 2));
