@@ -18,7 +18,7 @@
 //! - `Ended` is the last output of a transaction and comes exactly once; after it no key, timer or byte of it is left.
 //! - A response goes out on the flow that its request came by.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -51,7 +51,8 @@ pub struct Transactions {
     next_id: u64,
     clients: IdMap<ClientId, Box<Client>>,
     client_keys: IdMap<ClientKey, ClientId>,
-    client_flows: BTreeSet<(Flow, ClientId)>,
+    /// The latest request of ours on each flow; it knows the one before.
+    client_flows: HashMap<Flow, ClientId>,
     /// INVITEs of ours whose machine is gone since a 2xx has come.
     accepted: AllAccepted,
     servers: Servers,
@@ -78,7 +79,7 @@ impl Transactions {
             next_id: 0,
             clients: IdMap::default(),
             client_keys: IdMap::default(),
-            client_flows: BTreeSet::new(),
+            client_flows: HashMap::new(),
             accepted: AllAccepted::default(),
             servers: Servers::default(),
             answered: IdMap::default(),
@@ -222,9 +223,10 @@ impl Transactions {
     ///
     /// Requests of ours that wait for an answer fail. Those of others keep their state (RFC 6026 §7.1).
     pub fn handle_transport_failure(&mut self, now: Instant, flow: Flow) {
-        let all = (flow, ClientId(0))..=(flow, ClientId(u64::MAX));
-        let ids: Vec<ClientId> = self.client_flows.range(all).map(|&(_, id)| id).collect();
-        for id in ids {
+        let latest = self.client_flows.get(&flow).copied();
+        let before = |id: &ClientId| self.clients.get(id).and_then(|entry| entry.before);
+        let ids: Vec<ClientId> = std::iter::successors(latest, before).collect();
+        for id in ids.into_iter().rev() {
             match self.clients.get_mut(&id).map(|entry| &mut entry.machine) {
                 Some(ClientMachine::Invite(machine)) => machine.handle_transport_failure(),
                 Some(ClientMachine::Other(machine)) => machine.handle_transport_failure(),
@@ -334,15 +336,22 @@ impl Transactions {
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.client_keys.len() == self.clients.len()
-            && self.client_flows.len() == self.clients.len()
             && self.accepted.is_sound()
             && self.client_keys.keys().all(|key| self.accepted.find(key).is_none())
             && self
                 .servers
                 .is_sound(|id| self.deadlines.get(&TransactionId::Server(id)))
             && self.clients.iter().all(|(id, one)| {
-                self.client_keys.get(&one.key) == Some(id) && self.client_flows.contains(&(one.flow, *id))
+                let beside = |beside: Option<ClientId>| beside.and_then(|beside| self.clients.get(&beside));
+                self.client_keys.get(&one.key) == Some(id)
+                    && beside(one.before).is_some() == one.before.is_some()
+                    && beside(one.before).is_none_or(|before| before.after == Some(*id) && before.flow == one.flow)
+                    && match one.after {
+                        None => self.client_flows.get(&one.flow) == Some(id),
+                        after => beside(after).is_some_and(|after| after.before == Some(*id)),
+                    }
             })
+            && self.client_flows.values().all(|id| self.clients.contains_key(id))
             && self.answered.values().all(|id| self.servers.get(*id).is_some())
             && self.deadlines.iter().all(|(id, _)| match id {
                 TransactionId::Client(id) => self.clients.contains_key(id),
@@ -542,7 +551,10 @@ impl Transactions {
             (ClientMachine::Other(NonInviteClient::new(now, reliable)), None)
         };
         self.client_keys.insert(key, id);
-        self.client_flows.insert((flow, id));
+        let before = self.client_flows.insert(flow, id);
+        if let Some(before) = before.and_then(|before| self.clients.get_mut(&before)) {
+            before.after = Some(id);
+        }
         let entry = Client {
             machine,
             flow,
@@ -552,6 +564,8 @@ impl Transactions {
             pattern,
             ack: Bytes::new(),
             reason: None,
+            before,
+            after: None,
         };
         self.clients.insert(id, Box::new(entry));
         self.run_client(now, id, None);
@@ -731,7 +745,16 @@ impl Transactions {
         self.deadlines.set(TransactionId::Client(id), None);
         let entry = self.clients.remove(&id)?;
         self.client_keys.remove(&entry.key);
-        self.client_flows.remove(&(entry.flow, id));
+        if let Some(after) = entry.after.and_then(|after| self.clients.get_mut(&after)) {
+            after.before = entry.before;
+        } else if let Some(before) = entry.before {
+            self.client_flows.insert(entry.flow, before);
+        } else {
+            self.client_flows.remove(&entry.flow);
+        }
+        if let Some(before) = entry.before.and_then(|before| self.clients.get_mut(&before)) {
+            before.after = entry.after;
+        }
         Some(entry)
     }
 
@@ -816,6 +839,9 @@ struct Client {
     ack: Bytes,
     /// The Reason of a CANCEL that is still to be sent.
     reason: Option<Value>,
+    /// The request on the same flow that was begun before it, and that begun after it.
+    before: Option<ClientId>,
+    after: Option<ClientId>,
 }
 
 #[derive(Debug)]
