@@ -34,6 +34,7 @@ use cusax_common::core::sip::{HeaderError, Request, SipRef, Uri, Value, digest};
 use cusax_common::core::time::Wall;
 use cusax_common::core::user::{Algorithm, Aor, Ha1, User};
 use ring::hmac;
+use siphasher::sip128::SipHasher24;
 use smallvec::SmallVec;
 
 use crate::core::flow::{Flow, Transport};
@@ -43,7 +44,7 @@ use crate::core::registrar::aor_of;
 ///
 /// One key for each deployment: processes that share it accept one another's nonces, but not one another's counts.
 pub struct Authenticator {
-    key: hmac::Key,
+    key: SipHasher24,
     life: Duration,
     /// One for each algorithm: what proofs for unknown users are computed with.
     dummies: [Ha1; Algorithm::ALL.len()],
@@ -239,8 +240,10 @@ impl Authenticator {
             let mac = hmac::sign(&key, context.as_bytes());
             Ha1::from_hex(&hex(&mac.as_ref()[..secret_bytes(algorithm)])).expect("a MAC is as long as the longest hash")
         });
+        let mut nonces = [0; 16];
+        nonces.copy_from_slice(&hmac::sign(&key, b"nonces").as_ref()[..16]);
         Self {
-            key,
+            key: SipHasher24::new_with_key(&nonces),
             life,
             dummies,
             windows: BTreeMap::new(),
@@ -388,8 +391,8 @@ impl Authenticator {
     }
 
     fn mac(&self, id: &NonceId, realm: &str, algorithm: Algorithm, peer: Peer) -> [u8; MAC_BYTES] {
-        // Short, so that for an ordinary realm it is one block of the hash. All but the end is as long as what is before
-        // it says, so that no field runs into the next.
+        // It is made for short texts, for which it takes a fraction of the time that an HMAC takes, and nobody tells what it
+        // gives without the key. All but the end is as long as what is before it says, so that no field runs into the next.
         let mut context: SmallVec<[u8; USUAL_CONTEXT]> = SmallVec::new();
         context.extend_from_slice(&id.time());
         context.extend_from_slice(&id.random);
@@ -405,9 +408,7 @@ impl Authenticator {
             }
         }
         context.extend_from_slice(realm.as_bytes());
-        let mut mac = [0; MAC_BYTES];
-        mac.copy_from_slice(&hmac::sign(&self.key, &context).as_ref()[..MAC_BYTES]);
-        mac
+        self.key.hash(&context).as_bytes()
     }
 
     fn use_count(&mut self, now: Wall, id: NonceId, count: u32) -> Result<(), Rejection> {
