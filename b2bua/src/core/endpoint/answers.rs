@@ -132,8 +132,6 @@ impl<E: Entropy> Endpoint<E> {
         if response.status == Status::TRYING {
             return;
         }
-        if response.headers.to_tag().is_ok_and(|tag| tag.is_none()) {
-            response.set_tag(&self.entropy.token::<TAG_BYTES>());
-        }
+        response.set_tag_with(|| self.entropy.token::<TAG_BYTES>());
     }
 }

@@ -37,8 +37,10 @@ enum Stored {
         value_end: u32,
         end: u32,
     },
-    /// A line made here; with the name only where it has no constant.
-    Made { name: Option<Text>, value: Value },
+    /// A line made here.
+    Made(Value),
+    /// A line made here whose name has no constant, apart so that all lines are short.
+    Named(Box<(Text, Value)>),
 }
 
 impl Headers {
@@ -285,13 +287,15 @@ impl Headers {
         Ok(())
     }
 
-    /// Puts a text behind the value of the first line of this name.
-    pub(super) fn append(&mut self, name: &HeaderName, text: &str) {
+    /// Puts texts behind the value of the first line of this name.
+    pub(super) fn append(&mut self, name: &HeaderName, texts: &[&str]) {
         if let Some(at) = self.lines.iter().position(|line| self.is(line, name)) {
             let value = self.value(&self.lines[at]).bytes;
-            let mut longer = Vec::with_capacity(value.len() + text.len());
+            let more: usize = texts.iter().map(|text| text.len()).sum();
+            let mut longer = Vec::with_capacity(value.len() + more);
             longer.extend_from_slice(value);
-            longer.extend_from_slice(Text::from(text).as_bytes());
+            let clean = |byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte };
+            longer.extend(texts.iter().flat_map(|text| text.bytes()).map(clean));
             self.lines[at] = Line::made(name, Value::checked(Bytes::from(longer)));
         }
     }
@@ -331,11 +335,11 @@ impl Headers {
     }
 
     pub(super) fn push_unfolded(&mut self, known: Option<Known>, name: &[u8], value: Value) {
-        let name = known.is_none().then(|| Text::from(&*String::from_utf8_lossy(name)));
-        self.lines.push(Line {
-            known,
-            stored: Stored::Made { name, value },
-        });
+        let stored = match known {
+            Some(_) => Stored::Made(value),
+            None => Stored::Named(Box::new((Text::from(&*String::from_utf8_lossy(name)), value))),
+        };
+        self.lines.push(Line { known, stored });
     }
 
     /// How many bytes [`write`](Self::write) gives.
@@ -355,7 +359,7 @@ impl Headers {
             }
             sum += match &line.stored {
                 Stored::Read { start, end, .. } => (end - start) as usize + 2,
-                Stored::Made { value, .. } => self.spelling(line).len() + value.as_bytes().len() + 4,
+                Stored::Made(_) | Stored::Named(_) => self.spelling(line).len() + self.value(line).bytes.len() + 4,
             };
         }
         sum + if length_done { 0 } else { length_line(body) }
@@ -395,12 +399,11 @@ impl Headers {
                         }
                     }
                 }
-                Stored::Made { name, value } => {
+                Stored::Made(_) | Stored::Named(_) => {
                     flush(&mut run, out);
-                    let name = name.as_deref().or(line.known.map(Known::as_str)).unwrap_or_default();
-                    out.extend_from_slice(name.as_bytes());
+                    out.extend_from_slice(self.spelling(line));
                     out.extend_from_slice(b": ");
-                    out.extend_from_slice(value.as_bytes());
+                    out.extend_from_slice(self.value(line).bytes);
                     out.extend_from_slice(b"\r\n");
                 }
             }
@@ -415,21 +418,24 @@ impl Headers {
         self.value(line).as_str().ok().and_then(|text| scan::number(text).ok()) == u32::try_from(body).ok()
     }
 
+    #[inline]
     fn is(&self, line: &Line, name: &HeaderName) -> bool {
         match name.known() {
             Some(known) => line.known == Some(known),
-            None => line.known.is_none() && self.spelling(line).eq_ignore_ascii_case(name.as_str().as_bytes()),
+            None => self.is_spelt(line, name),
         }
+    }
+
+    #[cold]
+    fn is_spelt(&self, line: &Line, name: &HeaderName) -> bool {
+        line.known.is_none() && self.spelling(line).eq_ignore_ascii_case(name.as_str().as_bytes())
     }
 
     fn spelling<'a>(&'a self, line: &'a Line) -> &'a [u8] {
         match &line.stored {
             Stored::Read { start, name_end, .. } => &self.source[*start as usize..*name_end as usize],
-            Stored::Made { name, .. } => name
-                .as_deref()
-                .or(line.known.map(Known::as_str))
-                .unwrap_or_default()
-                .as_bytes(),
+            Stored::Made(_) => line.known.map(Known::as_str).unwrap_or_default().as_bytes(),
+            Stored::Named(named) => named.0.as_bytes(),
         }
     }
 
@@ -441,10 +447,8 @@ impl Headers {
                 source: &self.source,
                 bytes: &self.source[*value_start as usize..*value_end as usize],
             },
-            Stored::Made { value, .. } => ValueRef {
-                source: value.bytes(),
-                bytes: value.as_bytes(),
-            },
+            Stored::Made(value) => value.as_ref(),
+            Stored::Named(named) => named.1.as_ref(),
         }
     }
 
@@ -485,11 +489,11 @@ impl fmt::Debug for Headers {
 impl Line {
     fn made(name: &HeaderName, value: Value) -> Self {
         let known = name.known();
-        let own = known.is_none().then(|| Text::from(name.as_str()));
-        Self {
-            known,
-            stored: Stored::Made { name: own, value },
-        }
+        let stored = match known {
+            Some(_) => Stored::Made(value),
+            None => Stored::Named(Box::new((Text::from(name.as_str()), value))),
+        };
+        Self { known, stored }
     }
 }
 

@@ -153,12 +153,14 @@ impl Response {
 
     /// Gives `To` this tag, unless it has one: every response but 100 needs one (RFC 3261 §8.2.6.2).
     pub fn set_tag(&mut self, tag: &str) {
+        self.set_tag_with(|| tag);
+    }
+
+    /// The same with a tag that is made only if it is wanted.
+    pub fn set_tag_with<T: AsRef<str>>(&mut self, make: impl FnOnce() -> T) {
         if self.headers.to_tag().is_ok_and(|tag| tag.is_none()) {
             // What stands there stays as it is: whoever asked compares it.
-            let mut param = String::with_capacity(TAG.len() + tag.len());
-            param.push_str(TAG);
-            param.push_str(tag);
-            self.headers.append(&HeaderName::TO, &param);
+            self.headers.append(&HeaderName::TO, &[TAG, make().as_ref()]);
         }
     }
 
