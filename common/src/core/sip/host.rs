@@ -180,17 +180,22 @@ fn read_name<'a>(cursor: &mut Cursor<'a>) -> Result<HostPart<'a>, Bad> {
 
 /// Four numbers without leading zeros, as the standard library reads them in several times as long.
 fn read_v4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    let mut parts = text.split(|byte| *byte == b'.');
-    for octet in &mut octets {
-        *octet = match parts.next()? {
-            [digit @ b'0'..=b'9'] => digit - b'0',
-            [b'1'..=b'9', rest @ ..] if rest.len() > 2 => return None,
-            digits @ [b'1'..=b'9', ..] => u8::try_from(scan::number(digits).ok()?).ok()?,
+    let (mut octets, mut done) = ([0_u8; 4], 0);
+    let mut octet: Option<u8> = None;
+    for &byte in text {
+        octet = match (byte, octet) {
+            (b'0'..=b'9', None) => Some(byte - b'0'),
+            (b'0'..=b'9', Some(tens @ 1..)) => Some(tens.checked_mul(10)?.checked_add(byte - b'0')?),
+            (b'.', Some(last)) => {
+                *octets.get_mut(done)? = last;
+                done += 1;
+                None
+            }
             _ => return None,
         };
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+    *octets.get_mut(done)? = octet?;
+    (done == 3).then(|| Ipv4Addr::from(octets))
 }
 
 fn parsed<T: FromStr>(text: &[u8]) -> Option<T> {

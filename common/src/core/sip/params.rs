@@ -26,7 +26,9 @@ impl Params {
     /// The value as it stands, quotes included; `Some(None)` for a parameter without value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Option<&str>> {
-        get(&self.0, name)
+        self.iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// The value without the quotes around it; none if the parameter is absent or has no value.
@@ -120,14 +122,6 @@ impl fmt::Debug for Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// The value of a parameter in a text that was checked, as [`Params::get`] gives it.
-pub fn get<'a>(text: &'a str, name: &str) -> Option<Option<&'a str>> {
-    pieces(text)
-        .filter_map(Result::ok)
-        .find(|(found, _)| found.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value)
 }
 
 /// A value without the quotes around it.

@@ -67,7 +67,8 @@ impl Via {
     /// differs from what the sender says or where `rport` is asked for, and the port if it is. None if it says so already.
     #[must_use]
     pub fn stamped(&self, ip: IpAddr, port: u16) -> Option<Self> {
-        let params = noted(self.params.as_str(), self.host.ip(), ip, port)?;
+        let (rport, received) = (self.params.has("rport"), self.params.has("received"));
+        let params = noted(self.params.as_str(), [rport, received], self.host.ip(), ip, port)?;
         Some(Self {
             params: Params::checked(Text::from(params)),
             ..self.clone()
@@ -180,11 +181,12 @@ impl<'a> Hop<'a> {
     #[must_use]
     pub fn stamped(&self, ip: IpAddr, port: u16) -> Option<String> {
         let read = String::from_utf8_lossy(self.parts.params);
-        let params = noted(&read, self.parts.host.ip(), ip, port)?;
+        let Parts { rport, received, .. } = self.parts;
+        let params = noted(&read, [rport, received], self.parts.host.ip(), ip, port)?;
         let room = "SIP/2.0/".len() + self.parts.transport.len() + USUAL_SENT_BY + params.len() + self.behind.len();
         let mut line = String::with_capacity(room);
         line.push_str("SIP/2.0/");
-        line.push_str(&String::from_utf8_lossy(self.parts.transport));
+        line.push_str(std::str::from_utf8(self.parts.transport).unwrap_or("UDP"));
         line.push(' ');
         let sent_by = self.parts.host.write_to(&mut line);
         sent_by.expect("writing to a String cannot fail");
@@ -193,16 +195,18 @@ impl<'a> Hop<'a> {
             digits::write(&mut line, port.into()).expect("writing to a String cannot fail");
         }
         line.push_str(&params);
-        line.push_str(&String::from_utf8_lossy(self.behind));
+        if !self.behind.is_empty() {
+            line.push_str(&String::from_utf8_lossy(self.behind));
+        }
         Some(line)
     }
 }
 
-/// The parameters with a note of where the request really came from; none if they say so already.
-fn noted(params: &str, host: Option<IpAddr>, ip: IpAddr, port: u16) -> Option<String> {
-    let asked = params::get(params, "rport").is_some();
+/// The parameters, among which are `rport` and `received` or not, with a note of where the request really came from; none if
+/// they say so already.
+fn noted(params: &str, [asked, received]: [bool; 2], host: Option<IpAddr>, ip: IpAddr, port: u16) -> Option<String> {
     let elsewhere = host != Some(ip.to_canonical());
-    if !asked && !elsewhere && params::get(params, "received").is_none() {
+    if !asked && !elsewhere && !received {
         return None;
     }
     // A value that the sender made up must not steer our answer.
@@ -243,6 +247,9 @@ struct Parts<'a> {
     port: Option<u16>,
     params: &'a [u8],
     branch: Option<&'a [u8]>,
+    /// Whether these parameters are there.
+    rport: bool,
+    received: bool,
 }
 
 /// `SIP / 2.0 / UDP host : port ; params`, where blanks may stand around each mark.
@@ -268,11 +275,15 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Result<Parts<'a>, Bad> {
     };
     cursor.blanks();
     let (mut branches, mut branch) = (0, None);
-    let params = params::read_header(cursor, |name, value| {
-        if name.eq_ignore_ascii_case(b"branch") {
+    let (mut rport, mut received) = (false, false);
+    let params = params::read_header(cursor, |name, value| match name.len() {
+        5 => rport |= name.eq_ignore_ascii_case(b"rport"),
+        6 if name.eq_ignore_ascii_case(b"branch") => {
             branches += 1;
             branch = value;
         }
+        8 => received |= name.eq_ignore_ascii_case(b"received"),
+        _ => {}
     })?;
     if branches > 1 {
         return Err(Bad("a branch that stands twice"));
@@ -283,6 +294,8 @@ fn read<'a>(cursor: &mut Cursor<'a>) -> Result<Parts<'a>, Bad> {
         port,
         params,
         branch,
+        rport,
+        received,
     })
 }
 
