@@ -32,7 +32,7 @@ use bytes::Bytes;
 use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::{Credentials, Via};
-use cusax_common::core::sip::{Headers, Host, Message, Method, Request, Status, Uri};
+use cusax_common::core::sip::{HeaderName, Headers, Message, Method, Request, Status, Uri};
 use cusax_common::core::time::Now;
 use cusax_common::core::user::User;
 use jid::BareJid;
@@ -875,13 +875,10 @@ impl<E: Entropy> Endpoint<E> {
             .map_or(flow.remote, |listener| listener.public);
         let Self { share, entropy, .. } = self;
         let branch = share.draw(|| format!("{MAGIC_COOKIE}{}", entropy.token::<TAG_BYTES>()));
-        let host = Host::from(public.ip());
-        let mut via = Via::new(flow.transport.as_str(), host, Some(public.port()), &branch);
         // A connection of ours to a carrier is the carrier's to use as well (RFC 5923 §8.1).
-        if let Some(Opening::Tls { .. }) = self.opening(&flow) {
-            via.params.set("alias", None);
-        }
-        request.headers.insert_first(&via);
+        let alias = matches!(self.opening(&flow), Some(Opening::Tls { .. }));
+        let via = Via::line(flow.transport.as_str(), public, ["", &branch], alias);
+        request.headers.insert_before(&HeaderName::VIA, via);
     }
 }
 

@@ -255,9 +255,13 @@ impl Headers {
 
     /// Adds a typed line before the first line of its name, or before all lines if there is none (a `Via`, a `Route`).
     pub fn insert_first<H: TypedHeader>(&mut self, header: &H) {
-        let name = H::NAME;
-        let at = self.lines.iter().position(|line| self.is(line, &name)).unwrap_or(0);
-        self.lines.insert(at, Line::made(&name, value_of(header)));
+        self.insert_before(&H::NAME, value_of(header));
+    }
+
+    /// The same with a value that was written already.
+    pub fn insert_before(&mut self, name: &HeaderName, value: Value) {
+        let at = self.lines.iter().position(|line| self.is(line, name)).unwrap_or(0);
+        self.lines.insert(at, Line::made(name, value));
     }
 
     /// Removes the topmost value of a header whose values may share a line: our own `Via` from a response, the `Route`

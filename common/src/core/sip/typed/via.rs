@@ -1,6 +1,6 @@
 //! `Via` (RFC 3261 §20.42, RFC 3581).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::core::sip::cursor::Cursor;
 use crate::core::sip::digits;
@@ -11,6 +11,7 @@ use crate::core::sip::params::{self, Params};
 use crate::core::sip::scan::{self, Bad, class};
 use crate::core::sip::text::Text;
 use crate::core::sip::typed::{Form, TypedHeader};
+use crate::core::sip::value::Value;
 
 /// One hop that the request has taken, and so one that the response takes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,32 @@ impl Via {
             port,
             params,
         }
+    }
+
+    /// The line of such a hop at this address, whose branch is these tokens one behind the other, and which a peer may use for
+    /// requests of its own (`alias`, RFC 5923 §8.1) or not.
+    #[must_use]
+    pub fn line(transport: &'static str, at: SocketAddr, branch: [&str; 2], alias: bool) -> Value {
+        const ALIAS: &str = ";alias";
+        let room = USUAL_SENT_BY
+            + ["SIP/2.0/WSS ", BEFORE_BRANCH, branch[0], branch[1], ALIAS]
+                .map(str::len)
+                .iter()
+                .sum::<usize>();
+        let mut line = String::with_capacity(room);
+        line.push_str("SIP/2.0/");
+        line.push_str(transport);
+        line.push(' ');
+        Host::from(at.ip())
+            .write_to(&mut line)
+            .expect("writing to a String cannot fail");
+        line.push(':');
+        digits::write(&mut line, at.port().into()).expect("writing to a String cannot fail");
+        line.push_str(BEFORE_BRANCH);
+        line.push_str(branch[0]);
+        line.push_str(branch[1]);
+        line.push_str(if alias { ALIAS } else { "" });
+        Value::made(line)
     }
 
     /// The transaction's mark.
@@ -315,6 +342,7 @@ fn odd_protocol(cursor: &mut Cursor<'_>) -> Result<(), Bad> {
     }
 }
 
+const BEFORE_BRANCH: &str = ";rport;branch=";
 /// Room for an IPv4 address and a port, and for most names.
 const USUAL_SENT_BY: usize = 32;
 /// Room for what is noted of where a request came from.
@@ -381,6 +409,22 @@ mod tests {
             "SIP/2.0/UDP a;branch=\"x",
         ] {
             assert!(Via::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_our_own_is_that_of_a_hop_of_our_own() {
+        for at in ["192.0.2.1:5060", "[2001:db8::1]:5061"] {
+            for alias in [false, true] {
+                let at: SocketAddr = at.parse().unwrap();
+                let mut via = Via::new("TLS", Host::from(at.ip()), Some(at.port()), "z9hG4bK1a");
+                if alias {
+                    via.params.set("alias", None);
+                }
+                let mut written = String::new();
+                via.write(&mut written);
+                assert_eq!(Via::line("TLS", at, ["z9hG4bK", "1a"], alias), *written);
+            }
         }
     }
 
