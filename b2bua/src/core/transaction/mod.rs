@@ -28,6 +28,7 @@ use tracing::trace;
 mod accepted;
 pub mod answer;
 pub mod client;
+mod follow_up;
 pub mod invite_client;
 pub mod invite_server;
 pub mod key;

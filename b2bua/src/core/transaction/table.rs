@@ -23,13 +23,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use cusax_common::core::entropy::hex;
-use cusax_common::core::sip::typed::{CSeq, Via};
 use cusax_common::core::sip::{HeaderName, Message, Method, Request, Response, Status, Value};
 use ring::hmac;
 
 use super::accepted::{Accepted, AllAccepted};
 use super::answer::{Answer, AnswerOutput};
 use super::client::NonInviteClient;
+use super::follow_up::{acknowledge, cancel_of};
 use super::invite_client::InviteClient;
 use super::invite_server::InviteServer;
 use super::key::{AnswerKey, ClientKey, Incoming, Keys, Unmatchable};
@@ -874,43 +874,6 @@ fn same_peer(a: Flow, b: Flow) -> bool {
     } else {
         a.remote.ip() == b.remote.ip()
     }
-}
-
-/// The ACK to a non-2xx response (§17.1.1.3).
-fn acknowledge(invite: &Request, response: &Response) -> Request {
-    let mut ack = follow_up(invite, Method::Ack);
-    ack.headers.copy(&HeaderName::TO, &response.headers);
-    ack
-}
-
-/// The CANCEL of an INVITE (§9.1).
-fn cancel_of(invite: &Request, reason: Option<Value>) -> Request {
-    let mut cancel = follow_up(invite, Method::Cancel);
-    cancel.headers.copy(&HeaderName::TO, &invite.headers);
-    if let Some(reason) = reason {
-        cancel.headers.push(HeaderName::REASON, reason);
-    }
-    cancel
-}
-
-/// What ACK and CANCEL have in common: the one topmost Via, Route, From, Call-ID, the number of the CSeq.
-fn follow_up(invite: &Request, method: Method) -> Request {
-    let mut request = Request::new(method.clone(), invite.uri.clone());
-    if let Ok(via) = invite.headers.first::<Via>() {
-        request.headers.put(&via);
-    }
-    for name in [
-        &HeaderName::MAX_FORWARDS,
-        &HeaderName::ROUTE,
-        &HeaderName::FROM,
-        &HeaderName::CALL_ID,
-    ] {
-        request.headers.copy(name, &invite.headers);
-    }
-    if let Ok(cseq) = invite.headers.cseq() {
-        request.headers.put(&CSeq::new(cseq.seq, method));
-    }
-    request
 }
 
 /// Every method that we know but ACK and CANCEL, those first that are likely. A method that nobody knows is refused at

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use cusax_common::core::sip::typed::{CSeq, Via};
+
 use super::super::key::MAX_TOKEN;
 use super::*;
 use crate::core::flow::{ListenerId, Transport};
