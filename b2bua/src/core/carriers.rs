@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::sip::typed::Via;
 use cusax_common::core::sip::{Host, Request, SipUri};
 use ipnet::IpNet;
 use tracing::{debug, info, warn};
@@ -164,7 +165,11 @@ impl Carriers {
     /// what it is lent for is told where it is new.
     pub fn handle_request(&mut self, flow: &Flow, request: &Request) -> Option<SocketAddr> {
         let proved = self.proved.get_mut(flow)?;
-        let via = request.headers.via().ok().filter(|via| via.params.has("alias"))?;
+        let via = request
+            .headers
+            .first::<Via>()
+            .ok()
+            .filter(|via| via.params.has("alias"))?;
         // The address that the connection comes from is what `received` would say.
         let port = via.port.unwrap_or(locate::default_port(flow.transport));
         let alias = SocketAddr::new(flow.remote.ip(), port);
