@@ -8,6 +8,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 use scene::{PHONES, REMEMBERED, Scene};
 
+/// As in the service.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Registrations in a second of simulated time.
 const RATE: u32 = 4000;
 

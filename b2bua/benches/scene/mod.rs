@@ -1,5 +1,9 @@
 //! An endpoint with many users, fed with bytes and asked for bytes: no sockets, no stores, and a clock of our own.
 
+#![allow(dead_code, reason = "each of those who use it uses a part")]
+
+pub mod exchange;
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,10 +27,6 @@ use cusax_common::core::sip::{Message, Response, digest};
 use cusax_common::core::store::Question;
 use cusax_common::core::time::{Now, Wall};
 use cusax_common::core::user::{Algorithm, Credential, Flags, Ha1, User};
-
-/// As in the service.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The SIP domain of the users.
 pub const DOMAIN: &str = "example.com";
@@ -118,6 +118,37 @@ impl Scene {
         self.passed += time;
     }
 
+    /// How much time has passed.
+    pub fn passed(&self) -> Duration {
+        self.passed
+    }
+
+    /// Lets the endpoint do what has come due.
+    pub fn wake(&mut self) {
+        let now = self.now();
+        self.endpoint.handle_timeout(now);
+        while let Some(output) = self.endpoint.poll_output() {
+            drop(output);
+        }
+    }
+
+    /// How many calls there are.
+    pub fn calls(&self) -> usize {
+        self.endpoint.calls()
+    }
+
+    /// How many transactions there are.
+    pub fn transactions(&self) -> usize {
+        self.endpoint.transactions()
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            instant: self.epoch + self.passed,
+            wall: Wall(1_700_000_000_000).after(self.passed),
+        }
+    }
+
     /// How much time the endpoint has taken since it was asked last.
     pub fn take_spent(&mut self) -> Duration {
         std::mem::take(&mut self.spent)
@@ -161,10 +192,7 @@ impl Scene {
 
     /// Gives the endpoint a message of this phone and takes everything that it sends for it.
     pub fn say(&mut self, phone: usize, text: &[u8]) -> Vec<Sent> {
-        let now = Now {
-            instant: self.epoch + self.passed,
-            wall: Wall(1_700_000_000_000).after(self.passed),
-        };
+        let now = self.now();
         let flow = Flow {
             listener: ListenerId(0),
             transport: Transport::Udp,
