@@ -6,7 +6,9 @@
 //!
 //! `Call-Info` is in the table as made anew: [`identity`](crate::core::identity) carries over what is harmless in it.
 
-use cusax_common::core::sip::Headers;
+use std::sync::LazyLock;
+
+use cusax_common::core::sip::{HeaderName, Headers};
 
 /// What becomes of a header at this back-to-back user agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +22,12 @@ pub enum Fate {
     Stop,
 }
 
-/// What becomes of the header of this name, in whichever case.
+/// What becomes of the header of this name.
 #[must_use]
-pub fn fate(name: &str) -> Fate {
-    let known = TABLE.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    match known {
-        Some(&(_, fate)) => fate,
-        None if PRIVATE.iter().any(|start| begins(name, start)) => Fate::Stop,
+pub fn fate(name: &HeaderName) -> Fate {
+    match known(name) {
+        Some(fate) => fate,
+        None if PRIVATE.iter().any(|start| begins(name.as_str(), start)) => Fate::Stop,
         None => Fate::Cross,
     }
 }
@@ -34,7 +35,7 @@ pub fn fate(name: &str) -> Fate {
 /// Adds to `to` every header of `from` that crosses, in its order.
 pub fn cross(from: &Headers, to: &mut Headers) {
     for (name, value) in from.iter() {
-        if fate(name.as_str()) == Fate::Cross {
+        if fate(&name) == Fate::Cross {
             to.push(name, value.to_value());
         }
     }
@@ -44,14 +45,28 @@ pub fn cross(from: &Headers, to: &mut Headers) {
 /// in it.
 pub fn cross_known(from: &Headers, to: &mut Headers) {
     for (name, value) in from.iter() {
-        let known = TABLE
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name.as_str()));
-        if known.is_some_and(|(_, fate)| *fate == Fate::Cross) {
+        if known(&name) == Some(Fate::Cross) {
             to.push(name, value.to_value());
         }
     }
 }
+
+/// What the table says. Nearly every line of a message has a name with a constant, for which nothing is compared.
+fn known(name: &HeaderName) -> Option<Fate> {
+    match name.place() {
+        Some(place) => BY_PLACE[place],
+        None => in_table(name.as_str()),
+    }
+}
+
+fn in_table(name: &str) -> Option<Fate> {
+    let found = TABLE.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|&(_, fate)| fate)
+}
+
+/// The table for the names that have a constant, in the order of these.
+static BY_PLACE: LazyLock<Vec<Option<Fate>>> =
+    LazyLock::new(|| HeaderName::KNOWN.iter().map(|name| in_table(name.as_str())).collect());
 
 fn begins(name: &str, start: &str) -> bool {
     name.get(..start.len())
@@ -117,7 +132,7 @@ const TABLE: &[(&str, Fate)] = {
 
 #[cfg(test)]
 mod tests {
-    use cusax_common::core::sip::{HeaderName, Value};
+    use cusax_common::core::sip::Value;
 
     use super::*;
 

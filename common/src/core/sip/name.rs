@@ -28,6 +28,12 @@ impl HeaderName {
         }
     }
 
+    /// Its place among those that [have a constant](Self::KNOWN).
+    #[must_use]
+    pub fn place(&self) -> Option<usize> {
+        self.known().map(|known| known as usize)
+    }
+
     pub(super) fn known(&self) -> Option<Known> {
         match self.0 {
             Repr::Known(known) => Some(known),
@@ -288,7 +294,7 @@ mod tests {
                 name.known(),
                 "{name}"
             );
-            assert!(name.known().is_some());
+            assert_eq!(name.place().and_then(|place| HeaderName::KNOWN.get(place)), Some(name));
         }
     }
 }
