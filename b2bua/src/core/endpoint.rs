@@ -43,7 +43,7 @@ use crate::core::auth::{Authenticator, Header};
 use crate::core::call::{self, Call, CallOutput, Caller, Context, Token};
 use crate::core::carriers::{Carriers, Opening};
 use crate::core::cause;
-use crate::core::dialog::DialogId;
+use crate::core::dialog::{DialogId, DialogIds};
 use crate::core::endpoint::accounts::Asking;
 use crate::core::endpoint::large::Large;
 use crate::core::flow::{Flow, Transport};
@@ -78,7 +78,8 @@ pub struct Endpoint<E> {
     next_call: u64,
     /// Deadlines of calls; an entry may be out of date, which the call notices.
     deadlines: BTreeSet<(Instant, MediaId)>,
-    dialogs: HashMap<DialogId, (MediaId, Flow)>,
+    dialog_ids: DialogIds,
+    dialogs: IdMap<DialogId, (MediaId, Flow)>,
     /// How many dialogs there are on each flow.
     flows: HashMap<Flow, usize>,
     /// INVITEs of peers: of which call, and within which dialog if they came within one.
@@ -210,7 +211,8 @@ impl<E: Entropy> Endpoint<E> {
             calls: IdMap::default(),
             next_call: 0,
             deadlines: BTreeSet::new(),
-            dialogs: HashMap::new(),
+            dialog_ids: DialogIds::new(secret, Share::whole()),
+            dialogs: IdMap::default(),
             flows: HashMap::new(),
             servers: IdMap::default(),
             clients: IdMap::default(),
@@ -618,7 +620,7 @@ impl<E: Entropy> Endpoint<E> {
 
     /// A new request: to its dialog if it names one, else by method.
     fn request(&mut self, now: Now, server: ServerId, flow: Flow, request: Request) {
-        if let Some(id) = dialog_id(&request) {
+        if let Some(id) = self.dialog_id(&request) {
             let Some(&(call, way)) = self.dialogs.get(&id) else {
                 // An invented To tag never gets past authentication by being "in a dialog".
                 if self.admit_source(now, server, &flow, &request) {
@@ -632,11 +634,11 @@ impl<E: Entropy> Endpoint<E> {
                 return;
             }
             if request.method == Method::Invite {
-                self.servers.insert(server, (call, Some(id.clone())));
+                self.servers.insert(server, (call, Some(id)));
             }
             let flow = self.carriers.settle_on(&self.settings, flow, way);
             return self.with_call(now, call, |call, cx| {
-                call.handle_request(cx, &id, server, flow, &request)
+                call.handle_request(cx, id, server, flow, &request)
             });
         }
         let trunk = (request.method == Method::Invite)
@@ -676,13 +678,13 @@ impl<E: Entropy> Endpoint<E> {
     }
 
     fn ack(&mut self, now: Now, flow: Flow, request: &Request) {
-        let Some(id) = dialog_id(request) else { return };
+        let Some(id) = self.dialog_id(request) else { return };
         match self.dialogs.get(&id) {
             Some(&(call, way)) => {
                 let flow = self.carriers.settle_on(&self.settings, flow, way);
-                self.with_call(now, call, |call, cx| call.handle_ack(cx, &id, flow, request));
+                self.with_call(now, call, |call, cx| call.handle_ack(cx, id, flow, request));
             }
-            None => match self.whereabouts(&id) {
+            None => match self.whereabouts(id) {
                 // The INVITE was answered before the dialog moved.
                 Some(to) => {
                     let said = Said::Message {
@@ -705,8 +707,8 @@ impl<E: Entropy> Endpoint<E> {
         let mut cx = Context {
             now,
             entropy: &mut self.entropy,
+            dialogs: &self.dialog_ids,
             settings: &self.settings,
-            share: &self.share,
             registrar: &self.registrar,
             carriers: &self.carriers,
             out: &mut self.call_outputs,
@@ -759,7 +761,7 @@ impl<E: Entropy> Endpoint<E> {
                 }
             }
             CallOutput::Join(dialog, flow) => {
-                self.has_come(&dialog);
+                self.has_come(dialog);
                 *self.flows.entry(flow).or_default() += 1;
                 // It may have been in another call.
                 if let Some((_, before)) = self.dialogs.insert(dialog, (id, flow)) {
@@ -868,6 +870,13 @@ impl<E: Entropy> Endpoint<E> {
         Ok(())
     }
 
+    /// The dialog that a request says it belongs to: it has a To tag.
+    fn dialog_id(&self, request: &Request) -> Option<DialogId> {
+        let local_tag = request.headers.to_tag().ok()??;
+        let call_id = request.headers.call_id().ok()?.to_text();
+        Some(self.dialog_ids.of(&call_id, local_tag))
+    }
+
     fn add_via(&mut self, flow: Flow, request: &mut Request) {
         let public = self
             .settings
@@ -894,13 +903,6 @@ fn realm<'a>(settings: &'a Settings, request: &Request) -> &'a str {
         .and_then(|uri| settings.domain_at(uri.name(), uri.ip(), uri.port()))
         .or(settings.domains.first().map(String::as_str))
         .unwrap_or_default()
-}
-
-/// The dialog that a request says it belongs to: it has a To tag.
-fn dialog_id(request: &Request) -> Option<DialogId> {
-    let local_tag = request.headers.to_tag().ok()??.to_owned();
-    let call_id = request.headers.call_id().ok()?.to_text().into_owned();
-    Some(DialogId { call_id, local_tag })
 }
 
 /// The callee's tag.

@@ -6,15 +6,14 @@ use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Impp;
 use cusax_common::core::sip::typed::{
-    Allow, Contact, ContentType, From, MaxBreadth, MaxForwards, MinSe, NameAddr, ReferredBy, Require, Supported, To,
-    Unsupported,
+    ContentType, From, MaxBreadth, MaxForwards, MinSe, NameAddr, ReferredBy, Require, Unsupported,
 };
-use cusax_common::core::sip::{HeaderName, Headers, Host, Method, Request, Response, SipUri, Status, Uri, Value};
+use cusax_common::core::sip::{HeaderName, Headers, Request, Response, Status, Value};
 
 use super::speaker::Speaker;
 use super::{Call, Caller, Context, Exchange, Leg, LegId};
 use crate::core::cause;
-use crate::core::dialog::{Dialog, DialogId, MAX_FORWARDS, set_sdp};
+use crate::core::dialog::{Dialog, MAX_FORWARDS, Names, set_sdp};
 use crate::core::flow::Flow;
 use crate::core::headers;
 use crate::core::identity;
@@ -22,34 +21,32 @@ use crate::core::media::Side;
 use crate::core::routing::{Hop, Plan};
 
 /// The methods that we serve (RFC 3261 §20.5).
-const METHODS: &[&str] = &[
-    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "INFO", "PRACK", "REFER", "REGISTER",
-];
+static METHODS: Value = Value::of_static("INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK, REFER, REGISTER");
 /// Those that we serve within a call: all but the last.
-const METHODS_WITHIN: &[&str] = METHODS.split_last().expect("there are some").1;
+static METHODS_WITHIN: Value = Value::of_static("INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK, REFER");
 /// The extensions that we know in a call (RFC 3262, RFC 4028).
 pub const OPTIONS: &[&str] = &["100rel", "timer"];
+/// As they are written.
+pub static ALL_OPTIONS: Value = Value::of_static("100rel, timer");
 /// The same where a reliable response could hold an offer that nobody could answer in time.
-const FEWER_OPTIONS: &[&str] = &["timer"];
+static FEWER_OPTIONS: Value = Value::of_static("timer");
 
 /// The user part of our Contact: it tells nobody anything, and some phones refuse a Contact without one.
 const CONTACT_USER: &str = "cusax";
 /// The one type of body that we read.
 const SDP: &str = "application/sdp";
 
-/// How we name ourselves on a flow; `secure` in a call that must not be heard on the way (RFC 3261 §8.1.1.8).
-pub fn contact<E>(cx: &Context<'_, E>, flow: Flow, secure: bool) -> NameAddr {
+/// The value of our Contact on a flow; `secure` in a call that must not be heard on the way (RFC 3261 §8.1.1.8).
+pub fn contact<E>(cx: &Context<'_, E>, flow: Flow, secure: bool) -> String {
     let public = cx
         .settings
         .listener(flow.listener)
         .map_or(flow.remote, |listener| listener.public);
-    let mut uri = SipUri::new(CONTACT_USER, Host::from(public.ip()));
-    uri.port = Some(public.port());
-    uri.secure = secure;
-    if let Some(transport) = flow.transport.parameter() {
-        uri.params.set("transport", Some(transport));
+    let scheme = if secure { "sips" } else { "sip" };
+    match flow.transport.parameter() {
+        Some(transport) => format!("<{scheme}:{CONTACT_USER}@{public};transport={transport}>"),
+        None => format!("<{scheme}:{CONTACT_USER}@{public}>"),
     }
-    NameAddr::new(Uri::Sip(uri))
 }
 
 /// What the relay binds for a peer.
@@ -93,16 +90,20 @@ pub fn compose<E: Entropy>(
         (Some(target), identity::Audience::Phones { .. }) => NameAddr::new(target.clone()),
         _ => identity::name_caller(party, said, &audience, &cx.settings.plan),
     };
-    let id = again.map_or_else(|| DialogId::draw(cx), |again| again.id().clone());
-    let mut dialog = Dialog::calling(
-        id,
-        hop.flow,
-        named,
-        NameAddr::new(plan.called(hop).clone()),
-        hop.uri.clone(),
-        hop.path.clone(),
-        listener,
-    );
+    let names = Names {
+        local: &named,
+        remote: &NameAddr::new(plan.called(hop).clone()),
+        contact: &listener,
+    };
+    let (call_id, local_tag);
+    let drawn = match again {
+        Some(again) => again.drawn(),
+        None => {
+            (call_id, local_tag) = (cx.draw_call_id(), cx.draw());
+            (call_id.as_str(), local_tag.as_str())
+        }
+    };
+    let mut dialog = Dialog::calling(cx.dialogs, hop.flow, drawn, names, &hop.uri, &hop.path);
     let near = call.legs.iter().find(|leg| leg.side == Side::Caller);
     if let Some(again) = again {
         dialog.count_on(again);
@@ -115,7 +116,7 @@ pub fn compose<E: Entropy>(
         Exchange::Blank
     };
     let mut leg = Leg::new(name, Side::Callee, dialog, exchange, cx.entropy);
-    let mut request = leg.dialog.request(Method::Invite);
+    let mut request = leg.dialog.invite(hop.uri.clone());
     let is_private = identity::wants_privacy(&call.invite.headers);
     cross(is_private, &call.invite.headers, &mut request.headers);
     let hops = call
@@ -129,12 +130,11 @@ pub fn compose<E: Entropy>(
     if let Some(share) = call.share(plan) {
         request.headers.replace(&MaxBreadth(share));
     }
-    request.headers.replace(&Allow::of(METHODS_WITHIN));
     // A callee that is offered nothing offers itself, and the caller must be able to answer.
     let may_answer = |leg: &Leg| leg.side == Side::Caller && leg.can.reliable;
     let may_offer = call.offer.is_some() || call.legs.iter().any(may_answer);
-    let options = if may_offer { OPTIONS } else { FEWER_OPTIONS };
-    request.headers.replace(&Supported::of(options));
+    let options = if may_offer { &ALL_OPTIONS } else { &FEWER_OPTIONS };
+    say_abilities(&mut request.headers, options);
     let interval = call.demanded.unwrap_or(cx.settings.session_interval);
     leg.timer.ask(interval, &mut request.headers);
     if let Some(least) = call.demanded {
@@ -149,15 +149,6 @@ pub fn compose<E: Entropy>(
         request.headers.replace(&by);
     }
     (leg, request, impp)
-}
-
-impl DialogId {
-    fn draw<E: Entropy>(cx: &mut Context<'_, E>) -> Self {
-        Self {
-            call_id: cx.draw_call_id(),
-            local_tag: cx.draw(),
-        }
-    }
 }
 
 /// A response to the caller's INVITE: ours in every identifier, the callee's in what crosses.
@@ -228,21 +219,22 @@ pub fn cross(is_private: bool, from: &Headers, to: &mut Headers) {
 /// Gives a response our tag, and where it makes or keeps a dialog, our Contact and what we can.
 fn dress(leg: &Leg, response: &mut Response) {
     leg.dialog.mark(&mut response.headers);
-    if let Ok(To(mut to)) = response.headers.one::<To>() {
-        to.params.set("tag", Some(&leg.dialog.id().local_tag));
-        response.headers.replace(&To(to));
-    }
+    response.set_tag(leg.dialog.drawn().1);
     if !response.status.is_final() || response.status.is_success() {
-        response.headers.replace(&Contact(leg.dialog.contact().clone()));
-        response.headers.replace(&Allow::of(METHODS_WITHIN));
-        response.headers.replace(&Supported::of(OPTIONS));
+        response.headers.push(HeaderName::CONTACT, leg.dialog.contact());
+        say_abilities(&mut response.headers, &ALL_OPTIONS);
     }
+}
+
+/// Says what we can in a message that says nothing of it yet: what the other side can never crosses.
+fn say_abilities(headers: &mut Headers, options: &Value) {
+    headers.push(HeaderName::ALLOW, METHODS_WITHIN.clone());
+    headers.push(HeaderName::SUPPORTED, options.clone());
 }
 
 /// Says in a request within a dialog what we can, and asks for a session.
 pub fn offer_options(leg: &Leg, interval: u32, headers: &mut Headers) {
-    headers.replace(&Allow::of(METHODS_WITHIN));
-    headers.replace(&Supported::of(OPTIONS));
+    say_abilities(headers, &ALL_OPTIONS);
     if leg.up {
         leg.timer.ask(interval, headers);
     }
@@ -297,25 +289,25 @@ pub fn may_cross(headers: &Headers) -> bool {
 /// What we can do (RFC 3261 §11.2).
 pub fn capabilities(request: &Request) -> Response {
     let mut response = request.response(Status::OK);
-    response.headers.put(&Allow::of(METHODS));
+    response.headers.push(HeaderName::ALLOW, METHODS.clone());
     response
         .headers
         .push(HeaderName::ACCEPT, Value::of_static("application/sdp"));
-    response.headers.put(&Supported::of(OPTIONS));
+    response.headers.push(HeaderName::SUPPORTED, ALL_OPTIONS.clone());
     response
 }
 
 /// 405 with what is allowed.
 pub fn not_allowed(request: &Request) -> Response {
     let mut response = request.response(Status::METHOD_NOT_ALLOWED);
-    response.headers.put(&Allow::of(METHODS));
+    response.headers.push(HeaderName::ALLOW, METHODS.clone());
     response
 }
 
 /// The same within a call.
 pub fn not_allowed_within(request: &Request) -> Response {
     let mut response = request.response(Status::METHOD_NOT_ALLOWED);
-    response.headers.put(&Allow::of(METHODS_WITHIN));
+    response.headers.push(HeaderName::ALLOW, METHODS_WITHIN.clone());
     response
 }
 
@@ -330,8 +322,22 @@ pub fn unsupported_media(request: &Request) -> Response {
 
 /// The address that a trunk's caller claims, for the record.
 pub fn claimed_from(invite: &Request) -> String {
-    invite
-        .headers
-        .one::<From>()
-        .map_or_else(|_| String::new(), |From(from)| from.uri.to_string())
+    let from = invite.headers.from();
+    from.map_or_else(|_| String::new(), |From(from)| from.uri.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use cusax_common::core::sip::typed::Supported;
+
+    use super::*;
+
+    #[test]
+    fn what_we_can_is_written_as_it_is_known() {
+        let mut headers = Headers::new();
+        headers.put(&Supported::of(OPTIONS));
+        assert_eq!(headers.get(&HeaderName::SUPPORTED).unwrap().to_value(), ALL_OPTIONS);
+        let all = METHODS.as_str().unwrap();
+        assert_eq!(all.rsplit_once(", ").unwrap().0, METHODS_WITHIN.as_str().unwrap());
+    }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::CallRecord;
-use cusax_common::core::sip::typed::{CSeq, From, To};
+use cusax_common::core::sip::typed::CSeq;
 use cusax_common::core::sip::{Request, Response, Status};
 
 use super::reliable::Provisional;
@@ -22,12 +22,12 @@ impl Call {
     }
 
     /// The leg that a request is for. Once one callee has answered, the others have no say.
-    pub(super) fn addressed(&mut self, id: &DialogId, request: &Request) -> Option<&mut Leg> {
+    pub(super) fn addressed(&mut self, id: DialogId, request: &Request) -> Option<&mut Leg> {
         let pair = self.pair;
         let mut legs = self.legs.iter_mut().filter(|leg| leg.dialog.id() == id);
-        let from = request.headers.one::<From>().ok()?;
+        let tag = request.headers.from_tag().ok()?;
         // Branches of one INVITE of ours have one tag of ours, and differ by theirs.
-        let leg = legs.find(|leg| leg.dialog.remote_tag() == from.tag())?;
+        let leg = legs.find(|leg| leg.dialog.remote_tag() == tag)?;
         pair.is_none_or(|pair| pair.has(leg.id)).then_some(leg)
     }
 
@@ -62,8 +62,7 @@ impl Call {
     ) -> Option<LegId> {
         let invitation = &self.invitations[index];
         let token = invitation.token;
-        let to = response.headers.one::<To>().ok();
-        let tag = to.as_ref().and_then(|to| to.tag());
+        let tag = response.headers.to_tag().ok().flatten();
         let mut own = self.legs.iter_mut().filter(|leg| leg.invited == Some(token));
         let known =
             own.find(|leg| tag.is_none() || leg.dialog.remote_tag().is_none() || leg.dialog.remote_tag() == tag);
@@ -84,7 +83,7 @@ impl Call {
             return None;
         }
         let hop = self.plan.as_ref().and_then(|plan| plan.hop(turn))?;
-        let dialog = dialog.fork_calling(hop.uri.clone(), hop.path.clone());
+        let dialog = dialog.fork_calling(&hop.uri, &hop.path);
         let (origin, offered) = (first.map(|leg| leg.origin.clone()), self.offer.is_some());
         let id = self.next_leg();
         let exchange = if offered { Exchange::Ours } else { Exchange::Blank };
@@ -122,7 +121,7 @@ impl Call {
         }
         let first = self.legs.iter().find(|leg| leg.side == Side::Caller)?;
         let seq = self.invite.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
-        let dialog = first.dialog.fork_answering(cx.draw(), seq);
+        let dialog = first.dialog.fork_answering(cx.dialogs, &cx.draw(), seq);
         let (can, private, heard) = (first.can, first.private, first.heard.clone());
         let id = self.next_leg();
         let exchange = if self.offer.is_some() {
@@ -132,7 +131,7 @@ impl Call {
         };
         let mut near = Leg::new(id, Side::Caller, dialog, exchange, cx.entropy);
         (near.can, near.private, near.heard) = (can, private, heard);
-        cx.emit(CallOutput::Join(near.dialog.id().clone(), self.near_flow));
+        cx.emit(CallOutput::Join(near.dialog.id(), self.near_flow));
         self.legs.push(near);
         Some(id)
     }
@@ -158,7 +157,7 @@ impl Call {
                 && matches!(invitation.state, InvitationState::Inviting | InvitationState::Cancelled)
         });
         if !shared && !open {
-            cx.emit(CallOutput::Leave(gone.dialog.id().clone()));
+            cx.emit(CallOutput::Leave(gone.dialog.id()));
         }
         let made = |invitation: &&mut Invitation| Some(invitation.token) == gone.invited;
         if !shared && let Some(invitation) = self.invitations.iter_mut().find(made) {

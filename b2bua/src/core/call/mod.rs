@@ -348,7 +348,7 @@ impl Call {
         }
         let wish = Wish::read(&invite).map_err(|response| refuse(*response))?;
         let contact = invite::contact(cx, flow, is_sips(&invite.uri));
-        let dialog = Dialog::answering(&invite, flow, cx.draw(), contact)
+        let dialog = Dialog::answering(cx.dialogs, &invite, flow, &cx.draw(), &contact)
             .map_err(|_| refuse(invite.response(Status::BAD_REQUEST)))?;
         let exchange = if offer.is_some() {
             Exchange::Theirs
@@ -368,7 +368,7 @@ impl Call {
         call.offer = offer;
         call.legs.push(near);
         debug!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
-        cx.emit(CallOutput::Join(call.legs[0].dialog.id().clone(), flow));
+        cx.emit(CallOutput::Join(call.legs[0].dialog.id(), flow));
         respond(cx, server, call.invite.response(Status::TRYING));
         match routing::lookup(&dialled) {
             Some(lookup) => {
@@ -589,7 +589,7 @@ impl Call {
     pub fn handle_request<E: Entropy>(
         &mut self,
         cx: &mut Context<'_, E>,
-        id: &DialogId,
+        id: DialogId,
         server: ServerId,
         flow: Flow,
         request: &Request,
@@ -627,7 +627,7 @@ impl Call {
     }
 
     /// An ACK for a 2xx of ours.
-    pub fn handle_ack<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: &DialogId, flow: Flow, ack: &Request) {
+    pub fn handle_ack<E: Entropy>(&mut self, cx: &mut Context<'_, E>, id: DialogId, flow: Flow, ack: &Request) {
         let Some(leg) = self.addressed(id, ack) else { return };
         let name = leg.id;
         let Ok(number) = leg.dialog.accept(ack, flow) else {

@@ -14,13 +14,12 @@ use super::referral::{Moved, Referral};
 use super::transfer::Replaced;
 use crate::core::breaker::Sign;
 use crate::core::carriers::Carriers;
-use crate::core::dialog::DialogId;
+use crate::core::dialog::{DialogId, DialogIds};
 use crate::core::flow::Flow;
 use crate::core::media::{MediaCommand, MediaId};
 use crate::core::registrar::Registrar;
 use crate::core::routing::Lookup;
 use crate::core::settings::Settings;
-use crate::core::share::Share;
 use crate::core::transaction::ServerId;
 
 /// A request of ours within one call, so that its answers find their way back.
@@ -148,10 +147,10 @@ pub struct Context<'a, E> {
     pub now: Now,
     /// For tags and identifiers.
     pub entropy: &'a mut E,
+    /// By what dialogs are found again.
+    pub dialogs: &'a DialogIds,
     /// What the operator decided.
     pub settings: &'a Settings,
-    /// Which Call-IDs are this endpoint's.
-    pub share: &'a Share,
     /// Who is registered where.
     pub registrar: &'a Registrar,
     /// Where carriers are.
@@ -173,8 +172,8 @@ impl<E: Entropy> Context<'_, E> {
 
     /// A Call-ID of this endpoint's, that a stranger cannot guess.
     pub fn draw_call_id(&mut self) -> String {
-        let Self { share, entropy, .. } = self;
-        share.draw(|| entropy.token::<TAG_BYTES>())
+        let Self { dialogs, entropy, .. } = self;
+        dialogs.share().draw(|| entropy.token::<TAG_BYTES>())
     }
 }
 

@@ -124,7 +124,7 @@ impl Call {
             set_sdp(&mut request.headers, &mut request.body, body);
         }
         let token = self.token();
-        cx.emit(CallOutput::Join(leg.dialog.id().clone(), hop.flow));
+        cx.emit(CallOutput::Join(leg.dialog.id(), hop.flow));
         debug!(leg = "callee", "inviting");
         cx.emit(CallOutput::Send {
             token,
@@ -456,7 +456,7 @@ impl Call {
     fn dismiss_unknown<E: Entropy>(&mut self, cx: &mut Context<'_, E>, index: usize, response: &Response) {
         let Invitation { token, turn, .. } = self.invitations[index];
         let flow = self.plan.as_ref().and_then(|plan| Some(plan.hop(turn)?.flow));
-        let dialog = flow.and_then(|flow| Dialog::of_answer(response, flow));
+        let dialog = flow.and_then(|flow| Dialog::of_answer(cx.dialogs, response, flow));
         let (Some(flow), Some(mut dialog)) = (flow, dialog) else {
             return;
         };

@@ -61,7 +61,7 @@ impl Call {
                 ..speaker.clone()
             });
         }
-        let named = leg.dialog.remote().clone();
+        let named = leg.dialog.remote()?;
         let user = match (side, &self.caller) {
             (Side::Caller, Caller::User { user, aor }) => Some((Arc::clone(user), aor.clone())),
             (Side::Caller, Caller::Trunk { .. }) => None,

@@ -178,7 +178,7 @@ impl Call {
     /// The call of which a side is to be replaced: allowed if the one who asks is that side.
     pub(super) fn replace<E: Entropy>(&mut self, cx: &mut Context<'_, E>, from: MediaId, replaced: &Replaced) {
         let leg = self.legs.iter().find(|leg| {
-            *leg.dialog.id() == replaced.dialog && leg.dialog.remote_tag() == Some(replaced.remote_tag.as_str())
+            leg.dialog.id() == replaced.dialog && leg.dialog.remote_tag() == Some(replaced.remote_tag.as_str())
         });
         let paired = leg.filter(|leg| self.pair.is_some_and(|pair| pair.has(leg.id)));
         let theirs = paired.filter(|leg| self.is_at(leg.side, &replaced.account));
@@ -236,7 +236,7 @@ impl Call {
         }
         (leg.id, leg.side, leg.peer) = (self.next_leg(), side, Some(other));
         let name = leg.id;
-        cx.emit(CallOutput::Join(leg.dialog.id().clone(), leg.dialog.flow()));
+        cx.emit(CallOutput::Join(leg.dialog.id(), leg.dialog.flow()));
         if side == Side::Caller {
             self.near_flow = leg.dialog.flow();
         }
@@ -377,7 +377,7 @@ impl Call {
         let Moved { mut leg, .. } = moved;
         leg.id = self.next_leg();
         let name = leg.id;
-        cx.emit(CallOutput::Join(leg.dialog.id().clone(), leg.dialog.flow()));
+        cx.emit(CallOutput::Join(leg.dialog.id(), leg.dialog.flow()));
         self.legs.push(leg);
         self.say_goodbye(cx, name, Because::Nothing);
     }

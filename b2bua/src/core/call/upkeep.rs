@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Cause;
-use cusax_common::core::sip::typed::{CSeq, RAck, RetryAfter, Supported};
+use cusax_common::core::sip::typed::{CSeq, RAck, RetryAfter};
 use cusax_common::core::sip::{HeaderName, Method, Request, Response, Status};
 use tracing::debug;
 
@@ -198,7 +198,7 @@ impl Call {
             Way::Update => Method::Update,
         });
         leg.timer.ask(usual, &mut request.headers);
-        request.headers.put(&Supported::of(invite::OPTIONS));
+        request.headers.push(HeaderName::SUPPORTED, invite::ALL_OPTIONS.clone());
         if way == Way::Invite {
             let same = leg.origin.last().clone();
             set_sdp(&mut request.headers, &mut request.body, same);

@@ -7,44 +7,44 @@
 //! - The local sequence number only grows.
 //! - A request is accepted only with both tags, from the address of the flow, in order.
 
+mod id;
+mod lines;
+
 use bytes::Bytes;
 use cusax_common::core::id::SessionId;
-use cusax_common::core::sip::typed::{
-    CSeq, CallId, Contact, ContentType, From, MaxForwards, NameAddr, RecordRoute, Route, SessionUuids, To,
-};
-use cusax_common::core::sip::{HeaderError, Headers, Method, Request, Response, Uri};
+use cusax_common::core::sip::typed::name_addr::only_uri;
+use cusax_common::core::sip::typed::{CSeq, ContentType, From, NameAddr, RecordRoute, SessionUuids, To};
+use cusax_common::core::sip::{HeaderError, HeaderName, Headers, Host, Method, Request, Response, SipUri, Uri, Value};
 
+use self::lines::{Lines, Part};
 use crate::core::flow::Flow;
 
-/// The identity by which we find a dialog again: the Call-ID and our own tag, which nobody else can draw.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct DialogId {
-    /// The Call-ID, byte for byte.
-    pub call_id: String,
-    /// Our tag.
-    pub local_tag: String,
-}
+pub use self::id::{DialogId, DialogIds};
 
 /// One peer-to-peer relation with a phone or a trunk.
 #[derive(Clone, Debug)]
 pub struct Dialog {
     id: DialogId,
     flow: Flow,
-    /// How we name ourselves: From of our requests, To of theirs.
-    local: NameAddr,
-    /// How they are named, without the tag until it is known.
-    remote: NameAddr,
-    remote_tag: Option<String>,
+    /// Who both are, and where requests of this dialog are addressed (their Contact).
+    lines: Lines,
     local_seq: u32,
     remote_seq: Option<u32>,
-    /// Where requests of this dialog are addressed (their Contact).
-    target: Uri,
-    /// In the order of our Route headers.
-    routes: Vec<NameAddr>,
-    /// Our own Contact.
-    contact: NameAddr,
+    /// The values of our Route headers, in their order.
+    routes: Box<[Value]>,
     /// What the ends of the session call themselves (RFC 7989), as we say it to this peer.
     session: SessionUuids,
+}
+
+/// Who is in a dialog, without tags.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// How we name ourselves: From of our requests, To of theirs.
+    pub local: &'a NameAddr,
+    /// How they are named.
+    pub remote: &'a NameAddr,
+    /// The value of our Contact.
+    pub contact: &'a str,
 }
 
 /// Why a request does not belong where it says.
@@ -59,64 +59,82 @@ pub enum Misplaced {
 }
 
 impl Dialog {
-    /// The dialog that an INVITE from a peer begins (RFC 3261 §12.1.1). `local_tag` is ours, freshly drawn.
+    /// The dialog that an INVITE from a peer begins (RFC 3261 §12.1.1). `local_tag` is ours, freshly drawn; `contact` is the
+    /// value of our Contact.
     ///
     /// # Errors
     /// [`Misplaced::Malformed`] when From, To, Call-ID, CSeq, the one Contact or the route set cannot be read.
-    pub fn answering(request: &Request, flow: Flow, local_tag: String, contact: NameAddr) -> Result<Self, Misplaced> {
+    pub fn answering(
+        ids: &DialogIds,
+        request: &Request,
+        flow: Flow,
+        local_tag: &str,
+        contact: &str,
+    ) -> Result<Self, Misplaced> {
         let malformed = |_| Misplaced::Malformed;
-        let From(mut remote) = request.headers.one().map_err(malformed)?;
-        let To(mut local) = request.headers.one().map_err(malformed)?;
-        let call_id = request.headers.one::<CallId>().map_err(malformed)?.as_str().to_owned();
-        let CSeq { seq, .. } = request.headers.one().map_err(malformed)?;
-        let remote_tag = remote.params.value("tag").map(str::to_owned);
-        remote.params.remove("tag");
-        local.params.remove("tag");
-        let target = sole_contact(&request.headers).ok_or(Misplaced::Malformed)?;
-        let routes = record_route(&request.headers).map_err(malformed)?;
-        let session = SessionUuids {
-            local: None,
-            remote: said(&request.headers),
-        };
+        let headers = &request.headers;
+        let (From(remote), To(local)) = (headers.from().map_err(malformed)?, headers.to().map_err(malformed)?);
+        let call_id = headers.call_id().map_err(malformed)?.to_text();
+        let seq = headers.cseq().map_err(malformed)?.seq;
+        let target = sole_contact(headers).ok_or(Misplaced::Malformed)?;
+        let lines = Lines::write(|part, text| match part {
+            Part::CallId => text.push_str(&call_id),
+            Part::Local => lines::write_bare(&local, text),
+            Part::LocalTag => lines::write_tag(Some(local_tag), text),
+            Part::Contact => text.push_str(contact),
+            Part::Remote => lines::write_bare(&remote, text),
+            Part::RemoteTag => lines::write_tag(remote.tag(), text),
+            Part::Target => text.push_str(&target),
+        });
         Ok(Self {
-            session,
-            id: DialogId { call_id, local_tag },
+            id: ids.of(&call_id, local_tag),
             flow,
-            local,
-            remote,
-            remote_tag,
+            lines,
             local_seq: 0,
             remote_seq: Some(seq),
-            target,
-            routes,
-            contact,
+            routes: record_route(headers).map_err(malformed)?,
+            session: SessionUuids {
+                local: None,
+                remote: said(headers),
+            },
         })
     }
 
-    /// The dialog that an INVITE of ours is about to begin, by way of `routes`.
+    /// The dialog that an INVITE of ours to `target` is about to begin, by way of `routes`; Call-ID and tag are ours.
     #[must_use]
     pub fn calling(
-        id: DialogId,
+        ids: &DialogIds,
         flow: Flow,
-        local: NameAddr,
-        remote: NameAddr,
-        target: Uri,
-        routes: Vec<NameAddr>,
-        contact: NameAddr,
+        (call_id, local_tag): (&str, &str),
+        names: Names<'_>,
+        target: &Uri,
+        routes: &[NameAddr],
     ) -> Self {
+        let lines = Lines::write(|part, text| match part {
+            Part::CallId => text.push_str(call_id),
+            Part::Local => lines::write_bare(names.local, text),
+            Part::LocalTag => lines::write_tag(Some(local_tag), text),
+            Part::Contact => text.push_str(names.contact),
+            Part::Remote => lines::write_bare(names.remote, text),
+            Part::RemoteTag => {}
+            Part::Target => lines::write_uri(target, text),
+        });
         Self {
-            id,
+            id: ids.of(call_id, local_tag),
             flow,
-            local,
-            remote,
-            remote_tag: None,
+            lines,
             local_seq: 0,
             remote_seq: None,
-            target,
-            routes,
-            contact,
+            routes: routes.iter().map(written).collect(),
             session: SessionUuids::default(),
         }
+    }
+
+    /// The Call-ID and our tag.
+    #[must_use]
+    pub fn drawn(&self) -> (&str, &str) {
+        let local_tag = self.lines.tag(Part::LocalTag).unwrap_or_default();
+        (self.lines.get(Part::CallId), local_tag)
     }
 
     /// Goes on with the numbers of another one that has the same names.
@@ -144,19 +162,18 @@ impl Dialog {
 
     /// The dialog that a 2xx to an INVITE of ours makes, when nothing is known of it but what the 2xx says.
     #[must_use]
-    pub fn of_answer(response: &Response, flow: Flow) -> Option<Self> {
-        let From(mut local) = response.headers.one().ok()?;
-        let To(mut remote) = response.headers.one().ok()?;
-        let id = DialogId {
-            call_id: response.headers.one::<CallId>().ok()?.as_str().to_owned(),
-            local_tag: local.params.value("tag")?.to_owned(),
+    pub fn of_answer(ids: &DialogIds, response: &Response, flow: Flow) -> Option<Self> {
+        let headers = &response.headers;
+        let (From(local), To(remote)) = (headers.from().ok()?, headers.to().ok()?);
+        let (call_id, local_tag) = (headers.call_id().ok()?.to_text(), local.tag()?);
+        let target: Uri = sole_contact(headers)?.parse().ok()?;
+        let names = Names {
+            local: &local,
+            remote: &remote,
+            contact: "",
         };
-        let target = sole_contact(&response.headers)?;
-        let contact = local.clone();
-        local.params.remove("tag");
-        remote.params.remove("tag");
-        let mut dialog = Self::calling(id, flow, local, remote, target, Vec::new(), contact);
-        dialog.local_seq = response.headers.one::<CSeq>().ok()?.seq;
+        let mut dialog = Self::calling(ids, flow, (&call_id, local_tag), names, &target, &[]);
+        dialog.local_seq = headers.cseq().ok()?.seq;
         dialog.learn(response);
         Some(dialog)
     }
@@ -164,42 +181,54 @@ impl Dialog {
     /// Another dialog that the same INVITE of theirs makes, with another tag of ours (RFC 3261 §12.1.1). `seq` is the number
     /// of the INVITE: what was said in this dialog since is nothing to the other.
     #[must_use]
-    pub fn fork_answering(&self, local_tag: String, seq: u32) -> Self {
-        let mut fork = self.clone();
-        fork.id.local_tag = local_tag;
-        fork.remote_seq = Some(seq);
-        fork.session.local = None;
-        fork
+    pub fn fork_answering(&self, ids: &DialogIds, local_tag: &str, seq: u32) -> Self {
+        let mut tag = String::new();
+        lines::write_tag(Some(local_tag), &mut tag);
+        Self {
+            id: ids.of(self.lines.get(Part::CallId), local_tag),
+            lines: self.lines.with(&[(Part::LocalTag, &tag)]),
+            remote_seq: Some(seq),
+            session: SessionUuids {
+                local: None,
+                ..self.session
+            },
+            routes: self.routes.clone(),
+            ..*self
+        }
     }
 
     /// Another dialog that the same INVITE of ours makes, which was sent to `target` by way of `routes` (RFC 3261 §12.1.2).
     #[must_use]
-    pub fn fork_calling(&self, target: Uri, routes: Vec<NameAddr>) -> Self {
-        let mut fork = self.clone();
-        fork.remote_tag = None;
-        fork.remote_seq = None;
-        fork.target = target;
-        fork.routes = routes;
-        fork.session.remote = None;
-        fork
+    pub fn fork_calling(&self, target: &Uri, routes: &[NameAddr]) -> Self {
+        let target = target.to_string();
+        Self {
+            lines: self.lines.with(&[(Part::RemoteTag, ""), (Part::Target, &target)]),
+            remote_seq: None,
+            routes: routes.iter().map(written).collect(),
+            session: SessionUuids {
+                remote: None,
+                ..self.session
+            },
+            ..*self
+        }
     }
 
     /// The peer's tag, once it is known.
     #[must_use]
     pub fn remote_tag(&self) -> Option<&str> {
-        self.remote_tag.as_deref()
+        self.lines.tag(Part::RemoteTag)
     }
 
     /// By which we find this dialog.
     #[must_use]
-    pub fn id(&self) -> &DialogId {
-        &self.id
+    pub fn id(&self) -> DialogId {
+        self.id
     }
 
     /// How the peer is named, without its tag.
     #[must_use]
-    pub fn remote(&self) -> &NameAddr {
-        &self.remote
+    pub fn remote(&self) -> Option<NameAddr> {
+        NameAddr::parse(self.lines.get(Part::Remote)).ok()
     }
 
     /// Where this dialog's messages go.
@@ -210,8 +239,8 @@ impl Dialog {
 
     /// The Contact that we give.
     #[must_use]
-    pub fn contact(&self) -> &NameAddr {
-        &self.contact
+    pub fn contact(&self) -> Value {
+        self.lines.value(Part::Contact, Part::Contact)
     }
 
     /// Learns from a response to our INVITE (RFC 3261 §12.1.2): the peer's tag, route set and target.
@@ -219,19 +248,20 @@ impl Dialog {
     /// The first response with a tag makes the early dialog; a 2xx makes it anew from what it says, since another
     /// branch of a fork may have answered. A route set that cannot be read, or is too long, is not taken.
     pub fn learn(&mut self, response: &Response) {
-        self.session.remote = said(&response.headers).or(self.session.remote);
-        let Ok(To(to)) = response.headers.one::<To>() else {
-            return;
-        };
-        let Some(tag) = to.params.value("tag") else { return };
-        if self.remote_tag.is_some() && !response.status.is_success() {
+        let headers = &response.headers;
+        self.session.remote = said(headers).or(self.session.remote);
+        let Ok(Some(tag)) = headers.to_tag() else { return };
+        if self.remote_tag().is_some() && !response.status.is_success() {
             return;
         }
-        self.remote_tag = Some(tag.to_owned());
-        if let Some(target) = sole_contact(&response.headers) {
-            self.target = target;
+        let target = sole_contact(headers);
+        let target = target.as_deref().unwrap_or_else(|| self.lines.get(Part::Target));
+        if self.remote_tag() != Some(tag) || self.lines.get(Part::Target) != target {
+            let mut param = String::new();
+            lines::write_tag(Some(tag), &mut param);
+            self.lines = self.lines.with(&[(Part::RemoteTag, &param), (Part::Target, target)]);
         }
-        if let Ok(mut routes) = record_route(&response.headers) {
+        if let Ok(mut routes) = record_route(headers) {
             routes.reverse();
             self.routes = routes;
         }
@@ -239,8 +269,10 @@ impl Dialog {
 
     /// Takes a new target from a re-INVITE or its 2xx (RFC 3261 §12.2.1.2, §12.2.2).
     pub fn refresh(&mut self, headers: &Headers) {
-        if let Some(target) = sole_contact(headers) {
-            self.target = target;
+        if let Some(target) = sole_contact(headers)
+            && self.lines.get(Part::Target) != target
+        {
+            self.lines = self.lines.with(&[(Part::Target, &target)]);
         }
     }
 
@@ -249,12 +281,12 @@ impl Dialog {
     /// # Errors
     /// [`Misplaced`] says how it is to be answered. An error changes nothing.
     pub fn accept(&mut self, request: &Request, flow: Flow) -> Result<u32, Misplaced> {
-        let From(from) = request.headers.one().map_err(|_| Misplaced::Malformed)?;
-        let CSeq { seq, .. } = request.headers.one().map_err(|_| Misplaced::Malformed)?;
+        let tag = request.headers.from_tag().map_err(|_| Misplaced::Malformed)?;
+        let seq = request.headers.cseq().map_err(|_| Misplaced::Malformed)?.seq;
         // What was said where nobody reads along is not changed by who may have made up an address.
         let exposed = self.flow.transport.is_secure() && !flow.transport.is_secure();
         let elsewhere = flow.remote.ip() != self.flow.remote.ip();
-        if from.params.value("tag") != self.remote_tag.as_deref() || elsewhere || exposed {
+        if tag != self.remote_tag() || elsewhere || exposed {
             return Err(Misplaced::NotOurs);
         }
         self.session.remote = said(&request.headers).or(self.session.remote);
@@ -276,6 +308,13 @@ impl Dialog {
         self.compose(method, self.local_seq)
     }
 
+    /// The INVITE that begins this dialog, likewise, to where it was to be sent.
+    #[must_use]
+    pub fn invite(&mut self, target: Uri) -> Request {
+        self.local_seq += 1;
+        self.compose_to(target, Method::Invite, self.local_seq)
+    }
+
     /// The ACK for a 2xx to the INVITE with this sequence number (RFC 3261 §13.2.2.4).
     #[must_use]
     pub fn ack(&self, seq: u32, body: Option<Bytes>) -> Request {
@@ -287,28 +326,30 @@ impl Dialog {
     }
 
     fn compose(&self, method: Method, seq: u32) -> Request {
-        let mut request = Request::new(method.clone(), self.target.clone());
-        let (mut from, mut to) = (self.local.clone(), self.remote.clone());
-        from.params.set("tag", Some(&self.id.local_tag));
-        if let Some(tag) = &self.remote_tag {
-            to.params.set("tag", Some(tag));
-        }
-        request.headers.put(&MaxForwards(MAX_FORWARDS));
+        // It can be read again, since it was read before it was kept.
+        let there = || Uri::Sip(SipUri::new("", Host::from(self.flow.remote.ip())));
+        let target = self.lines.get(Part::Target).parse().unwrap_or_else(|_| there());
+        self.compose_to(target, method, seq)
+    }
+
+    fn compose_to(&self, target: Uri, method: Method, seq: u32) -> Request {
+        let mut headers = Headers::with_room(USUAL_LINES);
+        headers.push(HeaderName::MAX_FORWARDS, Value::of_static(ALL_HOPS));
         for route in &self.routes {
-            request.headers.put(&Route(route.clone()));
+            headers.push(HeaderName::ROUTE, route.clone());
         }
-        request.headers.put(&From(from));
-        request.headers.put(&To(to));
-        request.headers.put(&CallId::new(&self.id.call_id));
-        request.headers.put(&CSeq {
-            seq,
-            method: method.clone(),
-        });
-        self.mark(&mut request.headers);
+        headers.push(HeaderName::FROM, self.lines.value(Part::Local, Part::LocalTag));
+        headers.push(HeaderName::TO, self.lines.value(Part::Remote, Part::RemoteTag));
+        headers.push(HeaderName::CALL_ID, self.lines.value(Part::CallId, Part::CallId));
+        headers.put(&CSeq::new(seq, method.clone()));
+        self.mark(&mut headers);
         if has_contact(&method) {
-            request.headers.put(&Contact(self.contact.clone()));
+            headers.push(HeaderName::CONTACT, self.contact());
         }
-        request
+        Request {
+            headers,
+            ..Request::new(method, target)
+        }
     }
 }
 
@@ -320,15 +361,20 @@ pub fn set_sdp(headers: &mut Headers, body: &mut Bytes, sdp: Bytes) {
 
 /// The Max-Forwards of requests that begin here (RFC 3261 §8.1.1.6).
 pub const MAX_FORWARDS: u8 = 70;
+const ALL_HOPS: &str = "70";
+const _: () = assert!(MAX_FORWARDS == 70);
+/// Room for the lines of an ordinary request, the Via included.
+const USUAL_LINES: usize = 16;
 /// The longest route set that is kept. None is cut: a part of it would lead past somebody who wants to be on the way.
 const MAX_ROUTES: usize = 16;
 
-/// The target of a message that must have exactly one Contact.
-fn sole_contact(headers: &Headers) -> Option<Uri> {
-    match headers.list::<Contact>().ok()?.as_slice() {
-        [Contact(contact)] => Some(contact.uri.clone()),
-        _ => None,
-    }
+/// The target of a message that must have exactly one Contact, as it stands.
+fn sole_contact(headers: &Headers) -> Option<String> {
+    let mut lines = headers.get_all(&HeaderName::CONTACT);
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return None;
+    };
+    only_uri(&line.to_text()).map(str::to_owned)
 }
 
 /// What the sender of a message calls the session.
@@ -336,12 +382,19 @@ fn said(headers: &Headers) -> Option<SessionId> {
     headers.opt::<SessionUuids>().ok().flatten()?.local
 }
 
-fn record_route(headers: &Headers) -> Result<Vec<NameAddr>, HeaderError> {
+/// The route set that a message makes, as values of Route, in the order of its lines.
+fn record_route(headers: &Headers) -> Result<Box<[Value]>, HeaderError> {
     let routes = headers.list::<RecordRoute>()?;
     if routes.len() > MAX_ROUTES {
         return Err(HeaderError::malformed("more hops than anybody needs"));
     }
-    Ok(routes.into_iter().map(|RecordRoute(route)| route).collect())
+    Ok(routes.iter().map(|RecordRoute(route)| written(route)).collect())
+}
+
+fn written(address: &NameAddr) -> Value {
+    let mut text = String::new();
+    address.write(&mut text);
+    Value::made(text)
 }
 
 /// Which requests carry a Contact (RFC 3261 table 2, RFC 3311 §5.1).

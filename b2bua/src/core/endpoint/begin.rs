@@ -4,7 +4,7 @@ use cusax_common::core::dialplan::{Dialled, Reject};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::{CallRecord, Cause};
-use cusax_common::core::sip::typed::{CallId, From, RetryAfter};
+use cusax_common::core::sip::typed::RetryAfter;
 use cusax_common::core::sip::{HeaderName, Request, Response, Status, Uri, Value};
 use cusax_common::core::time::Now;
 use tracing::{debug, debug_span};
@@ -12,7 +12,6 @@ use tracing::{debug, debug_span};
 use super::answers::Sender;
 use super::{Endpoint, Live, Output, RETRY_SECONDS};
 use crate::core::call::{self, Call, Caller, Context, Dialling};
-use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
 use crate::core::locate::Goal;
 use crate::core::media::MediaId;
@@ -179,8 +178,8 @@ impl<E: Entropy> Endpoint<E> {
         let mut cx = Context {
             now,
             entropy: &mut self.entropy,
+            dialogs: &self.dialog_ids,
             settings: &self.settings,
-            share: &self.share,
             registrar: &self.registrar,
             carriers: &self.carriers,
             out: &mut self.call_outputs,
@@ -203,11 +202,9 @@ impl<E: Entropy> Endpoint<E> {
     /// Through how many calls of ours a request came already: a proxy that sends a call of ours back to us leaves its
     /// Call-ID and From tag as they are. None if it goes in a circle, or comes too often (RFC 5393 §4.2).
     fn depth(&self, request: &Request) -> Option<usize> {
-        let From(from) = request.headers.one().ok()?;
-        let id = DialogId {
-            call_id: request.headers.one::<CallId>().ok()?.as_str().to_owned(),
-            local_tag: from.tag().unwrap_or_default().to_owned(),
-        };
+        let tag = request.headers.from_tag().ok()?;
+        let call_id = request.headers.call_id().ok()?.to_text();
+        let id = self.dialog_ids.of(&call_id, tag.unwrap_or_default());
         let Some(live) = self.dialogs.get(&id).and_then(|(call, _)| self.calls.get(call)) else {
             return Some(0);
         };

@@ -4,7 +4,7 @@ use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::{Message, Method, Status};
 use cusax_common::core::time::Now;
 
-use super::{Endpoint, Output, dialog_id};
+use super::{Endpoint, Output};
 use crate::core::call::{Replaced, Word};
 use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
@@ -22,6 +22,7 @@ impl<E: Entropy> Endpoint<E> {
             self.registrar.be_followed();
         }
         self.share = share;
+        self.dialog_ids = self.dialog_ids.of_node(share);
         self
     }
 
@@ -57,7 +58,7 @@ impl<E: Entropy> Endpoint<E> {
             },
             Said::Sign { trunk, flow, sign } => self.carriers.hear_sign(now.instant, &trunk, flow, sign),
             Said::Lent { flow, alias } => self.carriers.handle_lent(&flow, alias),
-            Said::Unacknowledged { id } => self.unacknowledged(now, &id),
+            Said::Unacknowledged { id } => self.unacknowledged(now, id),
         }
         self.settle(now);
     }
@@ -94,48 +95,42 @@ impl<E: Entropy> Endpoint<E> {
         if self.share.is_whole() || stays || passed >= MOST_PASSED {
             return None;
         }
-        let id = dialog_id(request)?;
+        let id = self.dialog_id(request)?;
         if self.dialogs.contains_key(&id) || self.transactions.knows(request) {
             return None;
         }
-        self.whereabouts(&id)
+        self.whereabouts(id)
     }
 
     /// Where a dialog is that is not here: the owner of its Call-ID knows it.
-    pub(super) fn whereabouts(&self, id: &DialogId) -> Option<u8> {
-        match self.share.owner(&id.call_id) {
-            owner if owner == self.share.index() => self.moved.get(id).copied(),
+    pub(super) fn whereabouts(&self, id: DialogId) -> Option<u8> {
+        match id.owner() {
+            owner if owner == self.share.index() => self.moved.get(&id).copied(),
             owner => Some(owner),
         }
     }
 
     /// A leg goes to a call at another endpoint, and its dialog with it.
-    pub(super) fn part_with(&mut self, id: &DialogId, at: u8) {
-        if let Some((_, flow)) = self.dialogs.remove(id) {
+    pub(super) fn part_with(&mut self, id: DialogId, at: u8) {
+        if let Some((_, flow)) = self.dialogs.remove(&id) {
             self.leave_flow(&flow);
         }
-        match self.share.owner(&id.call_id) {
-            owner if owner == self.share.index() => drop(self.moved.insert(id.clone(), at)),
-            owner => self.say(
-                owner,
-                Said::Dialog {
-                    id: id.clone(),
-                    at: Some(at),
-                },
-            ),
+        match id.owner() {
+            owner if owner == self.share.index() => drop(self.moved.insert(id, at)),
+            owner => self.say(owner, Said::Dialog { id, at: Some(at) }),
         }
     }
 
     /// A dialog is in a call of this endpoint.
-    pub(super) fn has_come(&mut self, id: &DialogId) {
+    pub(super) fn has_come(&mut self, id: DialogId) {
         if !self.moved.is_empty() {
-            self.moved.remove(id);
+            self.moved.remove(&id);
         }
     }
 
     /// A dialog of this endpoint is over.
     pub(super) fn has_gone(&mut self, id: DialogId) {
-        let owner = self.share.owner(&id.call_id);
+        let owner = id.owner();
         if owner != self.share.index() {
             self.say(owner, Said::Dialog { id, at: None });
         }
@@ -153,7 +148,7 @@ impl<E: Entropy> Endpoint<E> {
         let there = self.dialogs.get(&replaced.dialog).map(|(call, _)| *call);
         match there.filter(|call| *call != from) {
             Some(call) => self.tell(now, from, call, Word::Replace(replaced)),
-            None => match self.whereabouts(&replaced.dialog).filter(|_| passed < MOST_PASSED) {
+            None => match self.whereabouts(replaced.dialog).filter(|_| passed < MOST_PASSED) {
                 Some(to) => self.say(
                     to,
                     Said::Replace {
@@ -175,14 +170,15 @@ impl<E: Entropy> Endpoint<E> {
         if let Some(call) = self.answered_in(server) {
             self.with_call(now, call, |call, cx| call.handle_unacknowledged(cx));
         } else if let Some((_, Some(id))) = self.servers.get(&server)
-            && let Some(to) = self.whereabouts(id)
+            && let Some(to) = self.whereabouts(*id)
         {
-            self.say(to, Said::Unacknowledged { id: id.clone() });
+            let id = *id;
+            self.say(to, Said::Unacknowledged { id });
         }
     }
 
-    fn unacknowledged(&mut self, now: Now, id: &DialogId) {
-        if let Some(&(call, _)) = self.dialogs.get(id) {
+    fn unacknowledged(&mut self, now: Now, id: DialogId) {
+        if let Some(&(call, _)) = self.dialogs.get(&id) {
             self.with_call(now, call, |call, cx| call.handle_unacknowledged(cx));
         }
     }

@@ -57,7 +57,7 @@ impl<E: Entropy> Endpoint<E> {
         let Some(flow) = self.acks.get(&client).and_then(|acks| Some(acks.first()?.flow)) else {
             return;
         };
-        let Some(mut dialog) = Dialog::of_answer(response, flow) else {
+        let Some(mut dialog) = Dialog::of_answer(&self.dialog_ids, response, flow) else {
             return;
         };
         let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);

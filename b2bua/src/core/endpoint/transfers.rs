@@ -10,7 +10,6 @@ use super::Endpoint;
 use super::accounts::Asking;
 use super::begin::MAX_SEARCHING;
 use crate::core::call::{Call, Caller, Dialling, Referral, Replaced, Word};
-use crate::core::dialog::DialogId;
 use crate::core::locate::Goal;
 use crate::core::media::MediaId;
 use crate::core::neighbour::Said;
@@ -61,10 +60,7 @@ impl<E: Entropy> Endpoint<E> {
     /// Makes the call that a transfer wants, or finds the one whose side it wants to be replaced.
     fn refer(&mut self, now: Now, from: MediaId, mut referral: Box<Referral>) {
         if let Some(replaces) = referral.replaces.take() {
-            let id = DialogId {
-                call_id: replaces.call_id.as_str().to_owned(),
-                local_tag: replaces.to_tag.as_str().to_owned(),
-            };
+            let id = self.dialog_ids.of(replaces.call_id.as_str(), replaces.to_tag.as_str());
             let replaced = Box::new(Replaced {
                 dialog: id,
                 remote_tag: replaces.from_tag.as_str().to_owned(),

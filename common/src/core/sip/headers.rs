@@ -50,6 +50,15 @@ impl Headers {
         Self::default()
     }
 
+    /// No lines, and room for so many.
+    #[must_use]
+    pub fn with_room(lines: usize) -> Self {
+        Self {
+            lines: Vec::with_capacity(lines),
+            ..Self::default()
+        }
+    }
+
     /// How many lines there are.
     #[must_use]
     pub fn len(&self) -> usize {

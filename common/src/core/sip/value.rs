@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -33,10 +34,19 @@ impl Value {
     /// A value of the program itself.
     ///
     /// # Panics
-    /// If the text holds CR, LF or NUL, which is a mistake in the program.
+    /// If the text holds CR, LF or NUL, which is a mistake in the program; at compile time, when used in a constant.
     #[must_use]
-    pub fn of_static(text: &'static str) -> Self {
-        Self::new(Bytes::from_static(text.as_bytes())).expect("a constant without CR, LF and NUL")
+    pub const fn of_static(text: &'static str) -> Self {
+        let mut bytes = text.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(!matches!(bytes[at], b'\r' | b'\n' | 0), "a constant with CR, LF or NUL");
+            at += 1;
+        }
+        while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+            bytes = rest;
+        }
+        Self(Bytes::from_static(bytes))
     }
 
     /// Takes foreign text and puts a space in the place of each CR, LF and NUL.
@@ -68,6 +78,14 @@ impl Value {
     pub(super) fn checked(bytes: Bytes) -> Self {
         debug_assert!(!bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
         Self(bytes)
+    }
+
+    /// What stands at these places, without the blanks at its ends; it shares the bytes. Places that there are not give
+    /// nothing.
+    #[must_use]
+    pub fn part(&self, places: Range<usize>) -> Self {
+        let part = self.0.get(places).unwrap_or_default();
+        Self(self.0.slice_ref(scan::trim_bytes(part)))
     }
 
     /// The bytes as they stand in the message.
@@ -192,5 +210,18 @@ mod tests {
         assert_eq!(Value::new(" a b\t").unwrap(), "a b");
         assert_eq!(Value::cleaned("a\r\nVia: x\0"), "a  Via: x");
         assert_eq!(Value::cleaned(" \r\n"), "");
+    }
+
+    #[test]
+    fn a_part_is_a_value() {
+        let value = Value::of_static("one, two");
+        assert_eq!(
+            (value.part(0..3), value.part(4..8)),
+            (Value::of_static("one"), Value::of_static("two"))
+        );
+        assert_eq!(
+            (value.part(4..5), value.part(4..9)),
+            (Value::default(), Value::default())
+        );
     }
 }

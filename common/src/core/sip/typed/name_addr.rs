@@ -297,6 +297,16 @@ pub fn check_contacts(text: &[u8]) -> Result<(), Bad> {
     }
 }
 
+/// The URI of the only address in a list, as it stands. None if there are several, or something that cannot be read.
+#[must_use]
+pub fn only_uri(list: &str) -> Option<&str> {
+    let mut cursor = Cursor::new(list.as_bytes());
+    let parts = read(&mut cursor, Commas::End, |_, _| ()).ok()?;
+    cursor.end(NO_PARAMETER).ok()?;
+    Uri::check(parts.uri).ok()?;
+    std::str::from_utf8(parts.uri).ok()
+}
+
 struct Parts<'a> {
     display: Display<'a>,
     uri: &'a [u8],
@@ -484,6 +494,23 @@ mod tests {
                 NameAddr::parse(text).is_err() && check(text.as_bytes()).is_err(),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn the_only_address_of_a_list_is_found() {
+        let rows = [
+            ("<sip:a@b;x=y>;q=0.5", Some("sip:a@b;x=y")),
+            ("\"A, B\" <sip:a@b>;x=\",\"", Some("sip:a@b")),
+            ("sip:a@b;expires=1", Some("sip:a@b")),
+            ("<sip:a@b>, <sip:c@d>", None),
+            ("<sip:a@b>,", None),
+            ("*", None),
+            ("<a@b>", None),
+            ("", None),
+        ];
+        for (list, uri) in rows {
+            assert_eq!(only_uri(list), uri, "{list}");
         }
     }
 
