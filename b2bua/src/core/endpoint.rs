@@ -74,7 +74,7 @@ pub struct Endpoint<E> {
     flow_tokens: FlowTokens,
     /// Made with the first request, which brings the time.
     admission: Option<Admission>,
-    calls: IdMap<MediaId, Live>,
+    calls: IdMap<MediaId, Box<Live>>,
     next_call: u64,
     /// Deadlines of calls; an entry may be out of date, which the call notices.
     deadlines: BTreeSet<(Instant, MediaId)>,
@@ -613,6 +613,9 @@ impl<E: Entropy> Endpoint<E> {
                 self.fail(now, client, Failure::TimedOut);
                 if let Some(key) = self.clients.remove(&client) {
                     self.tokens.remove(&key);
+                    if let Some(live) = self.calls.get_mut(&key.0) {
+                        live.call.handle_ended(key.1);
+                    }
                 }
             }
         }

@@ -72,8 +72,9 @@ impl Call {
         }
         self.settle_crossings(cx);
         self.facts.status = status.code();
-        if let Some(near) = self.legs.iter().find(|leg| leg.side == Side::Caller) {
-            let mut response = invite::response(self, near, status, None, None);
+        if let Some(near) = self.legs.iter().find(|leg| leg.side == Side::Caller)
+            && let Some(mut response) = invite::response(self, near, status, None, None)
+        {
             for contact in &self.elsewhere {
                 response.headers.put(contact);
             }
@@ -199,7 +200,7 @@ impl Call {
     }
 
     pub(super) fn record(&self, ended: Wall, cause: Cause) -> CallRecord {
-        let (caller, from) = self.caller.named(&self.invite);
+        let (caller, from) = self.caller.named(|| self.begun.claimed_from());
         let via = match &self.caller {
             Caller::Trunk { name } => Some(name.clone()),
             Caller::User { .. } => self.facts.trunk.clone(),

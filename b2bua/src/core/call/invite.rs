@@ -6,9 +6,9 @@ use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Impp;
 use cusax_common::core::sip::typed::{
-    ContentType, From, MaxBreadth, MaxForwards, MinSe, NameAddr, ReferredBy, Require, Unsupported,
+    ContentType, MaxBreadth, MaxForwards, MinSe, NameAddr, ReferredBy, Require, Unsupported,
 };
-use cusax_common::core::sip::{HeaderName, Headers, Request, Response, Status, Value};
+use cusax_common::core::sip::{HeaderName, Headers, Request, Response, Status, Uri, Value};
 
 use super::speaker::Speaker;
 use super::{Call, Caller, Context, Exchange, Leg, LegId};
@@ -77,17 +77,18 @@ pub fn compose<E: Entropy>(
 ) -> (Leg, Request, Impp) {
     let listener = contact(cx, hop.flow, call.is_secure());
     let audience = identity::Audience::of(plan, hop);
+    let invite = call.begun.headers();
     let speaker = call.stand_in(Side::Caller);
     let (party, said) = match speaker.map(Speaker::party) {
         // No carrier takes a call of somebody whom it does not know: it is told who pays.
         Some(identity::Party::Outside) if matches!(audience, identity::Audience::Trunk { .. }) => {
-            (call.caller.party(), &call.payer_said)
+            (call.caller.party(), call.payer_said.as_deref().unwrap_or(invite))
         }
-        Some(party) => (party, &call.invite.headers),
-        None => (call.caller.party(), &call.invite.headers),
+        Some(party) => (party, invite),
+        None => (call.caller.party(), invite),
     };
     let named = match (&call.placing, &audience) {
-        (Some(target), identity::Audience::Phones { .. }) => NameAddr::new(target.clone()),
+        (Some(target), identity::Audience::Phones { .. }) => NameAddr::new(Uri::clone(target)),
         _ => identity::name_caller(party, said, &audience, &cx.settings.plan),
     };
     let names = Names {
@@ -117,11 +118,8 @@ pub fn compose<E: Entropy>(
     };
     let mut leg = Leg::new(name, Side::Callee, dialog, exchange, cx.entropy);
     let mut request = leg.dialog.invite(hop.uri.clone());
-    let is_private = identity::wants_privacy(&call.invite.headers);
-    cross(is_private, &call.invite.headers, &mut request.headers);
-    let hops = call
-        .invite
-        .headers
+    cross(call.begun.private, invite, &mut request.headers);
+    let hops = invite
         .opt::<MaxForwards>()
         .ok()
         .flatten()
@@ -144,16 +142,23 @@ pub fn compose<E: Entropy>(
     // RFC 3892: phones show who has sent the caller here. What callers claim of it themselves stops.
     if speaker.is_some()
         && matches!(audience, identity::Audience::Phones { .. })
-        && let Ok(Some(by)) = call.invite.headers.opt::<ReferredBy>()
+        && let Ok(Some(by)) = invite.opt::<ReferredBy>()
     {
         request.headers.replace(&by);
     }
     (leg, request, impp)
 }
 
-/// A response to the caller's INVITE: ours in every identifier, the callee's in what crosses.
-pub fn response(call: &Call, near: &Leg, status: Status, body: Option<Bytes>, far: Option<&Response>) -> Response {
-    let mut response = call.invite.response(status);
+/// A response to the caller's INVITE: ours in every identifier, the callee's in what crosses. None if it was answered
+/// before.
+pub fn response(
+    call: &Call,
+    near: &Leg,
+    status: Status,
+    body: Option<Bytes>,
+    far: Option<&Response>,
+) -> Option<Response> {
+    let mut response = call.begun.invite()?.response(status);
     dress(near, &mut response);
     if let Some(far) = far {
         cross(
@@ -175,7 +180,7 @@ pub fn response(call: &Call, near: &Leg, status: Status, body: Option<Bytes>, fa
     if let Some(body) = body {
         set_sdp(&mut response.headers, &mut response.body, body);
     }
-    response
+    Some(response)
 }
 
 /// A response of ours to a request within a dialog.
@@ -318,12 +323,6 @@ pub fn unsupported_media(request: &Request) -> Response {
         .headers
         .push(HeaderName::ACCEPT, Value::of_static("application/sdp"));
     response
-}
-
-/// The address that a trunk's caller claims, for the record.
-pub fn claimed_from(invite: &Request) -> String {
-    let from = invite.headers.from();
-    from.map_or_else(|_| String::new(), |From(from)| from.uri.to_string())
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub struct Leg {
     /// Those of a callee.
     pub receiving: Receiving,
     /// A reliable response whose offer is to be answered in its PRACK.
-    pub owed: Option<RAck>,
+    pub owed: Option<Box<RAck>>,
     /// A 2xx of this peer that waits for the other's ACK to carry the answer (late offer): token and number.
     pub unacknowledged: Option<(Token, u32)>,
     /// When the dialog is to be refreshed.

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::CallRecord;
-use cusax_common::core::sip::typed::CSeq;
 use cusax_common::core::sip::{Request, Response, Status};
 
 use super::reliable::Provisional;
-use super::{Call, CallOutput, Context, Exchange, Invitation, InvitationState, Leg, LegId, Phase, invite, respond};
+use super::{
+    Call, CallOutput, Caller, Context, Exchange, Invitation, InvitationState, Leg, LegId, Phase, invite, respond,
+};
 use crate::core::dialog::DialogId;
 use crate::core::identity;
 use crate::core::media::Side;
@@ -120,7 +121,7 @@ impl Call {
             return Some(near.id);
         }
         let first = self.legs.iter().find(|leg| leg.side == Side::Caller)?;
-        let seq = self.invite.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let seq = self.begun.seq;
         let dialog = first.dialog.fork_answering(cx.dialogs, &cx.draw(), seq);
         let (can, private, heard) = (first.can, first.private, first.heard.clone());
         let id = self.next_leg();
@@ -190,10 +191,15 @@ impl Call {
         let Some(server) = self.asked else { return };
         let describes = body.is_some();
         let Some(leg) = self.leg(near) else { return };
-        let required = invite::requires(&self.invite, "100rel");
+        let required = self
+            .begun
+            .invite()
+            .is_some_and(|asked| invite::requires(asked, "100rel"));
         // A description must not be lost where it need not be (RFC 3262 §3, §5).
         let reliable = required || (leg.can.reliable && describes);
-        let mut response = invite::response(self, leg, status, body, far);
+        let Some(mut response) = invite::response(self, leg, status, body, far) else {
+            return;
+        };
         let Some(leg) = self.leg_mut(near) else { return };
         leg.known = true;
         if reliable {
@@ -220,12 +226,18 @@ impl Call {
             leg.sending.stop();
         }
         respond(cx, server, response);
+        self.forget_invite();
+    }
+
+    /// Nobody is answered or invited by the INVITE any more. What its sender claims to be is said of trunks alone.
+    pub(super) fn forget_invite(&mut self) {
+        self.begun.forget(matches!(self.caller, Caller::Trunk { .. }));
     }
 
     /// The 2xx for the caller, as soon as nothing is to be acknowledged before it.
     pub(super) fn answer_caller<E: Entropy>(&mut self, cx: &mut Context<'_, E>, near: LegId, response: Response) {
         if self.leg(near).is_some_and(|leg| leg.sending.holds_answer()) {
-            self.held_answer = Some((near, response));
+            self.held_answer = Some(Box::new((near, response)));
             return;
         }
         self.leave_others(cx, Side::Caller, Some(near));

@@ -23,6 +23,7 @@
 //! - A call gives one record, when no leg is left.
 //! - At most one change of the session is under way.
 
+mod begun;
 mod crossing;
 mod ending;
 mod invite;
@@ -60,6 +61,7 @@ use cusax_common::core::user::{Aor, User};
 use jid::BareJid;
 use tracing::{debug, info, warn};
 
+use self::begun::Begun;
 use self::crossing::Crossing;
 use self::limits::Limits;
 use self::referral::Transfer;
@@ -117,11 +119,11 @@ impl Caller {
         }
     }
 
-    /// The user, and the address for the record.
-    fn named(&self, invite: &Request) -> (Option<BareJid>, String) {
+    /// The user, and the address for the record: `claimed` gives that of somebody outside.
+    fn named(&self, claimed: impl FnOnce() -> String) -> (Option<BareJid>, String) {
         match self {
             Self::User { user, aor } => (Some(user.jid.clone()), aor.to_string()),
-            Self::Trunk { .. } => (None, invite::claimed_from(invite)),
+            Self::Trunk { .. } => (None, claimed()),
         }
     }
 
@@ -141,8 +143,7 @@ pub struct Call {
     caller: Caller,
     phase: Phase,
     deadline: Option<Instant>,
-    /// The INVITE that began it.
-    invite: Request,
+    begun: Begun,
     /// Its transaction, until it has its final answer.
     asked: Option<ServerId>,
     /// What its sender wishes of session timers.
@@ -156,12 +157,12 @@ pub struct Call {
     /// How many branches the caller allows at one time, if it says so (RFC 5393 §5.3).
     breadth: Option<u32>,
     /// What the caller offered; none with a late offer.
-    offer: Option<Description>,
+    offer: Option<Box<Description>>,
     legs: Vec<Leg>,
     next_leg: u32,
     invitations: Vec<Invitation>,
     /// What is being invited, once it is.
-    plan: Option<Plan>,
+    plan: Option<Box<Plan>>,
     /// Which of its hops are tried when.
     attempts: Attempts,
     /// Whose turn has come, and whose has not.
@@ -171,7 +172,7 @@ pub struct Call {
     /// The callee's leg whose early media the caller hears.
     speaking: Option<LegId>,
     /// The answer for the caller, and with which leg, that waits for a PRACK (RFC 3262 §3).
-    held_answer: Option<(LegId, Response)>,
+    held_answer: Option<Box<(LegId, Response)>>,
     crossings: Vec<Crossing>,
     /// Requests of ours that nobody asked for.
     own: Vec<Own>,
@@ -197,17 +198,17 @@ pub struct Call {
     /// What its caller is to be told of where else to call.
     elsewhere: Vec<Contact>,
     /// A side has asked for a transfer.
-    transfer: Option<Transfer>,
+    transfer: Option<Box<Transfer>>,
     /// The call that asked for this one and has the caller's leg, until it is answered.
     on_behalf: Option<MediaId>,
     /// How the one who pays wants to be named, where that is not the one who speaks.
-    payer_said: Headers,
+    payer_said: Option<Box<Headers>>,
     /// Who is there instead of the one who began it, and pays.
     for_caller: Option<Box<Speaker>>,
     /// Who is there instead of the one who was called.
     for_callee: Option<Box<Speaker>>,
     /// Whom the user who is being called wants to speak with, until they have answered.
-    placing: Option<Uri>,
+    placing: Option<Box<Uri>>,
     /// We began it.
     is_placed: bool,
     /// The side that has asked for a transfer and is no longer on the phone.
@@ -288,9 +289,9 @@ enum Phase {
     /// The store is asked who holds the dialled address.
     Locating(Dialled),
     /// The media engine is asked for ports.
-    Opening(Plan),
+    Opening(Box<Plan>),
     /// The caller hears the warning.
-    Warning(Plan),
+    Warning(Box<Plan>),
     /// Callees have been invited.
     Ringing,
     /// The caller got the 200 and has not acknowledged it.
@@ -358,18 +359,21 @@ impl Call {
         let mut near = Leg::new(LegId(0), Side::Caller, dialog, exchange, cx.entropy);
         near.can.learn(&invite.headers);
         near.can.reliable |= invite::requires(&invite, "100rel");
-        near.private = identity::wants_privacy(&invite.headers);
         near.hear(&invite.body);
         let mut call = Self::blank(cx, id, session, caller, invite, flow, &dialled);
         call.asked = Some(server);
         call.wish = wish;
         (call.device, call.depth, call.breadth) = (device, depth, breadth);
         call.facts.video = offer.as_ref().is_some_and(|offer| offer.video);
-        call.offer = offer;
+        call.offer = offer.map(Box::new);
+        near.private = call.begun.private;
+        let trying = call.begun.invite().map(|invite| invite.response(Status::TRYING));
         call.legs.push(near);
         debug!(leg = "caller", to = %Pii(&call.facts.to), "call begins");
         cx.emit(CallOutput::Join(call.legs[0].dialog.id(), flow));
-        respond(cx, server, call.invite.response(Status::TRYING));
+        if let Some(trying) = trying {
+            respond(cx, server, trying);
+        }
         match routing::lookup(&dialled) {
             Some(lookup) => {
                 call.phase = Phase::Locating(dialled);
@@ -409,7 +413,7 @@ impl Call {
             phase: Phase::Over,
             deadline: Some(cx.now.instant + cx.settings.ring_timeout),
             secure: is_sips(&invite.uri),
-            invite,
+            begun: Begun::by(invite),
             asked: None,
             wish: Wish::default(),
             near_flow,
@@ -417,7 +421,7 @@ impl Call {
             depth: 0,
             breadth: None,
             offer: None,
-            legs: Vec::new(),
+            legs: Vec::with_capacity(USUAL_LEGS),
             next_leg: 1,
             invitations: Vec::new(),
             plan: None,
@@ -442,7 +446,7 @@ impl Call {
             elsewhere: Vec::new(),
             transfer: None,
             on_behalf: None,
-            payer_said: Headers::new(),
+            payer_said: None,
             for_caller: None,
             for_callee: None,
             placing: None,
@@ -475,7 +479,7 @@ impl Call {
     /// Whether the caller asked for that very address.
     #[must_use]
     pub fn asks_for(&self, uri: &Uri) -> bool {
-        self.invite.uri.same_as(uri)
+        self.begun.asks_for(uri)
     }
 
     /// Whether the caller wants every hop to be secure (RFC 3261 §26.2.2).
@@ -688,6 +692,19 @@ impl Call {
         }
     }
 
+    /// No response to a request of ours will come any more, not even another branch's: in a call that was answered nobody
+    /// asks again how it was invited.
+    pub fn handle_ended(&mut self, token: Token) {
+        if self.is_unanswered() || self.facts.answered.is_none() {
+            return;
+        }
+        self.invitations.retain(|made| made.token != token);
+        if self.invitations.is_empty() {
+            (self.invitations, self.plan) = (Vec::new(), None);
+            self.open.shrink_to_fit();
+        }
+    }
+
     /// A 2xx of ours was never acknowledged (RFC 3261 §13.3.1.4).
     pub fn handle_unacknowledged<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
         self.hang_up_both(cx, Cause::PeerFailed);
@@ -792,7 +809,7 @@ pub fn refused(
     status: Status,
     cause: Cause,
 ) -> CallRecord {
-    let (jid, from) = caller.named(invite);
+    let (jid, from) = caller.named(|| begun::claimed_from(invite));
     info!(session = %session, leg = "caller", status = status.code(), cause = ?cause, "call refused");
     CallRecord {
         session,
@@ -873,5 +890,7 @@ fn is_sips(uri: &Uri) -> bool {
     matches!(uri, Uri::Sip(uri) if uri.secure)
 }
 
+/// That of the caller and that of the callee.
+const USUAL_LEGS: usize = 2;
 /// How many branches a request may have where nobody says otherwise (RFC 5393 §5.3.3).
 const BREADTH: u32 = 60;

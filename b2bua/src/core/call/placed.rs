@@ -54,7 +54,7 @@ impl Call {
             said: Headers::new(),
             session: None,
         }));
-        (call.placing, call.is_placed) = (Some(target), true);
+        (call.placing, call.is_placed) = (Some(Box::new(target)), true);
         debug!(leg = "callee", "call begins, for somebody who wants to call");
         call.route(cx, Dialled::Name(aor.clone()), Owner::User(Arc::clone(user)));
         (call.facts.to, call.facts.class) = (name_of(dialled), class_of(dialled));
@@ -100,7 +100,7 @@ impl Call {
         self.phase = Phase::Up;
         self.count_as_answered(cx, far);
         self.ring(cx, Side::Callee);
-        self.transfer = Some(Transfer::of_ours(nobody, Cause::Unreachable));
+        self.transfer = Some(Box::new(Transfer::of_ours(nobody, Cause::Unreachable)));
         if let Some(remaining) = self.speaker_at(Side::Callee) {
             cx.emit(CallOutput::Refer(Box::new(Referral {
                 target,

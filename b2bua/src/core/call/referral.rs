@@ -169,7 +169,7 @@ impl Call {
         let (side, answer) = (leg.side, invite::within(leg, request, Status::ACCEPTED));
         respond(cx, server, answer);
         debug!(leg = ?side, "transfer asked for");
-        self.transfer = Some(Transfer::asked(by, side, id.map(|cseq| cseq.seq)));
+        self.transfer = Some(Box::new(Transfer::asked(by, side, id.map(|cseq| cseq.seq))));
         self.notify(cx, Status::TRYING, None);
         cx.emit(CallOutput::Refer(Box::new(referral)));
     }
@@ -317,7 +317,7 @@ impl Call {
     /// The payer is warned before the paid leg is dialled: here, where they are.
     fn warn_referrer<E: Entropy>(&mut self, cx: &mut Context<'_, E>, call: MediaId, tone: policy::Tone) {
         let there = |transfer: &&Transfer| transfer.gone.is_none() || transfer.warned != transfer.side;
-        let payer = self.transfer.as_ref().filter(there).map(|transfer| transfer.warned);
+        let payer = self.transfer.as_deref().filter(there).map(|transfer| transfer.warned);
         let codec = payer.and_then(|side| Some((side, self.tone_codec(cx, side)?)));
         let Some((side, codec)) = codec else {
             return cx.emit(CallOutput::Tell(call, Word::Warned(false)));

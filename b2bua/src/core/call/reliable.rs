@@ -17,7 +17,7 @@ use cusax_common::core::sip::{Method, Response};
 #[derive(Debug, Default)]
 pub struct Sending {
     last: Option<u32>,
-    out: Option<Unheard>,
+    out: Option<Box<Unheard>>,
     /// What waits for its turn.
     queue: VecDeque<Provisional>,
     /// What was repeated until the final answer: its PRACK may still be on the way (§3).
@@ -78,13 +78,13 @@ impl Sending {
         provisional.response.headers.replace(&Require::of(&["100rel"]));
         provisional.response.headers.replace(&RSeq(rseq));
         let response = provisional.response.clone();
-        self.out = Some(Unheard {
+        self.out = Some(Box::new(Unheard {
             provisional,
             rseq,
             repeat: now + T1,
             wait: T1,
             give_up: now + 64 * T1,
-        });
+        }));
         response
     }
 

@@ -17,18 +17,21 @@ use crate::core::cause::Because;
 use crate::core::dialog::{Dialog, set_sdp};
 use crate::core::media::rewrite::{Description, SdpFault};
 use crate::core::media::{MediaCommand, Side};
-use crate::core::routing::{Fate, Plan, Step, Turn};
+use crate::core::routing::{Attempts, Fate, Plan, Step, Turn};
 
 impl Call {
     /// Invites the targets of the plan, as many at once as the caller allows.
-    pub(super) fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
+    pub(super) fn dial<E: Entropy>(&mut self, cx: &mut Context<'_, E>, mut plan: Box<Plan>) {
         self.phase = Phase::Ringing;
-        // Those that were invited before a redirection keep their places.
-        let mut targets = self.plan.take().map(|before| before.targets).unwrap_or_default();
-        self.turns = Turns::of(&plan, targets.len());
+        let before = self.plan.take();
+        self.turns = Turns::of(&plan, before.as_ref().map_or(0, |before| before.targets.len()));
         self.attempts.extend(&plan);
-        targets.extend_from_slice(&plan.targets);
-        self.plan = Some(Plan { targets, ..plan });
+        if let Some(mut before) = before {
+            // Those that were invited before a redirection keep their places.
+            before.targets.append(&mut plan.targets);
+            plan.targets = before.targets;
+        }
+        self.plan = Some(plan);
         self.ring_next_group(cx);
     }
 
@@ -68,14 +71,14 @@ impl Call {
 
     /// The turn of a target has come.
     fn try_target<E: Entropy>(&mut self, cx: &mut Context<'_, E>, target: usize) {
-        let broken = |turn| is_broken(cx, self.plan.as_ref(), turn);
+        let broken = |turn| is_broken(cx, self.plan.as_deref(), turn);
         self.attempts.start(cx.now.instant, target, broken);
         self.proceed(cx);
     }
 
     /// Time has come to `cx.now`: who has been silent for too long is given up.
     pub(super) fn silence<E: Entropy>(&mut self, cx: &mut Context<'_, E>) {
-        let broken = |turn| is_broken(cx, self.plan.as_ref(), turn);
+        let broken = |turn| is_broken(cx, self.plan.as_deref(), turn);
         self.attempts.handle_timeout(cx.now.instant, broken);
         self.proceed(cx);
     }
@@ -114,7 +117,7 @@ impl Call {
     fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, turn: Turn, again: Option<&Dialog>) {
         let Some(media) = self.media else { return };
         let Some(hop) = plan.hop(turn) else { return };
-        // The record names the last trunk that was tried: the one that answered, if one did.
+        // The last trunk that was tried is the one that answered, if one did.
         self.facts.trunk = hop.trunk().map(str::to_owned);
         let name = self.next_leg();
         let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop, again);
@@ -246,7 +249,7 @@ impl Call {
             if is_offer && told.is_some() {
                 // The caller's PRACK brings the answer.
                 if let Some(leg) = self.leg_mut(far) {
-                    leg.owed = Some(rack);
+                    leg.owed = Some(Box::new(rack));
                 }
             } else {
                 self.acknowledge_provisional(cx, far, rack, None);
@@ -273,7 +276,7 @@ impl Call {
         let exchange = self.leg(far)?.exchange;
         let next = match exchange {
             Exchange::Ours => {
-                description.answers(self.offer.as_ref()?).ok()?;
+                description.answers(self.offer.as_deref()?).ok()?;
                 if reliable { Exchange::Settled } else { Exchange::Ours }
             }
             // An offer that may be lost is none (RFC 3262 §5).
@@ -289,8 +292,8 @@ impl Call {
         let body = description.written(media.way(Side::Caller), &mut caller.origin);
         if *self.speaking.get_or_insert(far) == far {
             self.aim(cx, far, &description);
-            if let Some(offer) = self.offer.clone() {
-                self.aim(cx, near, &offer);
+            if let Some(offer) = &self.offer {
+                self.aim(cx, near, offer);
             }
         }
         (!known).then_some(body)
@@ -302,7 +305,7 @@ impl Call {
             return self.answered_for_another(cx, call, far, response);
         }
         if let Some(target) = self.placing.take() {
-            return self.answered_first(cx, target, far, response);
+            return self.answered_first(cx, *target, far, response);
         }
         let (Some(near), Some(media)) = (self.facing(cx, far), self.media) else {
             return self.unfit(cx, far, response, SdpFault::Mismatch);
@@ -358,7 +361,8 @@ impl Call {
         };
         if let Some(offer) = self.offer.take() {
             // The caller may have moved by an UPDATE.
-            let moved = self.leg(near).filter(|leg| leg.heard != self.invite.body);
+            let asked = self.begun.invite().map(|invite| &invite.body);
+            let moved = self.leg(near).filter(|leg| Some(&leg.heard) != asked);
             let moved = moved.and_then(|leg| Description::read(&leg.heard, rules(cx)).ok());
             self.aim(cx, near, moved.as_ref().unwrap_or(&offer));
         }
@@ -370,8 +374,10 @@ impl Call {
             }));
         }
         self.facts.video &= description.video;
-        let Some(leg) = self.leg(near) else { return };
-        let mut answer = invite::response(self, leg, Status::OK, body, Some(response));
+        let answer = self
+            .leg(near)
+            .and_then(|leg| invite::response(self, leg, Status::OK, body, Some(response)));
+        let Some(mut answer) = answer else { return };
         if let Some(leg) = self.leg_mut(near) {
             leg.timer.grant(now, wish, usual, &mut answer.headers);
         }
@@ -394,6 +400,11 @@ impl Call {
         self.facts.answered = Some(cx.now.wall);
         self.facts.status = Status::OK.code();
         self.deadline = None;
+        if self.asked.is_none() {
+            self.forget_invite();
+        }
+        // Nothing is tried any more.
+        self.attempts = Attempts::default();
         self.turns.stop();
         self.limits = Limits::begin(cx, self.is_relayed());
         debug!(leg = "callee", "answered");
@@ -491,7 +502,7 @@ impl Call {
         if state == InvitationState::Cancelled {
             return self.give_up(cx, index);
         }
-        let broken = |turn| is_broken(cx, self.plan.as_ref(), turn);
+        let broken = |turn| is_broken(cx, self.plan.as_deref(), turn);
         let fate = self.attempts.handle_failure(cx.now.instant, turn, status, broken);
         debug!(leg = "callee", status = status.code(), ?fate, "failed");
         self.proceed(cx);

@@ -15,7 +15,6 @@ use tracing::debug;
 
 use super::output::Word;
 use super::{Call, CallOutput, Caller, Context, Media, Phase, invite};
-use crate::core::identity;
 use crate::core::media::{MediaCommand, Side, Tone};
 use crate::core::registrar::Binding;
 use crate::core::routing::{self, Hop, Owner, Phone, Plan, Whose};
@@ -48,7 +47,7 @@ impl Call {
         let ways = |whose: Whose<'_>, entropy: &mut E| carriers.ways_of(settings, whose, entropy);
         let plan = routing::plan(&settings.trunks, bindings, ways, cx.entropy, kind, &dialled, &owner);
         let mut plan = match plan {
-            Ok(plan) => plan,
+            Ok(plan) => Box::new(plan),
             Err(refusal) => return self.refuse(cx, refusal.status, refusal.cause),
         };
         if self.is_secure() && !plan.keep_secure() {
@@ -58,7 +57,7 @@ impl Call {
         // The tones that we play ourselves need the relay in any case, and who wants not to be named shows no address.
         let relays = cx.settings.anchor
             || self.is_placed
-            || identity::wants_privacy(&self.invite.headers)
+            || self.begun.private
             || matches!(self.decide(cx, &plan), Decision::Warn { .. });
         match self.media {
             Some(Media::Relayed { .. }) => return self.introduce(cx, plan),
@@ -91,7 +90,7 @@ impl Call {
     }
 
     /// Media has its way: warn first if policy says so, else dial.
-    pub(super) fn introduce<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan) {
+    pub(super) fn introduce<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Box<Plan>) {
         match self.decide(cx, &plan) {
             Decision::Allow => self.dial(cx, plan),
             Decision::Refuse { status, .. } => {
@@ -102,7 +101,7 @@ impl Call {
         }
     }
 
-    fn warn<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Plan, tone: policy::Tone) {
+    fn warn<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: Box<Plan>, tone: policy::Tone) {
         if let Some(call) = self.on_behalf {
             self.announce_charge(cx, &plan);
             self.phase = Phase::Warning(plan);

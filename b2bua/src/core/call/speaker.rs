@@ -10,7 +10,6 @@ use cusax_common::core::user::{Aor, User};
 use super::{Call, Caller, Context};
 use crate::core::identity::{self, Audience};
 use crate::core::media::Side;
-use crate::core::routing::{Exit, Hop};
 
 /// Somebody in a call.
 #[derive(Clone, Debug)]
@@ -72,7 +71,7 @@ impl Call {
             }),
         };
         let is_private = match side {
-            Side::Caller => identity::wants_privacy(&self.invite.headers),
+            Side::Caller => self.begun.private,
             Side::Callee => leg.private,
         };
         Some(Speaker::new(user, named, is_private, session))
@@ -89,7 +88,7 @@ impl Call {
         match (side, &self.caller) {
             (Side::Caller, caller) => Some(caller.clone()),
             (Side::Callee, _) => {
-                let name = self.answered_hop()?.trunk()?.to_owned();
+                let name = self.answering_trunk()?.to_owned();
                 Some(Caller::Trunk { name })
             }
         }
@@ -114,15 +113,16 @@ impl Call {
         if self.stand_in(side).is_some() {
             return Audience::Others;
         }
-        let name = match (
-            side,
-            &self.caller,
-            self.answered_hop().and_then(|hop| hop.exit.as_ref()),
-        ) {
-            (Side::Caller, Caller::Trunk { name }, _) | (Side::Callee, _, Some(Exit::Trunk { name, .. })) => name,
-            _ => return Audience::Others,
+        let name = match (side, &self.caller) {
+            (Side::Caller, Caller::Trunk { name }) => Some(name.as_str()),
+            (Side::Caller, Caller::User { .. }) => None,
+            (Side::Callee, _) => self.answering_trunk(),
         };
-        let trunk = cx.settings.trunks.iter().find(|trunk| trunk.name == *name);
+        let trunk = cx
+            .settings
+            .trunks
+            .iter()
+            .find(|trunk| Some(trunk.name.as_str()) == name);
         trunk.map_or(Audience::Others, |trunk| Audience::Trunk {
             impp: trunk.impp,
             asserted: trunk.asserted,
@@ -130,10 +130,9 @@ impl Call {
         })
     }
 
-    /// The hop by which the callee answered.
-    fn answered_hop(&self) -> Option<&Hop> {
-        let invited = self.leg(self.pair?.callee)?.invited;
-        let invitation = self.invitations.iter().find(|made| Some(made.token) == invited)?;
-        self.plan.as_ref()?.hop(invitation.turn)
+    /// The trunk by which the callee answered.
+    fn answering_trunk(&self) -> Option<&str> {
+        self.leg(self.pair?.callee)?.invited?;
+        self.facts.trunk.as_deref()
     }
 }

@@ -83,9 +83,9 @@ impl Call {
         let mut call = Self::blank(cx, id, session, referral.payer, invite, referral.flow, &dialled);
         call.device = device;
         call.facts.video = referral.offer.video;
-        call.offer = Some(referral.offer);
+        call.offer = Some(Box::new(referral.offer));
         call.for_caller = Some(Box::new(referral.remaining));
-        call.payer_said = referral.payer_said;
+        call.payer_said = Some(Box::new(referral.payer_said));
         call.on_behalf = Some(on_behalf);
         call.secure |= referral.secure;
         debug!(to = %cusax_common::core::secret::Pii(&call.facts.to), "call begins, for a transfer");
@@ -152,7 +152,7 @@ impl Call {
             _ => response.body.clone(),
         };
         let fits = Description::read(&text, rules(cx)).and_then(|description| {
-            let offer = self.offer.as_ref().map_or(Ok(()), |offer| description.answers(offer));
+            let offer = self.offer.as_deref().map_or(Ok(()), |offer| description.answers(offer));
             offer.map(|()| description)
         });
         let description = match fits {

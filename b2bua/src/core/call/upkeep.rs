@@ -99,7 +99,7 @@ impl Call {
         server: ServerId,
         request: &Request,
     ) {
-        let invite = self.invite.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let invite = self.begun.seq;
         let Ok(rack) = request.headers.one::<RAck>() else {
             return respond(cx, server, request.response(Status::BAD_REQUEST));
         };
@@ -132,7 +132,8 @@ impl Call {
         if let (Some(next), Some(server)) = (next, self.asked) {
             respond(cx, server, next);
         }
-        if let Some((near, response)) = self.held_answer.take() {
+        if let Some(held) = self.held_answer.take() {
+            let (near, response) = *held;
             self.answer_caller(cx, near, response);
         }
     }
@@ -157,7 +158,7 @@ impl Call {
         leg.exchange = Exchange::Settled;
         let Some(rack) = leg.owed.take() else { return };
         let body = answer.written(way, &mut leg.origin);
-        self.acknowledge_provisional(cx, far, rack, Some(body));
+        self.acknowledge_provisional(cx, far, *rack, Some(body));
         self.aim(cx, near, answer);
     }
 

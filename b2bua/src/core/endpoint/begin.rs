@@ -193,7 +193,7 @@ impl<E: Entropy> Endpoint<E> {
             span,
             deadline: None,
         };
-        self.calls.insert(id, live);
+        self.calls.insert(id, Box::new(live));
         self.after_call(now, id);
         drop(entered);
         Ok(session)

@@ -46,8 +46,11 @@ enum Stored {
 impl Headers {
     /// No lines.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            source: Bytes::new(),
+            lines: Vec::new(),
+        }
     }
 
     /// No lines, and room for so many.
