@@ -142,7 +142,7 @@ enum Account<'a> {
 /// (RFC 3261 §13.2.2.4).
 #[derive(Debug)]
 struct Acked {
-    to_tag: Option<String>,
+    to_tag: Option<Box<str>>,
     flow: Flow,
     bytes: Bytes,
 }
@@ -909,8 +909,8 @@ fn realm<'a>(settings: &'a Settings, request: &Request) -> &'a str {
 }
 
 /// The callee's tag.
-fn tag_of(headers: &Headers) -> Option<String> {
-    headers.to_tag().ok()?.map(str::to_owned)
+fn tag_of(headers: &Headers) -> Option<&str> {
+    headers.to_tag().ok()?
 }
 
 /// REGISTER is challenged as by a registrar, calls as by a proxy (RFC 3261 §22.2, §22.3).

@@ -341,7 +341,7 @@ impl Call {
             leg.exchange = Exchange::Theirs;
         }
         if crossing.by == Method::Invite {
-            let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+            let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
             if late {
                 leg.unacknowledged = Some((crossing.token, seq));
             } else {
@@ -411,7 +411,7 @@ impl Call {
         number: u32,
         ack: &Request,
     ) {
-        let numbered = |request: &Request| request.headers.one::<CSeq>().is_ok_and(|cseq| cseq.seq == number);
+        let numbered = |request: &Request| request.headers.cseq().is_ok_and(|cseq| cseq.seq == number);
         let done = |crossing: &Crossing| crossing.answered && crossing.from == from && numbered(&crossing.request);
         if let Some(at) = self.crossings.iter().position(done) {
             self.crossings.swap_remove(at);
@@ -511,7 +511,7 @@ impl Call {
         };
         let (_, dialog) = self.orphans.swap_remove(at);
         if response.status.is_success()
-            && let Ok(CSeq { seq, .. }) = response.headers.one::<CSeq>()
+            && let Ok(CSeq { seq, .. }) = response.headers.cseq()
         {
             let (request, flow) = (dialog.ack(seq, None), dialog.flow());
             cx.emit(CallOutput::Ack { token, flow, request });

@@ -247,7 +247,7 @@ pub fn offer_options(leg: &Leg, interval: u32, headers: &mut Headers) {
 
 /// Whether a request insists on an extension.
 pub fn requires(request: &Request, option: &str) -> bool {
-    matches!(request.headers.opt::<Require>(), Ok(Some(required)) if required.has(option))
+    Require::find(&request.headers, option) == Ok(Some(true))
 }
 
 /// The refusal of a request that insists on extensions that we do not know (RFC 3261 §8.2.2.3).

@@ -97,11 +97,11 @@ pub struct Abilities {
 impl Abilities {
     /// Learns from a message; what it does not mention stays as it was.
     pub fn learn(&mut self, headers: &Headers) {
-        if let Ok(Some(allow)) = headers.opt::<Allow>() {
-            self.update = allow.allows(&Method::Update);
+        if let Ok(Some(update)) = Allow::find_method(headers, &Method::Update) {
+            self.update = update;
         }
-        if let Ok(Some(supported)) = headers.opt::<Supported>() {
-            self.reliable = supported.has("100rel");
+        if let Ok(Some(reliable)) = Supported::find(headers, "100rel") {
+            self.reliable = reliable;
         }
     }
 }

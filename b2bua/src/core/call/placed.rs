@@ -12,7 +12,7 @@ use cusax_common::core::dialplan::Dialled;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::Cause;
-use cusax_common::core::sip::typed::{CSeq, From, MaxForwards, NameAddr};
+use cusax_common::core::sip::typed::{From, MaxForwards, NameAddr};
 use cusax_common::core::sip::{Headers, Method, Request, Response, Uri};
 use cusax_common::core::user::{Aor, User};
 use tracing::debug;
@@ -91,7 +91,7 @@ impl Call {
         leg.exchange = Exchange::Settled;
         leg.hear(&response.body);
         leg.timer.granted(now, usual, &response.headers);
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
         let (request, flow) = (leg.acknowledge(seq, Some(body)), leg.dialog.flow());
         if let Some(token) = leg.invited {
             cx.emit(CallOutput::Ack { token, flow, request });

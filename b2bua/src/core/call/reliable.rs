@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::{CSeq, RAck, RSeq, Require};
+use cusax_common::core::sip::typed::{RAck, RSeq, Require};
 use cusax_common::core::sip::{Method, Response};
 
 /// Our responses to one caller.
@@ -156,7 +156,7 @@ impl Receiving {
     /// no PRACK.
     pub fn take(&mut self, response: &Response) -> Taken {
         let code = response.status.code();
-        let required = matches!(response.headers.opt::<Require>(), Ok(Some(require)) if require.has("100rel"));
+        let required = Require::find(&response.headers, "100rel") == Ok(Some(true));
         let rseq = response.headers.opt::<RSeq>();
         let (true, true, Ok(Some(RSeq(rseq)))) = ((101..200).contains(&code), required, rseq) else {
             return Taken::Unreliable;
@@ -164,7 +164,7 @@ impl Receiving {
         if self.last.is_some_and(|last| last.checked_add(1) != Some(rseq)) {
             return Taken::OutOfOrder;
         }
-        let Ok(cseq) = response.headers.one::<CSeq>() else {
+        let Ok(cseq) = response.headers.cseq() else {
             return Taken::OutOfOrder;
         };
         self.last = Some(rseq);
@@ -193,6 +193,7 @@ mod tests {
     #![expect(clippy::disallowed_methods, reason = "an arbitrary origin of simulated time")]
 
     use cusax_common::core::entropy::Seeded;
+    use cusax_common::core::sip::typed::CSeq;
     use cusax_common::core::sip::{HeaderName, Status, Value};
 
     use super::*;

@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::{Cause, Warned};
-use cusax_common::core::sip::typed::CSeq;
 use cusax_common::core::sip::{Method, Response, Status};
 use tracing::debug;
 
@@ -331,7 +330,7 @@ impl Call {
             Ok(description) => description,
             Err(fault) => return self.unfit(cx, far, response, fault),
         };
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
         let (now, usual) = (cx.now.instant, cx.settings.session_interval);
         let Some(leg) = self.leg_mut(far) else { return };
         leg.hear(&text);
@@ -471,7 +470,7 @@ impl Call {
         let (Some(flow), Some(mut dialog)) = (flow, dialog) else {
             return;
         };
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
         let request = dialog.ack(seq, None);
         cx.emit(CallOutput::Ack { token, flow, request });
         let bye = dialog.request(Method::Bye);
@@ -479,7 +478,7 @@ impl Call {
     }
 
     fn acknowledge_and_leave<E: Entropy>(&mut self, cx: &mut Context<'_, E>, far: LegId, response: &Response) {
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
         self.acknowledge(cx, far, seq);
         self.say_goodbye(cx, far, Because::Nothing);
     }

@@ -52,8 +52,8 @@ impl Wish {
         let malformed = |_: HeaderError| Box::new(request.response(Status::BAD_REQUEST));
         let headers = &request.headers;
         let expires = headers.opt::<SessionExpires>().map_err(malformed)?;
-        let known = headers.opt::<Supported>().map_err(malformed)?;
-        let known = known.is_some_and(|supported| supported.has("timer"));
+        let known = Supported::find(headers, "timer").map_err(malformed)?;
+        let known = known == Some(true);
         if let Some(expires) = &expires
             && expires.seconds < MIN_SE
         {

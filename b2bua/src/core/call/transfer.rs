@@ -19,7 +19,7 @@ use std::time::Instant;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::record::Cause;
-use cusax_common::core::sip::typed::{CSeq, MaxForwards, ReferredBy};
+use cusax_common::core::sip::typed::{MaxForwards, ReferredBy};
 use cusax_common::core::sip::{Method, Request, Response, Status};
 use tracing::debug;
 
@@ -164,7 +164,7 @@ impl Call {
         leg.exchange = Exchange::Settled;
         leg.hear(&text);
         leg.timer.granted(now, usual, &response.headers);
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
         self.acknowledge(cx, far, seq);
         self.aim(cx, far, &description);
         self.facts.video &= description.video;

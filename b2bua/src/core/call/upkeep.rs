@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::record::Cause;
-use cusax_common::core::sip::typed::{CSeq, RAck, RetryAfter};
+use cusax_common::core::sip::typed::{RAck, RetryAfter};
 use cusax_common::core::sip::{HeaderName, Method, Request, Response, Status};
 use tracing::debug;
 
@@ -251,7 +251,7 @@ impl Call {
             leg.timer.granted(now, usual, &response.headers);
             let said = response.body.clone();
             if way == Way::Invite {
-                let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+                let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
                 let (request, flow) = (leg.acknowledge(seq, None), leg.dialog.flow());
                 cx.emit(CallOutput::Ack { token, flow, request });
             }
@@ -287,7 +287,7 @@ impl Call {
             status if status.is_success() => {
                 leg.dialog.refresh(&response.headers);
                 leg.timer.granted(now, usual, &response.headers);
-                let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+                let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
                 let (request, flow) = (leg.acknowledge(seq, None), leg.dialog.flow());
                 cx.emit(CallOutput::Ack { token, flow, request });
                 self.rejoined(cx, *joining, response);

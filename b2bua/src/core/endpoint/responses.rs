@@ -1,7 +1,6 @@
 //! What is heard of requests of ours: responses go to the call that asked, and every 2xx to an INVITE gets its ACK.
 
 use cusax_common::core::entropy::Entropy;
-use cusax_common::core::sip::typed::CSeq;
 use cusax_common::core::sip::{Method, Request, Response};
 use cusax_common::core::time::Now;
 
@@ -13,7 +12,7 @@ use crate::core::transaction::{ClientId, Failure};
 impl<E: Entropy> Endpoint<E> {
     pub(super) fn response(&mut self, now: Now, client: ClientId, response: &Response) {
         self.large.settle(client);
-        let invited = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        let invited = response.headers.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         if invited && response.status.is_success() && tag_of(&response.headers).is_none() {
             // It names no dialog that could be acknowledged (RFC 3261 §12.1.1): there will be no other answer.
             self.counters.misplaced += 1;
@@ -24,7 +23,7 @@ impl<E: Entropy> Endpoint<E> {
         {
             let tag = tag_of(&response.headers);
             // A copy of a 2xx: its ACK was lost.
-            if let Some(ack) = acks.iter().find(|ack| ack.to_tag == tag) {
+            if let Some(ack) = acks.iter().find(|ack| ack.to_tag.as_deref() == tag) {
                 return self.outputs.push_back(Output::Transmit {
                     flow: ack.flow,
                     bytes: ack.bytes.clone(),
@@ -60,7 +59,7 @@ impl<E: Entropy> Endpoint<E> {
         let Some(mut dialog) = Dialog::of_answer(&self.dialog_ids, response, flow) else {
             return;
         };
-        let seq = response.headers.one::<CSeq>().map_or(0, |cseq| cseq.seq);
+        let seq = response.headers.cseq().map_or(0, |cseq| cseq.seq);
         self.acknowledge(Some(client), flow, dialog.ack(seq, None));
         let mut bye = dialog.request(Method::Bye);
         self.add_via(flow, &mut bye);
@@ -75,9 +74,9 @@ impl<E: Entropy> Endpoint<E> {
         if let Some(client) = client {
             let to_tag = tag_of(&request.headers);
             let acks = self.acks.entry(client).or_default();
-            acks.retain(|ack| ack.to_tag != to_tag);
+            acks.retain(|ack| ack.to_tag.as_deref() != to_tag);
             acks.push(Acked {
-                to_tag,
+                to_tag: to_tag.map(Box::from),
                 flow,
                 bytes: bytes.clone(),
             });

@@ -19,7 +19,7 @@ pub mod correlation;
 use cusax_common::core::dialplan::HomePlan;
 use cusax_common::core::jid;
 use cusax_common::core::record::Impp;
-use cusax_common::core::sip::typed::{From, NameAddr, PAssertedIdentity, Privacy};
+use cusax_common::core::sip::typed::{NameAddr, PAssertedIdentity, Privacy};
 use cusax_common::core::sip::{HeaderName, Headers, Host, Uri};
 use cusax_common::core::user::{Aor, User};
 
@@ -198,7 +198,7 @@ pub fn stamp_callee(ours: &mut Headers, callee: &User, far: &Headers, may_learn:
 /// Whether the caller wants not to be named: by Privacy, or by a From that names nobody.
 #[must_use]
 pub fn wants_privacy(invite: &Headers) -> bool {
-    asks_privacy(invite) || invite.one::<From>().is_ok_and(|from| is_anonymous(&from))
+    asks_privacy(invite) || invite.from().is_ok_and(|from| is_anonymous(&from))
 }
 
 /// Whether an address says that it names nobody (RFC 3323 §4.1.1.3).
@@ -218,11 +218,8 @@ pub fn is_anonymous(address: &NameAddr) -> bool {
 
 /// What the sender of a message asks for (RFC 3323 §4.2, RFC 3325 §9.3). A Privacy that cannot be read counts.
 pub fn asks_privacy(headers: &Headers) -> bool {
-    match headers.opt::<Privacy>() {
-        Ok(None) => false,
-        Ok(Some(privacy)) => ["id", "user", "header"].iter().any(|kind| privacy.has(kind)),
-        Err(_) => true,
-    }
+    let asks = |kind| Privacy::find(headers, kind).map_or(true, |asked| asked == Some(true));
+    ["id", "user", "header"].into_iter().any(asks)
 }
 
 /// What only we may say of a caller, and what nobody may.

@@ -1,6 +1,6 @@
 //! Headers that are lists of tokens: option tags (RFC 3261 §19.2), methods, privacy (RFC 3323 §4.2).
 
-use crate::core::sip::headers::HeaderError;
+use crate::core::sip::headers::{HeaderError, Headers};
 use crate::core::sip::method::Method;
 use crate::core::sip::name::HeaderName;
 use crate::core::sip::scan;
@@ -28,6 +28,15 @@ macro_rules! token_lists {
             #[must_use]
             pub fn has(&self, token: &str) -> bool {
                 self.0.iter().any(|found| found.eq_ignore_ascii_case(token))
+            }
+
+            /// Whether the token is in the list of a message, without regard to case; none if it has no such list. No list
+            /// is made for that.
+            ///
+            /// # Errors
+            /// The list cannot be read.
+            pub fn find(headers: &Headers, token: &str) -> Result<Option<bool>, HeaderError> {
+                find(headers, &Self::NAME, $mark, |found| found.eq_ignore_ascii_case(token))
             }
 
             /// The tokens in their order.
@@ -74,6 +83,14 @@ token_lists! {
 }
 
 impl Allow {
+    /// Whether the method is in the list of a message; none if it has no such list. No list is made for that.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn find_method(headers: &Headers, method: &Method) -> Result<Option<bool>, HeaderError> {
+        find(headers, &Self::NAME, ',', |found| found == method.as_str())
+    }
+
     /// Whether the method is in the list. Methods compare with regard to case.
     #[must_use]
     pub fn allows(&self, method: &Method) -> bool {
@@ -81,22 +98,45 @@ impl Allow {
     }
 }
 
+/// Whether a token that fits is in the lines of this name.
+fn find(
+    headers: &Headers,
+    name: &HeaderName,
+    mark: char,
+    fits: impl Fn(&str) -> bool,
+) -> Result<Option<bool>, HeaderError> {
+    let mut found = None;
+    for line in headers.get_all(name) {
+        for token in pieces(&line.to_text(), mark) {
+            if !scan::all_token(token.as_bytes()) {
+                return Err(HeaderError::malformed(NO_LIST));
+            }
+            found = Some(found == Some(true) || fits(token));
+        }
+        found = found.or(Some(false));
+    }
+    Ok(found)
+}
+
 /// An empty list is a list, and marks without a token between them are passed over. Several lines come joined by commas, whatever the mark.
 fn read(text: &str, mark: char) -> Result<Vec<Token>, HeaderError> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
+    pieces(text, mark)
+        .map(|token| Token::new(token).ok_or(HeaderError::malformed(NO_LIST)))
+        .collect()
+}
+
+fn pieces(text: &str, mark: char) -> impl Iterator<Item = &str> {
     text.split([mark, ','])
         .map(scan::trim)
         .filter(|token| !token.is_empty())
-        .map(|token| Token::new(token).ok_or(HeaderError::malformed("not a list of tokens")))
-        .collect()
 }
+
+const NO_LIST: &str = "not a list of tokens";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::sip::{Headers, Value};
+    use crate::core::sip::Value;
 
     #[test]
     fn lists_are_read_over_lines_and_marks() {
@@ -108,6 +148,17 @@ mod tests {
         headers.push("k".parse().unwrap(), Value::of_static("path"));
         let supported: Supported = headers.one().unwrap();
         assert_eq!(supported.iter().collect::<Vec<_>>(), ["100rel", "timer", "path"]);
+        for (option, there) in [("PATH", true), ("timer", true), ("100", false)] {
+            assert_eq!(Supported::find(&headers, option), Ok(Some(there)), "{option}");
+        }
+        assert_eq!(Require::find(&headers, "path"), Ok(None));
+        headers.push(HeaderName::REQUIRE, Value::of_static(" , "));
+        assert_eq!(Require::find(&headers, "path"), Ok(Some(false)));
+        headers.push(HeaderName::REQUIRE, Value::of_static("path, a b"));
+        assert!(Require::find(&headers, "path").is_err() && headers.opt::<Require>().is_err());
+        headers.push(HeaderName::ALLOW, Value::of_static("INVITE,update"));
+        assert_eq!(Allow::find_method(&headers, &Method::Invite), Ok(Some(true)));
+        assert_eq!(Allow::find_method(&headers, &Method::Update), Ok(Some(false)));
         let allow = Allow::of(&["INVITE", "ACK"]);
         assert!(allow.allows(&Method::Invite) && !allow.allows(&"invite".parse().unwrap()));
         let mut text = String::new();
