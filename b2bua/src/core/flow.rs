@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use cusax_common::core::sip::Host;
+
 /// How messages travel; the protocol of a Via (RFC 3261 §20.42, RFC 7118 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
@@ -76,4 +78,14 @@ pub struct Flow {
     pub transport: Transport,
     /// The peer, from the packet or the connection; never from a header.
     pub remote: SocketAddr,
+}
+
+/// An address of ours as Contact names it (RFC 3261 §25.1, `hostport`). The standard library takes many times as
+/// long to write one.
+pub struct HostPort(pub SocketAddr);
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", Host::from(self.0.ip()), self.0.port())
+    }
 }

@@ -14,7 +14,7 @@ use super::speaker::Speaker;
 use super::{Call, Caller, Context, Exchange, Leg, LegId};
 use crate::core::cause;
 use crate::core::dialog::{Dialog, MAX_FORWARDS, Names, set_sdp};
-use crate::core::flow::Flow;
+use crate::core::flow::{Flow, HostPort};
 use crate::core::headers;
 use crate::core::identity;
 use crate::core::media::Side;
@@ -42,7 +42,7 @@ pub fn contact<E>(cx: &Context<'_, E>, flow: Flow, secure: bool) -> String {
         .settings
         .listener(flow.listener)
         .map_or(flow.remote, |listener| listener.public);
-    let scheme = if secure { "sips" } else { "sip" };
+    let (scheme, public) = (if secure { "sips" } else { "sip" }, HostPort(public));
     match flow.transport.parameter() {
         Some(transport) => format!("<{scheme}:{CONTACT_USER}@{public};transport={transport}>"),
         None => format!("<{scheme}:{CONTACT_USER}@{public}>"),

@@ -5,10 +5,12 @@
 use std::time::{Duration, Instant};
 
 use cusax_common::core::sip::typed::{MinSe, Refresher, Require, SessionExpires, Supported};
-use cusax_common::core::sip::{HeaderError, Headers, Request, Response, Status};
+use cusax_common::core::sip::{HeaderError, HeaderName, Headers, Request, Response, Status, Value};
 
 /// The shortest session that we take, in seconds (§4).
 pub const MIN_SE: u32 = 90;
+/// As it is written.
+const SHORTEST: &str = "90";
 
 /// When one dialog is to be refreshed, or ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,7 +96,7 @@ impl SessionTimer {
     pub fn ask(&self, usual: u32, headers: &mut Headers) {
         let interval = self.0.map_or(usual, |running| running.interval);
         headers.replace(&SessionExpires::new(interval, Some(Refresher::Uac)));
-        headers.replace(&MinSe(MIN_SE));
+        headers.set(HeaderName::MIN_SE, Value::of_static(SHORTEST));
     }
 
     /// Starts by the 2xx to a request that [asked](Self::ask) (§7.2).
@@ -171,7 +173,7 @@ const MAX_INTERVAL: u32 = 86_400;
 mod tests {
     #![expect(clippy::disallowed_methods, reason = "an arbitrary origin of simulated time")]
 
-    use cusax_common::core::sip::{HeaderName, Method, Uri, Value};
+    use cusax_common::core::sip::{Method, Uri};
 
     use super::*;
 
@@ -353,6 +355,7 @@ mod tests {
             asked.one::<SessionExpires>().unwrap(),
             SessionExpires::new(1800, Some(Refresher::Uac))
         );
+        assert_eq!(asked.one::<MinSe>().unwrap(), MinSe(MIN_SE));
         for nothing in ["", "90", "1800", "x", "4294967295"] {
             assert!(!timer.raise(start, 1800, &headers("", "", nothing)), "{nothing}");
         }

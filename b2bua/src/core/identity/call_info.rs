@@ -18,7 +18,8 @@ pub enum Others {
     Drop,
 }
 
-/// Puts into `ours` the values of `inbound` that may cross, each in a line of its own, with `jid` as the first one; only
+/// Puts into `ours` the values of `inbound` that may cross, each in a line of its own, with `jid`, which is a URI, as the
+/// first one; only
 /// a value by which the phone is to answer by itself stays before it, if it was first, since phones read no further.
 ///
 /// Tells whether `inbound` held something that claims a JID. `ours` must hold no Call-Info yet.
@@ -48,7 +49,9 @@ pub fn rebuild(ours: &mut Headers, inbound: &Headers, jid: Option<&str>, others:
         ours.push(HeaderName::CALL_INFO, Value::cleaned(&text));
     }
     if let Some(jid) = jid {
-        ours.put(&CallInfo::new(jid, "impp"));
+        let mut text = String::with_capacity(jid.len() + "<>".len() + IMPP.len());
+        text.extend(["<", jid, ">", IMPP]);
+        ours.push(HeaderName::CALL_INFO, Value::made(text));
     }
     for (_, text) in kept {
         ours.push(HeaderName::CALL_INFO, Value::cleaned(&text));
@@ -144,5 +147,6 @@ fn values(line: &str) -> Vec<&str> {
     values
 }
 
+const IMPP: &str = ";purpose=impp";
 /// The most foreign values that cross.
 const MAX_KEPT: usize = 8;

@@ -470,6 +470,10 @@ impl Headers {
 
     fn remove_behind(&mut self, from: usize, name: &HeaderName) -> usize {
         let before = self.lines.len();
+        // Mostly there is none.
+        if !self.lines.iter().skip(from).any(|line| self.is(line, name)) {
+            return 0;
+        }
         let mut at = 0;
         let mut lines = std::mem::take(&mut self.lines);
         lines.retain(|line| {
