@@ -198,7 +198,18 @@ pub fn stamp_callee(ours: &mut Headers, callee: &User, far: &Headers, may_learn:
 /// Whether the caller wants not to be named: by Privacy, or by a From that names nobody.
 #[must_use]
 pub fn wants_privacy(invite: &Headers) -> bool {
-    asks_privacy(invite) || invite.from().is_ok_and(|from| is_anonymous(&from))
+    asks_privacy(invite) || may_be_anonymous(invite) && invite.from().is_ok_and(|from| is_anonymous(&from))
+}
+
+/// False for a From that names somebody in plain letters, as nearly every one does: no address is made of it.
+fn may_be_anonymous(invite: &Headers) -> bool {
+    let Ok(Some(uri)) = invite.from_sip() else { return false };
+    let name = uri.name().unwrap_or_default().as_bytes();
+    let user = uri.user().unwrap_or_default();
+    name.last_chunk::<7>()
+        .is_some_and(|end| end.eq_ignore_ascii_case(b"invalid"))
+        || user.eq_ignore_ascii_case(b"anonymous")
+        || user.contains(&b'%')
 }
 
 /// Whether an address says that it names nobody (RFC 3323 §4.1.1.3).

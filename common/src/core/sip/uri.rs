@@ -394,6 +394,12 @@ impl<'a> SipRef<'a> {
         self.user == Some(user.as_bytes()) && self.name().is_some_and(|name| name.eq_ignore_ascii_case(domain))
     }
 
+    /// The user part as it stands, with its escapes.
+    #[must_use]
+    pub fn user(&self) -> Option<&'a [u8]> {
+        self.user
+    }
+
     /// The host, if it is a name; as it stands.
     #[must_use]
     pub fn name(&self) -> Option<&'a str> {
