@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use cusax_common::core::bridge::ToXmpp;
 use cusax_common::core::sip::Method;
 use cusax_tests::peer::phone::{Phone, Stage};
@@ -89,6 +88,33 @@ fn an_account_has_as_many_calls_as_it_may_over_all_of_them() {
     }
 }
 
+/// However it is disguised, and whichever endpoint it comes to.
+#[test]
+fn a_registration_is_made_by_the_first_alone() {
+    for seed in 0..SEEDS {
+        let Scene { mut world, .. } = scene_of(ENDPOINTS, seed, |_| {});
+        let mut bob = Puppet::new(&mut world, address(20, 5090), "bob");
+        bob.register(&mut world);
+        let said = world.said(bob.address(), world.address());
+        let proven = said
+            .into_iter()
+            .rfind(|text| text.starts_with("REGISTER "))
+            .expect("he has");
+        // The same proof is worth nothing, so that it is told from an answer of an endpoint that has not seen it.
+        for (copy, blank) in ["\r\n", "\r\n\r\n", "\n"].into_iter().enumerate() {
+            let text = proven
+                .replace("Call-ID: ", &format!("Call-ID: copy{copy}"))
+                .replace("branch=z9hG4bK", &format!("branch=z9hG4bKcopy{copy}"));
+            world.inject(bob.address(), format!("{blank}{text}"));
+            world.run(SECOND);
+        }
+        let told = world.said(world.address(), bob.address());
+        let welcomed = told.iter().filter(|text| text.starts_with("SIP/2.0 200 ")).count();
+        assert_eq!(welcomed, 1, "seed {seed}");
+        assert!(world.node.agrees(), "seed {seed}");
+    }
+}
+
 /// Alice joins Bob with Carol, to each of whom she speaks by a call of its own.
 #[test]
 fn a_leg_goes_to_a_call_of_another_endpoint() {
@@ -115,7 +141,7 @@ fn a_leg_goes_to_a_call_of_another_endpoint() {
         stage.scene.world.run(SECOND);
         let (bob, server) = (stage.bob.address(), stage.scene.world.address());
         let bye = stage.scene.world.said(bob, server).pop().expect("he has said it");
-        stage.scene.world.inject(bob, Bytes::from(bye));
+        stage.scene.world.inject(bob, bye.clone());
         stage.scene.world.run(SECOND);
         let told = stage.scene.world.said(server, bob);
         let of_bye = |text: &&String| text.starts_with("SIP/2.0 ") && text.contains(" BYE\r\n");
@@ -124,6 +150,15 @@ fn a_leg_goes_to_a_call_of_another_endpoint() {
             answers.len() == 2 && answers.iter().all(|text| text.starts_with("SIP/2.0 200 ")),
             "seed {seed}: {answers:?}"
         );
+        // An ACK that comes late finds nothing, and is not sent about for ever.
+        let ack = bye
+            .replace("BYE", "ACK")
+            .replace("branch=z9hG4bK", "branch=z9hG4bKlate");
+        stage.scene.world.inject(bob, ack);
+        let before = stage.scene.world.node.heard;
+        stage.scene.world.run(SECOND);
+        let passed = stage.scene.world.node.heard - before;
+        assert!(passed < 10, "seed {seed}: {passed} were passed on");
         let byes = stage.carol.asked(&mut stage.scene.world, &Method::Bye);
         assert_eq!(byes.len(), 1, "seed {seed}");
         stage.carol.respond(&mut stage.scene.world, &byes[0], 200, &[], "");

@@ -75,6 +75,8 @@ pub struct Carriers {
     proved: HashMap<Flow, Proved>,
     /// How many there were.
     proofs: u64,
+    /// What connections are lent for that other endpoints have seen proved, and this one has not yet.
+    lent_early: HashMap<Flow, SocketAddr>,
     /// Connections that are over though calls of a carrier came by them, and its place among the trunks.
     gone: HashMap<Flow, usize>,
     /// Which of their servers do not work at present.
@@ -84,6 +86,9 @@ pub struct Carriers {
     /// Searches that are over.
     located: Vec<Goal>,
 }
+
+/// So many connections are remembered that were lent before they were proved here: there are hardly ever two.
+const MAX_EARLY: usize = 64;
 
 /// A connection whose peer is known.
 #[derive(Debug)]
@@ -125,7 +130,7 @@ impl Carriers {
         self.gone.remove(&flow);
         if !trunks.is_empty() {
             self.proofs += 1;
-            let (alias, number) = (None, self.proofs);
+            let (alias, number) = (self.lent_early.remove(&flow), self.proofs);
             self.proved.insert(flow, Proved { trunks, alias, number });
         }
     }
@@ -141,6 +146,7 @@ impl Carriers {
             self.gone.insert(*flow, index);
         }
         self.proved.remove(flow);
+        self.lent_early.remove(flow);
     }
 
     /// No dialog is on this flow any more.
@@ -178,8 +184,10 @@ impl Carriers {
 
     /// The same of a request that came elsewhere.
     pub fn handle_lent(&mut self, flow: &Flow, alias: SocketAddr) {
-        if let Some(proved) = self.proved.get_mut(flow) {
-            proved.alias = Some(alias);
+        match self.proved.get_mut(flow) {
+            Some(proved) => proved.alias = Some(alias),
+            None if self.lent_early.len() < MAX_EARLY => drop(self.lent_early.insert(*flow, alias)),
+            None => {}
         }
     }
 

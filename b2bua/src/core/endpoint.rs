@@ -13,6 +13,7 @@
 //! address of a configured trunk.
 
 mod accounts;
+mod activities;
 mod answers;
 mod begin;
 mod gate;
@@ -51,10 +52,10 @@ use crate::core::flow_token::FlowTokens;
 use crate::core::ids::IdMap;
 use crate::core::locate::{Answer, QueryId};
 use crate::core::media::{MediaCommand, MediaEvent, MediaId};
-use crate::core::neighbour::{AskId, Said};
+use crate::core::neighbour::{AskId, MOST_PASSED, Said};
 use crate::core::registrar::{self, Registrar};
 use crate::core::settings::Settings;
-use crate::core::share::{FIRST, Share};
+use crate::core::share::Share;
 use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
 use crate::core::transaction::{self, ClientId, Failure, Limits, Refusal, ServerId, TransactionId, Transactions};
@@ -91,6 +92,8 @@ pub struct Endpoint<E> {
     /// The longest answer to a stranger whose request is being judged: an address that is not proved must not be sent
     /// much more than came from it.
     allowance: usize,
+    /// How often the message that is being taken has been passed on.
+    passed: u8,
     fetches: IdMap<FetchId, Fetching>,
     /// Requests whose proof has failed, by the time of the answer.
     refused: BTreeMap<(Instant, ServerId), Box<Unproved>>,
@@ -112,8 +115,9 @@ pub struct Endpoint<E> {
     large: Large,
     /// How many of them are being looked at.
     doubted: usize,
-    busy: HashMap<BareJid, Busy>,
-    /// How many calls each user has begun; what goes on in a call of somebody else is one as well.
+    /// Who is on the phone, in calls of all endpoints: kept by the first.
+    busy: HashMap<BareJid, activities::Busy>,
+    /// How many calls each user has begun, kept by the first as well; what goes on in a call of somebody else is one as well.
     begun: HashMap<BareJid, usize>,
     /// What calls have said to one another, and who said it.
     letters: VecDeque<(MediaId, transfers::Letter)>,
@@ -174,22 +178,6 @@ struct Unproved {
     allowance: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Busy {
-    audio: u32,
-    video: u32,
-}
-
-impl Busy {
-    fn activity(self) -> PhoneActivity {
-        match self {
-            Self { video: 1.., .. } => PhoneActivity::Video,
-            Self { audio: 1.., .. } => PhoneActivity::Audio,
-            Self { .. } => PhoneActivity::Idle,
-        }
-    }
-}
-
 impl<E: Entropy> Endpoint<E> {
     /// A service with nobody registered and no call.
     pub fn new(
@@ -219,6 +207,7 @@ impl<E: Entropy> Endpoint<E> {
             tokens: IdMap::default(),
             acks: IdMap::default(),
             allowance: usize::MAX,
+            passed: 0,
             fetches: IdMap::default(),
             refused: BTreeMap::new(),
             next_fetch: 0,
@@ -354,13 +343,28 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
         let has_dialogs = self.flows.contains_key(&flow);
         self.carriers.handle_closed(&self.settings, &flow, has_dialogs);
-        self.searching.retain(|_, searching| searching.flow != flow);
         // Nobody is there who could be answered, or registered.
-        self.fetches
-            .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
-        self.asking
-            .retain(|_, asking| !matches!(asking, Asking::Proof(unproved, _) if unproved.flow == flow));
-        self.refused.retain(|_, unproved| unproved.flow != flow);
+        let searching = self.searching.extract_if(.., |_, searching| searching.flow == flow);
+        let mut gone: Vec<ServerId> = searching.map(|(server, _)| server).collect();
+        let refused = self.refused.extract_if(.., |_, unproved| unproved.flow == flow);
+        gone.extend(refused.map(|((_, server), _)| server));
+        let fetches = self
+            .fetches
+            .extract_if(|_, fetching| matches!(fetching, Fetching::Proof(one) if one.flow == flow));
+        let asking = self
+            .asking
+            .extract_if(|_, asking| matches!(asking, Asking::Proof(one, _) if one.flow == flow));
+        gone.extend(fetches.filter_map(|(_, fetching)| match fetching {
+            Fetching::Proof(unproved) => Some(unproved.server),
+            _ => None,
+        }));
+        gone.extend(asking.filter_map(|(_, asking)| match asking {
+            Asking::Proof(unproved, _) => Some(unproved.server),
+            Asking::Refer(..) => None,
+        }));
+        for server in gone {
+            self.transactions.forget(server);
+        }
         self.transactions.handle_transport_failure(now.instant, flow);
         if self.share.is_first() {
             self.registrar.handle_flow_closed(now, flow);
@@ -434,6 +438,8 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_bridge(&mut self, now: Now, message: ToB2bua) {
         match message {
             ToB2bua::Resync => {
+                // Whatever is about to be told is told by this.
+                (self.telling, self.unsettled) = (None, Vec::new());
                 let registered = self.registrar.everybody();
                 let phones = self.busy.iter().map(|(jid, busy)| (jid.clone(), busy.activity()));
                 let phones = phones.collect();
@@ -687,14 +693,14 @@ impl<E: Entropy> Endpoint<E> {
                 let flow = self.carriers.settle_on(&self.settings, flow, way);
                 self.with_call(now, call, |call, cx| call.handle_ack(cx, id, flow, request));
             }
-            None => match self.whereabouts(id) {
+            None => match self.whereabouts(id).filter(|_| self.passed < MOST_PASSED) {
                 // The INVITE was answered before the dialog moved.
                 Some(to) => {
                     let said = Said::Message {
                         flow,
                         message: Box::new(Message::Request(request.clone())),
                         allowance: self.allowance,
-                        passed: 1,
+                        passed: self.passed + 1,
                     };
                     self.say(to, said);
                 }
@@ -810,45 +816,6 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    /// Counts a call of a user.
-    fn tell_busy(&mut self, jid: BareJid, video: bool, up: bool) {
-        if !self.share.is_first() {
-            return self.say(FIRST, Said::Busy { jid, video, up });
-        }
-        let busy = self.busy.entry(jid.clone()).or_default();
-        let before = busy.activity();
-        let calls = if video { &mut busy.video } else { &mut busy.audio };
-        *calls = if up {
-            calls.saturating_add(1)
-        } else {
-            calls.saturating_sub(1)
-        };
-        if busy.activity() == PhoneActivity::Idle {
-            self.busy.remove(&jid);
-        }
-        if !self.unsettled.iter().any(|(known, _)| *known == jid) {
-            self.unsettled.push((jid, before));
-        }
-    }
-
-    /// Tells what users' phones are doing, when that changed; who goes from one call to another has done nothing else.
-    fn tell_activities(&mut self, now: Now) {
-        if self.unsettled.is_empty() {
-            return;
-        }
-        // Whoever goes to a call of another endpoint is heard of by both.
-        if !self.share.is_whole() && *self.telling.get_or_insert(now.instant + TELLING) > now.instant {
-            return;
-        }
-        self.telling = None;
-        for (jid, before) in self.unsettled.drain(..) {
-            let activity = self.busy.get(&jid).map_or(PhoneActivity::Idle, |busy| busy.activity());
-            if activity != before {
-                self.outputs.push_back(Output::Bridge(ToXmpp::Phone { jid, activity }));
-            }
-        }
-    }
-
     fn ask_doubtful(&mut self) {
         while self.doubted < MAX_DOUBTED
             && let Some(jid) = self.doubtful.pop_front()
@@ -932,8 +899,6 @@ const MOST_REPLIED: usize = 3;
 /// When a proof is refused, counted from the request: later than any store answers that is well, so that the time tells
 /// nobody whether there is such a user.
 const REFUSED_AFTER: Duration = Duration::from_millis(50);
-/// How long it is gathered what the calls of several endpoints say of one user's phones.
-const TELLING: Duration = Duration::from_millis(20);
 /// Random bytes in a tag or branch.
 const TAG_BYTES: usize = 12;
 /// The most branches behind one INVITE of ours whose answers are acknowledged.

@@ -112,6 +112,8 @@ pub enum Said {
     Unacknowledged {
         /// Which one.
         id: DialogId,
+        /// How often it has been passed on.
+        passed: u8,
     },
 }
 

@@ -119,6 +119,9 @@ impl Share {
         if self.is_whole() {
             return FIRST;
         }
+        // Empty lines may stand before a message (RFC 3261 §7.5).
+        let blank = message.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let message = &message[blank..];
         if message.starts_with(b"REGISTER ") {
             return FIRST;
         }
@@ -220,6 +223,15 @@ mod tests {
                 assert_eq!(share.owner_of(message.as_bytes()), share.index(), "{message}");
             }
             assert_eq!(share.owner_of(b"REGISTER sip:a SIP/2.0\r\nCall-ID: 5\r\n\r\n"), FIRST);
+            assert_eq!(
+                share.owner_of(b"\r\n\nREGISTER sip:a SIP/2.0\r\nCall-ID: 5\r\n\r\n"),
+                FIRST
+            );
+            let five = share.owner("5");
+            assert_eq!(
+                share.owner_of(b"\r\n\r\nINVITE sip:a SIP/2.0\r\nCall-ID: 5\r\n\r\n"),
+                five
+            );
             assert_eq!(
                 share.owner_of(b"INVITE sip:a SIP/2.0\r\nCall-ID: \xff\r\n\r\n"),
                 share.index()

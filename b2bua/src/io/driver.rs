@@ -53,7 +53,7 @@ use crate::io::writer::{Kept, Pen, spawn_keeper, spawn_recorder};
 
 /// What the loops of a node join together.
 pub struct Shell<E, U, S> {
-    /// The SIP side: one endpoint, or several that share a node. Each has a thread of its own.
+    /// The SIP side: at least one endpoint, or several that share a node. Each has a thread of its own.
     pub endpoints: Vec<Endpoint<E>>,
     /// In the order of their identifiers.
     pub listeners: Vec<Listener>,
@@ -121,11 +121,14 @@ where
     let state = Arc::clone(&shell.state);
     let relay = Arc::new(shell.relay);
     let shares: Vec<Share> = shell.endpoints.iter().map(|endpoint| *endpoint.share()).collect();
-    let networks = Network::start(&shares, shell.listeners, &shell.carriers, shell.others.as_ref());
     let (neighbours, heard): (Vec<_>, Vec<_>) = shares.iter().map(|_| mpsc::channel(NEIGHBOURS)).unzip();
     let (controls, mut asked): (Vec<_>, Vec<_>) = shares.iter().map(|_| mpsc::channel(CONTROLS)).unzip();
     // What the operator says to the first is passed on by it.
-    asked[0] = shell.control;
+    match asked.first_mut() {
+        Some(first) => *first = shell.control,
+        None => return Err(io::Error::other("a node without an endpoint")),
+    }
+    let networks = Network::start(&shares, shell.listeners, &shell.carriers, shell.others.as_ref());
     let mut bridge = Some(shell.from_xmpp);
     let bells = shares.iter().map(|_| Ok(Arc::new(Bell::new()?)));
     let bells = bells.collect::<io::Result<Arc<[Arc<Bell>]>>>()?;
@@ -322,7 +325,11 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 self.endpoint.handle_bridge(clock::now(), ToB2bua::Resync);
             }
             self.carry_out();
-            self.speak_up();
+            if !self.unheard.is_empty() {
+                self.speak_up();
+                // The network was not listened to meanwhile.
+                others_wait |= self.unheard.is_empty();
+            }
             if self.endpoint.is_drained() && !std::mem::replace(&mut self.is_drained, true) {
                 self.ended.drain();
             }
@@ -339,7 +346,9 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             } else {
                 timeout_until(now, wake)
             };
-            match poll(&mut waiting, patience) {
+            // Whoever does not keep up is not given more by us: no socket is read before all was said.
+            let heard = if self.unheard.is_empty() { waiting.len() } else { 1 };
+            match poll(&mut waiting[..heard], patience) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -362,7 +371,6 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                     }
                     continue;
                 }
-                // Whoever does not keep up is not given more by us.
                 let readable = self.unheard.is_empty() && seen.next().is_some_and(|one| one.any().unwrap_or_default());
                 if readable && let Err(error) = self.hear(socket, &mut buffer, in_a_row) {
                     debug!(%error, "a socket of datagrams cannot be read");
@@ -373,7 +381,7 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                 waiting = watched(bell, sockets, &resting);
             }
             for _ in 0..if others_wait { IN_A_ROW } else { 0 } {
-                match others.next(&waker) {
+                match others.next(&waker, self.unheard.is_empty()) {
                     Some(event) => self.take(event, &mut others),
                     None => {
                         others_wait = false;
@@ -472,7 +480,9 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
         for other in self.endpoint.share().others() {
             let (to, control) = (self.controls[usize::from(other)].clone(), control.clone());
             // It is gone only when all are.
-            tokio::spawn(async move { drop(to.send(control).await) });
+            if let Err(mpsc::error::TrySendError::Full(control)) = to.try_send(control) {
+                tokio::spawn(async move { drop(to.send(control).await) });
+            }
         }
     }
 

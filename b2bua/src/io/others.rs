@@ -54,12 +54,14 @@ pub(super) struct Others {
 }
 
 impl Others {
-    /// The next event, each queue in turn. When there is none, `waker` is woken by the next one.
-    pub(super) fn next(&mut self, waker: &Waker) -> Option<Event> {
+    /// The next event, each queue in turn. When there is none, `waker` is woken by the next one. Where nothing is to be heard
+    /// of the network it waits in its queue.
+    pub(super) fn next(&mut self, waker: &Waker, hears_network: bool) -> Option<Event> {
         let cx = &mut Context::from_waker(waker);
         for _ in 0..QUEUES {
             self.turn = (self.turn + 1) % QUEUES;
             let event = match self.turn {
+                0 if !hears_network => None,
                 0 => ready(&mut self.network, cx).map(Event::Network),
                 1 => ready(&mut self.located, cx).map(Event::Located),
                 2 => ready(&mut self.fetched, cx).map(Event::Fetched),
@@ -169,13 +171,15 @@ mod tests {
             ends.bridge.try_send(ToB2bua::Resync).expect("room");
             ends.control.try_send(Control::UsersChanged).expect("room");
         }
-        let turns: Vec<_> = (0..9).map(|_| name(others.next(Waker::noop()).as_ref())).collect();
+        let turns: Vec<_> = (0..9)
+            .map(|_| name(others.next(Waker::noop(), true).as_ref()))
+            .collect();
         let round = ["media", "bridge", "control", "network"];
         assert_eq!(turns, [&round[..], &round, &["none"]].concat());
         drop(ends);
-        assert_eq!(name(others.next(Waker::noop()).as_ref()), "nobody");
+        assert_eq!(name(others.next(Waker::noop(), true).as_ref()), "nobody");
         others.control = None;
-        assert_eq!(name(others.next(Waker::noop()).as_ref()), "none");
+        assert_eq!(name(others.next(Waker::noop(), true).as_ref()), "none");
     }
 
     #[test]
@@ -192,10 +196,10 @@ mod tests {
             }),
         ];
         for (at, (who, say)) in (1..).zip(say) {
-            assert_eq!(name(others.next(&waker).as_ref()), "none");
+            assert_eq!(name(others.next(&waker, true).as_ref()), "none");
             say();
             assert_eq!(rings.0.load(Ordering::SeqCst), at, "{who}");
-            assert_eq!(name(others.next(&waker).as_ref()), who);
+            assert_eq!(name(others.next(&waker, true).as_ref()), who);
         }
     }
 }

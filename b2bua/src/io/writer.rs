@@ -131,7 +131,7 @@ async fn retry<F: Future<Output = Result<(), StoreError>>>(mut write: impl FnMut
 /// Records that are written together at most: with so many, the store's limit of values in a statement is far.
 const TOGETHER: usize = 128;
 /// For how long records are gathered after a write.
-const GATHERING: Duration = Duration::from_millis(20);
+const GATHERING: Duration = Duration::from_millis(100);
 /// Records and bindings that may wait for their store.
 const BACKLOG: usize = 16_384;
 /// How often a write is tried again, and how long it waits before.

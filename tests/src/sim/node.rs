@@ -23,6 +23,8 @@ use cusax_common::core::user::User;
 /// All endpoints of the service.
 pub struct Node {
     endpoints: Vec<Endpoint<Seeded>>,
+    /// How much they have heard from one another.
+    pub heard: usize,
     /// Decides what no endpoint decides.
     pub(super) chance: Seeded,
 }
@@ -42,6 +44,7 @@ impl Node {
         };
         Self {
             endpoints: Share::all(count, secret).map(endpoint).collect(),
+            heard: 0,
             chance: Seeded::new(u64::from(count)),
         }
     }
@@ -162,6 +165,7 @@ impl Node {
 
     /// One of them says something to another.
     pub fn handle_neighbour(&mut self, now: Now, from: u8, to: u8, said: Said) {
+        self.heard += 1;
         self.at(to).handle_neighbour(now, from, said);
     }
 

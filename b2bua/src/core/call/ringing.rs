@@ -116,7 +116,7 @@ impl Call {
     fn invite<E: Entropy>(&mut self, cx: &mut Context<'_, E>, plan: &Plan, turn: Turn, again: Option<&Dialog>) {
         let Some(media) = self.media else { return };
         let Some(hop) = plan.hop(turn) else { return };
-        // The last trunk that was tried is the one that answered, if one did.
+        // The record names the last trunk that was tried, unless another one answers.
         self.facts.trunk = hop.trunk().map(str::to_owned);
         let name = self.next_leg();
         let (mut leg, mut request, impp) = invite::compose(cx, self, name, plan, hop, again);
@@ -215,6 +215,9 @@ impl Call {
                 if self.pair.is_none() && self.is_unanswered() && self.attempts.handle_success(turn) =>
             {
                 self.invitations[index].state = InvitationState::Answered;
+                // The last one that was tried need not be the one that answers.
+                let hop = self.plan.as_ref().and_then(|plan| plan.hop(turn));
+                self.facts.trunk = hop.and_then(|hop| hop.trunk()).map(str::to_owned);
                 self.proceed(cx);
                 self.answered(cx, far, response);
             }

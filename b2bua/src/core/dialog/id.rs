@@ -9,7 +9,8 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use crate::core::share::Share;
 
 /// The identity by which we find a dialog again: 120 bits of a keyed hash of its Call-ID and our own tag, which nobody
-/// else can draw, and which endpoint of the node the Call-ID belongs to. Without the key nobody can make two dialogs of one name, whatever their Call-IDs are.
+/// else can draw, and which endpoint of the node the Call-ID belongs to. Without the key nobody can make two dialogs of
+/// one name, whatever their Call-IDs are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DialogId(u128);
 

@@ -10,7 +10,7 @@ use crate::core::dialog::DialogId;
 use crate::core::flow::Flow;
 use crate::core::media::MediaId;
 use crate::core::neighbour::{MOST_PASSED, Said};
-use crate::core::share::Share;
+use crate::core::share::{FIRST, Share};
 use crate::core::transaction::ServerId;
 use crate::core::transaction::timer::PATIENCE;
 
@@ -58,7 +58,7 @@ impl<E: Entropy> Endpoint<E> {
             },
             Said::Sign { trunk, flow, sign } => self.carriers.hear_sign(now.instant, &trunk, flow, sign),
             Said::Lent { flow, alias } => self.carriers.handle_lent(&flow, alias),
-            Said::Unacknowledged { id } => self.unacknowledged(now, id),
+            Said::Unacknowledged { id, passed } => self.unacknowledged(now, id, passed),
         }
         self.settle(now);
     }
@@ -69,6 +69,7 @@ impl<E: Entropy> Endpoint<E> {
 
     /// Takes a message, or passes it on to where its dialog is.
     pub(super) fn take(&mut self, now: Now, flow: Flow, message: Message, passed: u8) {
+        self.passed = passed;
         match self.elsewhere(&message, passed) {
             None => self.transactions.handle_message(now.instant, flow, message),
             Some(to) => {
@@ -90,12 +91,18 @@ impl<E: Entropy> Endpoint<E> {
         let Message::Request(request) = message else {
             return None;
         };
-        // So it is with all requests but very few. A REGISTER may say that it is one of a dialog.
-        let stays = self.moved.is_empty() && passed == 0 && request.method != Method::Register;
-        if self.share.is_whole() || stays || passed >= MOST_PASSED {
+        if self.share.is_whole() || passed >= MOST_PASSED {
             return None;
         }
-        let id = self.dialog_id(request)?;
+        let is_register = request.method == Method::Register;
+        // So it is with all requests but very few.
+        if self.moved.is_empty() && passed == 0 && !is_register {
+            return None;
+        }
+        let Some(id) = self.dialog_id(request) else {
+            // However it came here, registrations are made by the first.
+            return (is_register && !self.share.is_first()).then_some(FIRST);
+        };
         if self.dialogs.contains_key(&id) || self.transactions.knows(request) {
             return None;
         }
@@ -110,7 +117,8 @@ impl<E: Entropy> Endpoint<E> {
         }
     }
 
-    /// A leg goes to a call at another endpoint, and its dialog with it.
+    /// A leg has gone to a call at another endpoint, and its dialog with it. Whoever passes something on to there does so
+    /// later, so that the leg is there first.
     pub(super) fn part_with(&mut self, id: DialogId, at: u8) {
         if let Some((_, flow)) = self.dialogs.remove(&id) {
             self.leave_flow(&flow);
@@ -173,13 +181,16 @@ impl<E: Entropy> Endpoint<E> {
             && let Some(to) = self.whereabouts(*id)
         {
             let id = *id;
-            self.say(to, Said::Unacknowledged { id });
+            self.say(to, Said::Unacknowledged { id, passed: 1 });
         }
     }
 
-    fn unacknowledged(&mut self, now: Now, id: DialogId) {
+    fn unacknowledged(&mut self, now: Now, id: DialogId, passed: u8) {
         if let Some(&(call, _)) = self.dialogs.get(&id) {
             self.with_call(now, call, |call, cx| call.handle_unacknowledged(cx));
+        } else if let Some(to) = self.whereabouts(id).filter(|_| passed < MOST_PASSED) {
+            let passed = passed + 1;
+            self.say(to, Said::Unacknowledged { id, passed });
         }
     }
 }

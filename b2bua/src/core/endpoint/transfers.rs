@@ -46,10 +46,14 @@ impl<E: Entropy> Endpoint<E> {
     pub(super) fn tell(&mut self, now: Now, from: MediaId, to: MediaId, word: Word) {
         let at = self.share.numbered_by(to.0);
         if at != self.share.index() {
-            if let Word::Leg(Some(moved)) = &word {
-                self.part_with(moved.leg.dialog.id(), at);
-            }
+            let leg = match &word {
+                Word::Leg(Some(moved)) => Some(moved.leg.dialog.id()),
+                _ => None,
+            };
             self.say(at, Said::Word { from, to, word });
+            if let Some(dialog) = leg {
+                self.part_with(dialog, at);
+            }
         } else if self.calls.contains_key(&to) {
             self.with_call(now, to, |call, cx| call.handle_word(cx, from, word));
         } else if let Some(answer) = word.unheard() {

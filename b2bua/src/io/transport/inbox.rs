@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::Received;
+use crate::core::flow::Flow;
 use crate::core::share::{FIRST, Share};
 
 /// The ways to all endpoints of a node.
@@ -45,6 +47,14 @@ impl Inboxes {
         self.each[usize::from(to)].try_send(event).is_ok()
     }
 
+    /// Hands over a datagram that came to another endpoint, if there is room. Large ones, of which there are few, find none
+    /// when much waits: what waits is counted in messages, and must not be worth much memory.
+    pub(super) fn pass_on(&self, to: u8, flow: Flow, bytes: Bytes) -> bool {
+        let inbox = &self.each[usize::from(to)];
+        let has_room = bytes.len() <= LARGE || inbox.capacity() > inbox.max_capacity() * 7 / 8;
+        has_room && inbox.try_send(Received::Message { flow, bytes }).is_ok()
+    }
+
     /// Waits until the first endpoint has ended.
     pub(super) async fn closed(&self) {
         self.each[0].closed().await;
@@ -62,13 +72,14 @@ impl Inboxes {
     }
 }
 
+/// A datagram with more bytes than this is large.
+const LARGE: usize = 4096;
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::super::Connection;
     use super::*;
-    use crate::core::flow::{Flow, ListenerId, Transport};
+    use crate::core::flow::{ListenerId, Transport};
 
     #[tokio::test]
     async fn a_message_goes_to_whom_it_belongs_and_a_connection_is_everybodys() {

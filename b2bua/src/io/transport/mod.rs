@@ -1,6 +1,6 @@
 //! Bytes in, bytes out. What they mean is decided in `core`.
 //!
-//! UDP is one socket for each listener, which the loop reads itself. A stream is one task for each connection, which cuts
+//! UDP is one socket for each listener and endpoint, which the loop reads itself. A stream is one task for each connection, which cuts
 //! the stream into messages ([`Framer`](cusax_common::core::sip::frame::Framer)) and writes what the loop gives it; all
 //! queues are bounded, so that a peer that does not read, or says nothing, costs only its own connection.
 
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::core::carriers::Opening;
 use crate::core::flow::Flow;
@@ -92,6 +92,7 @@ pub struct Connection {
     serial: u64,
     queue: mpsc::Sender<Bytes>,
     waiting: Arc<AtomicUsize>,
+    cut: Arc<Notify>,
 }
 
 /// The reading end of a connection's queue, with the count of its bytes.
@@ -99,6 +100,8 @@ pub struct Connection {
 struct Queue {
     messages: mpsc::Receiver<Bytes>,
     waiting: Arc<AtomicUsize>,
+    /// Told when the connection is to end though others hold it.
+    cut: Arc<Notify>,
 }
 
 /// What did not come or go, counted for all sockets together.
@@ -138,19 +141,29 @@ pub struct Network {
 /// Connections of ours, as long as some endpoint holds them.
 #[derive(Debug, Default)]
 struct Opened {
-    by_flow: HashMap<Flow, (u64, mpsc::WeakSender<Bytes>, Arc<AtomicUsize>)>,
+    by_flow: HashMap<Flow, Known>,
     /// With so many those that are over are forgotten.
     full: usize,
 }
 
+/// A connection that this does not keep.
+#[derive(Debug)]
+struct Known {
+    serial: u64,
+    queue: mpsc::WeakSender<Bytes>,
+    waiting: Arc<AtomicUsize>,
+    cut: Arc<Notify>,
+}
+
 impl Opened {
     fn find(&self, flow: &Flow) -> Option<Connection> {
-        let (serial, queue, waiting) = self.by_flow.get(flow)?;
-        let queue = queue.upgrade().filter(|queue| !queue.is_closed())?;
+        let known = self.by_flow.get(flow)?;
+        let queue = known.queue.upgrade().filter(|queue| !queue.is_closed())?;
         Some(Connection {
-            serial: *serial,
+            serial: known.serial,
             queue,
-            waiting: Arc::clone(waiting),
+            waiting: Arc::clone(&known.waiting),
+            cut: Arc::clone(&known.cut),
         })
     }
 
@@ -161,11 +174,16 @@ impl Opened {
             return before;
         }
         if self.by_flow.len() >= self.full {
-            self.by_flow.retain(|_, (_, queue, _)| queue.strong_count() > 0);
+            self.by_flow.retain(|_, known| known.queue.strong_count() > 0);
             self.full = 2 * self.by_flow.len() + FEW;
         }
-        let (queue, waiting) = (connection.queue.downgrade(), Arc::clone(&connection.waiting));
-        self.by_flow.insert(flow, (connection.serial, queue, waiting));
+        let known = Known {
+            serial: connection.serial,
+            queue: connection.queue.downgrade(),
+            waiting: Arc::clone(&connection.waiting),
+            cut: Arc::clone(&connection.cut),
+        };
+        self.by_flow.insert(flow, known);
         None
     }
 }
@@ -214,7 +232,7 @@ impl Network {
 
     /// A datagram came here that is another endpoint's. One that does not keep up loses it, as if it had come there.
     pub(in crate::io) fn pass_on(&mut self, to: u8, flow: Flow, bytes: Bytes) {
-        if !self.inboxes.try_send(to, Received::Message { flow, bytes }) {
+        if !self.inboxes.pass_on(to, flow, bytes) {
             self.lost.inbox_full += 1;
         }
     }
@@ -287,23 +305,28 @@ impl Network {
             let dropped = self.connections.remove(&flow).filter(|one| !one.queue.is_closed());
             if let Some(dropped) = dropped {
                 self.lost.dropped += 1;
-                self.tell_others(flow, dropped.serial);
+                self.cut(&dropped);
             }
         }
         sent
     }
 
-    /// A connection is over for all endpoints, since it is for this one.
-    fn tell_others(&self, flow: Flow, serial: u64) {
-        for to in self.share.others() {
-            // Who does not hear it keeps its end until it has something to say by it, and then does not say it either.
-            self.inboxes.try_send(to, Received::Closed { flow, serial });
+    /// A connection is over for all endpoints, since it is for this one. Where there is no other one it ends by itself, once
+    /// what was queued is written.
+    fn cut(&self, connection: &Connection) {
+        if !self.share.is_whole() {
+            connection.cut.notify_one();
         }
     }
 
     /// Whether a connection is the one in use of that name, also where another endpoint has opened it.
     pub fn is_ours(&mut self, flow: &Flow, serial: u64) -> bool {
-        self.has(flow) && self.is_current(flow, serial)
+        if self.has(flow) && !self.is_current(flow, serial) {
+            // That of before may not have been heard of as over.
+            let newer = self.ours().find(flow).filter(|found| found.serial == serial);
+            self.connections.extend(newer.map(|newer| (*flow, newer)));
+        }
+        self.is_current(flow, serial)
     }
 
     /// Whether there is a connection of that name, here or opened by another endpoint.
@@ -348,10 +371,11 @@ impl Network {
         if next < self.share.count() {
             // Should it not hear of it there is another time.
             self.inboxes.try_send(next, Received::Silent { flow: *flow, serial });
-        } else if self.is_current(flow, serial) {
-            self.connections.remove(flow);
+        } else if self.is_current(flow, serial)
+            && let Some(silent) = self.connections.remove(flow)
+        {
             self.lost.dropped += 1;
-            self.tell_others(*flow, serial);
+            self.cut(&silent);
         }
     }
 
@@ -384,12 +408,14 @@ impl Connection {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let (queue, messages) = mpsc::channel(QUEUE);
         let waiting = Arc::new(AtomicUsize::new(0));
+        let cut = Arc::new(Notify::new());
         let connection = Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             queue,
             waiting: Arc::clone(&waiting),
+            cut: Arc::clone(&cut),
         };
-        (connection, Queue { messages, waiting })
+        (connection, Queue { messages, waiting, cut })
     }
 
     /// Queues a message; false when too much waits, or the connection is over.

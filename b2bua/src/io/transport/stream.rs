@@ -269,8 +269,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (reader, writer) = tokio::io::split(stream);
-    let waiting = Arc::clone(&queue.waiting);
+    let (waiting, cut) = (Arc::clone(&queue.waiting), Arc::clone(&queue.cut));
     tokio::select! {
+        () = cut.notified() => {}
         () = read(reader, flow, serial, &pongs, &waiting, inbox) => {}
         () = write(writer, queue) => {}
     }

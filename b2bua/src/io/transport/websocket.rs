@@ -1,5 +1,7 @@
 //! SIP over WebSocket (RFC 7118): one message in each WebSocket message.
 
+use std::sync::Arc;
+
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -62,8 +64,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut deadline = Instant::now() + IDLE;
+    let cut = Arc::clone(&queue.cut);
     let code = loop {
         tokio::select! {
+            () = cut.notified() => break CloseCode::Away,
             read = socket.next() => match read {
                 Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                     let bytes = message.into_data();

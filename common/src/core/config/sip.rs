@@ -16,7 +16,8 @@ section! {
         /// The SIP domains of our users. The domain of an address of record is the realm of its password, so a domain
         /// that is taken out locks its users out.
         domains: Vec<Host> => "[\"sip.example.com\"]",
-        /// The most calls at once. Further ones are refused with 503, but for emergency calls.
+        /// The most calls at once. Further ones are refused with 503, but for emergency calls. Each of `workers` has an equal
+        /// part of them, so that with several the first refusal may come a little earlier.
         max_calls: u32 = 2_000,
         /// The most calls at once of one user, as caller. Further ones are refused with 403; emergency calls never are.
         calls_per_account: u32 = 20,
