@@ -87,7 +87,7 @@ fn secrets_are_compared_by_one_function_in_constant_time() {
         "who makes proofs or codes"
     );
     let comparers = holding(&sources, &["digest::same("]);
-    assert_eq!(comparers, [&*makers[0], &*makers[2]]);
+    assert_eq!(comparers, [makers[0], makers[2]]);
     // Other ways that would be as good, of which there are to be none, and ways that would be none.
     let other_ways = [
         "verify_slices_are_equal",
