@@ -176,18 +176,18 @@ impl Service {
         Ok(kilobytes.context("no figure of memory")? * 1024)
     }
 
-    /// How many datagrams the kernel threw away before the UDP listener read them.
+    /// How many datagrams the kernel threw away before the sockets of the UDP listener were read.
     ///
     /// # Errors
     /// When the system does not tell.
     pub fn kernel_drops(&self) -> Result<u64> {
         let port = format!(":{:04X}", self.address(Transport::Udp).port());
         let table = fs::read_to_string("/proc/net/udp")?;
-        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         // The second column is the local address; a peer of ours has the same port in the third.
-        let row = rows.find(|row| row.get(1).is_some_and(|local| local.ends_with(&port)));
-        let drops = row.context("no socket")?.last().and_then(|drops| drops.parse().ok());
-        Ok(drops.unwrap_or_default())
+        let ours = rows.filter(|row| row.get(1).is_some_and(|local| local.ends_with(&port)));
+        let drops = ours.filter_map(|row| row.last()?.parse::<u64>().ok());
+        drops.reduce(|all, one| all + one).context("no socket")
     }
 
     /// Stops the process where it is.
