@@ -343,28 +343,13 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
         let has_dialogs = self.flows.contains_key(&flow);
         self.carriers.handle_closed(&self.settings, &flow, has_dialogs);
+        self.searching.retain(|_, searching| searching.flow != flow);
         // Nobody is there who could be answered, or registered.
-        let searching = self.searching.extract_if(.., |_, searching| searching.flow == flow);
-        let mut gone: Vec<ServerId> = searching.map(|(server, _)| server).collect();
-        let refused = self.refused.extract_if(.., |_, unproved| unproved.flow == flow);
-        gone.extend(refused.map(|((_, server), _)| server));
-        let fetches = self
-            .fetches
-            .extract_if(|_, fetching| matches!(fetching, Fetching::Proof(one) if one.flow == flow));
-        let asking = self
-            .asking
-            .extract_if(|_, asking| matches!(asking, Asking::Proof(one, _) if one.flow == flow));
-        gone.extend(fetches.filter_map(|(_, fetching)| match fetching {
-            Fetching::Proof(unproved) => Some(unproved.server),
-            _ => None,
-        }));
-        gone.extend(asking.filter_map(|(_, asking)| match asking {
-            Asking::Proof(unproved, _) => Some(unproved.server),
-            Asking::Refer(..) => None,
-        }));
-        for server in gone {
-            self.transactions.forget(server);
-        }
+        self.fetches
+            .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
+        self.asking
+            .retain(|_, asking| !matches!(asking, Asking::Proof(unproved, _) if unproved.flow == flow));
+        self.refused.retain(|_, unproved| unproved.flow != flow);
         self.transactions.handle_transport_failure(now.instant, flow);
         if self.share.is_first() {
             self.registrar.handle_flow_closed(now, flow);
