@@ -228,6 +228,8 @@ fn a_phone_whose_connection_is_gone_is_not_registered() {
     };
     let now = scene.world.now();
     scene.world.node.handle_closed(now, flow);
+    // What the phone would send again goes nowhere: its connection is gone.
+    scene.world.weather.loss = 1000;
     scene.world.run(5 * SECOND);
     assert_eq!(scene.world.node.bindings(), bindings - 1);
 }

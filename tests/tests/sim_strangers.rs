@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
 use cusax_b2bua::core::settings::{Answers, Settings};
 use cusax_common::core::sip::{HeaderName, Message, Method, Response, Status};
 use cusax_tests::peer::phone::{Account, Phone, Stage};
-use cusax_tests::sim::{SECOND, Scene, address};
+use cusax_tests::sim::{DOMAIN, SECOND, Scene, address, scene};
 
 /// The shortest that anybody could send, of every method, with and without what would be answered at length.
 fn shortest() -> Vec<String> {
@@ -484,5 +485,37 @@ fn a_call_that_lacks_a_header_is_a_bad_request_for_those_who_are_let_in_too() {
         assert_eq!(answers, expected, "without {header}");
         let rings = *scene.stage(scene.alice) == Stage::Ringing;
         assert_eq!(rings, expected.len() == 2, "without {header}");
+    }
+}
+
+/// Between the question to the store and the answer, and between a wrong proof and its refusal.
+#[test]
+fn whoever_has_gone_before_the_answer_leaves_nothing() {
+    const WHOM: &str = "sip:bob.phone@sip.example.com";
+    for waits in [1, 20] {
+        let Scene { mut world, .. } = scene(91);
+        let stranger = address(66, 5070);
+        world.inject(
+            stranger,
+            format!(
+                "INVITE {WHOM} SIP/2.0\r\nVia: SIP/2.0/UDP {stranger};branch=z9hG4bKgone\r\nMax-Forwards: 70\r\n\
+                 From: <{WHOM}>;tag=1\r\nTo: <{WHOM}>\r\nCall-ID: gone\r\nCSeq: 1 INVITE\r\n\
+                 Proxy-Authorization: Digest username=\"bob.phone\", realm=\"{DOMAIN}\", nonce=\"n\", uri=\"{WHOM}\", \
+                 response=\"0123456789abcdef0123456789abcdef\", algorithm=MD5, cnonce=\"c\", nc=00000001, qop=auth\r\n\
+                 Contact: <sip:x@{stranger}>\r\nContent-Length: 0\r\n\r\n"
+            ),
+        );
+        assert!(world.until(SECOND, |world| world.node.transactions() > 0));
+        world.run(Duration::from_millis(waits));
+        assert_eq!(world.node.transactions(), 1, "it waits {waits}");
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            remote: stranger,
+        };
+        let now = world.now();
+        world.node.handle_closed(now, flow);
+        world.run(64 * SECOND);
+        assert_eq!(world.node.transactions(), 0, "{waits}");
     }
 }

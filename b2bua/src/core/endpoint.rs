@@ -343,18 +343,38 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_closed(&mut self, now: Now, flow: Flow) {
         let has_dialogs = self.flows.contains_key(&flow);
         self.carriers.handle_closed(&self.settings, &flow, has_dialogs);
-        self.searching.retain(|_, searching| searching.flow != flow);
-        // Nobody is there who could be answered, or registered.
-        self.fetches
-            .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
-        self.asking
-            .retain(|_, asking| !matches!(asking, Asking::Proof(unproved, _) if unproved.flow == flow));
-        self.refused.retain(|_, unproved| unproved.flow != flow);
+        self.drop_unanswered(now, flow);
         self.transactions.handle_transport_failure(now.instant, flow);
         if self.share.is_first() {
             self.registrar.handle_flow_closed(now, flow);
         }
         self.settle(now);
+    }
+
+    /// Nobody is there any more who could be answered, or registered. What they asked for is answered all the same: a
+    /// transaction ends by its answer alone, and a copy that comes yet must not be carried out.
+    fn drop_unanswered(&mut self, now: Now, flow: Flow) {
+        let searching = self.searching.extract_if(.., |_, searching| searching.flow == flow);
+        let mut gone: Vec<_> = searching.map(|(server, one)| (server, one.request)).collect();
+        let fetching = self.fetches.values().filter_map(|fetching| match fetching {
+            Fetching::Proof(unproved) => Some(unproved),
+            _ => None,
+        });
+        let asking = self.asking.values().filter_map(|asking| match asking {
+            Asking::Proof(unproved, _) => Some(unproved),
+            Asking::Refer(..) => None,
+        });
+        let unproved = fetching.chain(asking).chain(self.refused.values());
+        let unproved = unproved.filter(|unproved| unproved.flow == flow);
+        gone.extend(unproved.map(|unproved| (unproved.server, unproved.request.clone())));
+        self.fetches
+            .retain(|_, fetching| !matches!(fetching, Fetching::Proof(unproved) if unproved.flow == flow));
+        self.asking
+            .retain(|_, asking| !matches!(asking, Asking::Proof(unproved, _) if unproved.flow == flow));
+        self.refused.retain(|_, unproved| unproved.flow != flow);
+        for (server, request) in gone {
+            self.respond(now, server, request.response(Status::SERVICE_UNAVAILABLE));
+        }
     }
 
     /// Whether a connection that says nothing is to be kept: phones registered by it, calls travel by it, or it is a

@@ -256,7 +256,7 @@ impl<E: Entropy> Endpoint<E> {
 pub(super) struct Searching {
     goal: Goal,
     pub(super) flow: Flow,
-    request: Request,
+    pub(super) request: Request,
     caller: Caller,
     dialling: Dialling,
 }
