@@ -104,7 +104,8 @@ impl Description {
             (None, None) => return Err(SdpFault::Target),
         };
 
-        let codecs = Codecs::read(audio.formats, attributes);
+        let hidden = Hidden::new(&session.addresses);
+        let codecs = Codecs::read(audio.formats, attributes, &hidden);
         if accepted && !codecs.has_voice() {
             return Err(SdpFault::NoVoice);
         }
@@ -112,7 +113,7 @@ impl Description {
             .or_else(|| direction_of(session.own_attributes()))
             .unwrap_or_default();
         let held = accepted && address.is_none();
-        let (text, gaps) = cleaned(&session, relayed, &codecs, sdp.len())?;
+        let (text, gaps) = cleaned(&session, relayed, &codecs, &hidden, sdp.len())?;
         Ok(Self {
             direction: if held { said.held() } else { said },
             remote_rtp: address.map(|address| SocketAddr::new(address, audio.port)),
@@ -435,11 +436,11 @@ fn cleaned(
     session: &Session<'_>,
     relayed: usize,
     codecs: &Codecs,
+    hidden: &Hidden<'_>,
     length: usize,
 ) -> Result<(Box<str>, Gaps), SdpFault> {
-    let hidden = Hidden::new(&session.addresses);
     let (mut text, mut gaps) = (String::with_capacity(length), Gaps::default());
-    put_bandwidths(&mut text, session.own_bandwidths(), &hidden);
+    put_bandwidths(&mut text, session.own_bandwidths(), hidden);
     text += TIME;
     for line in session.own_attributes().iter().filter(|line| hidden.lets(line)) {
         put_words(&mut text, &["a=", line.text, "\r\n"]);
@@ -466,7 +467,7 @@ fn cleaned(
         gaps.port = text.len();
         put_words(&mut text, &[" ", protocol, " ", formats, "\r\n"]);
         gaps.lines = text.len();
-        put_bandwidths(&mut text, session.bandwidths_of(stream), &hidden);
+        put_bandwidths(&mut text, session.bandwidths_of(stream), hidden);
         for (index, line) in session.attributes_of(stream).iter().enumerate() {
             if codecs.keeps(index, line) && hidden.lets(line) {
                 put_words(&mut text, &["a=", line.text, "\r\n"]);

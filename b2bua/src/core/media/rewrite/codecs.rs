@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::shown::Hidden;
 use crate::core::media::lines::{Attribute, cut, fields};
 use crate::core::media::{Law, PlayCodec};
 
@@ -28,7 +29,8 @@ enum Kind {
 }
 
 impl Codecs {
-    pub(super) fn read(formats: &str, attributes: &[Attribute<'_>]) -> Self {
+    /// What the other party will not see says nothing: both must read the same.
+    pub(super) fn read(formats: &str, attributes: &[Attribute<'_>], hidden: &Hidden<'_>) -> Self {
         let assigned = |payload| Codec {
             payload,
             kind: Kind::assigned(payload),
@@ -37,7 +39,9 @@ impl Codecs {
         let payloads = fields(formats).filter_map(|format| format.parse().ok());
         let mut codecs: SmallVec<_> = payloads.map(assigned).collect();
         for (index, line) in attributes.iter().enumerate() {
-            let Some((payload, kind)) = rtpmap(line) else { continue };
+            let Some((payload, kind)) = rtpmap(line).filter(|_| hidden.lets(line)) else {
+                continue;
+            };
             for codec in codecs.iter_mut().filter(|codec: &&mut Codec| codec.payload == payload) {
                 // The first word counts.
                 if codec.line.is_none() {

@@ -43,6 +43,15 @@ fn size_is_judged_before_anything_is_parsed() {
     assert_eq!(SdpFault::TooLarge.status(), 413);
 }
 
+/// Else one side would hear another codec than the other one speaks of.
+#[test]
+fn what_is_not_shown_says_nothing_of_a_payload_type() {
+    let offer = format!("{HEAD}m=audio 20000 RTP/AVP 8 0\r\na=rtpmap:8 see 198.51.100.7/8000\r\n");
+    let description = read(&offer).unwrap();
+    let again = read(&text(&description.written(Way::Relay(ours()), &mut origin()))).unwrap();
+    assert_eq!(again.g711, description.g711);
+}
+
 #[test]
 fn what_is_written_is_ours_and_what_crosses_is_untouched() {
     let offer = format!(
