@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use cusax_common::core::config::Config;
 use cusax_common::core::entropy::Entropy as _;
+use cusax_common::core::notice::Notices;
 use cusax_common::core::secret::Secret;
 use cusax_common::core::store::{Put, StoreError, UserStore};
 use cusax_common::core::tel::Tel;
@@ -62,9 +63,10 @@ pub struct Add {
     /// The user's phones can do video; --video=false takes it back
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     video: Option<bool>,
-    /// Send the user no notices in chat
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    no_notices: Option<bool>,
+    /// What to tell the user in chat: some of charge, incoming, missed and refused with commas between them, all, or
+    /// none; default: charge,missed,refused
+    #[arg(long, value_name = "KINDS")]
+    notices: Option<Notices>,
     /// Do not show the user's JID to the people they call
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     no_impp: Option<bool>,
@@ -134,7 +136,7 @@ async fn add(config: &Config, store: &Store, arguments: Add) -> Result<Answer, F
         credentials,
         flags: Flags {
             video: arguments.video.unwrap_or(false),
-            notices: !arguments.no_notices.unwrap_or(false),
+            notices: arguments.notices.unwrap_or_default(),
             impp: !arguments.no_impp.unwrap_or(false),
         },
         language: arguments.language.as_deref().unwrap_or(LANGUAGE).into(),
@@ -168,7 +170,7 @@ impl Add {
             self.numbers.clone_from(&known.numbers);
         }
         self.video.get_or_insert(known.flags.video);
-        self.no_notices.get_or_insert(!known.flags.notices);
+        self.notices.get_or_insert(known.flags.notices);
         self.no_impp.get_or_insert(!known.flags.impp);
         self.language.get_or_insert_with(|| known.language.to_string());
     }
@@ -354,9 +356,10 @@ async fn show(store: &Store, jid: &BareJid) -> Result<Answer, Failure> {
         ]);
     }
     let Flags { video, notices, impp } = user.flags;
-    for (name, flag) in [("video", video), ("notices", notices), ("impp", impp)] {
+    for (name, flag) in [("video", video), ("impp", impp)] {
         rows.push(vec![name.to_owned(), if flag { "yes" } else { "no" }.to_owned()]);
     }
+    rows.push(vec!["notices".to_owned(), notices.to_string()]);
     rows.push(vec!["language".to_owned(), user.language.to_string()]);
     Ok(Answer::new(table::render(&["what", "value"], &rows), to_json(&user)))
 }

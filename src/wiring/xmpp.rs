@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::dialplan::{self, Dialled};
+use cusax_common::core::notice::Notices;
 use cusax_common::core::tel::Tel;
 use cusax_common::io::clock::SystemEntropy;
 use cusax_common::io::health::Part;
@@ -34,6 +35,7 @@ pub fn start(
         component: config.xmpp.component.as_str().to_owned(),
         secret: config.xmpp.secret.clone(),
         domain: config.xmpp.domain.as_str().to_owned(),
+        notices: Notices::of(&config.xmpp.notices),
         plain_network: config.xmpp.plain_network,
     };
     let numbers = move |text: &str| -> Option<Tel> {

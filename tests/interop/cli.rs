@@ -313,7 +313,11 @@ fn users_come_and_go() {
         ),
         (&["--video=false"], "video", false.into()),
         (&["--no-impp=false"], "impp", true.into()),
-        (&["--no-notices"], "notices", false.into()),
+        (
+            &["--notices", "missed,incoming"],
+            "notices",
+            serde_json::json!(["incoming", "missed"]),
+        ),
         (&["--language", "de"], "language", "de".into()),
     ] {
         expected[key] = value;

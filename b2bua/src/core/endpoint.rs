@@ -805,6 +805,7 @@ impl<E: Entropy> Endpoint<E> {
                 }
             }
             CallOutput::Charge(notice) => self.outputs.push_back(Output::Bridge(ToXmpp::Charge(notice))),
+            CallOutput::Notice(notice) => self.outputs.push_back(Output::Bridge(ToXmpp::Call(notice))),
             CallOutput::Busy { jid, video, up } => self.tell_busy(jid, video, up),
             CallOutput::Owes { jid, more } => self.count_call(jid, more),
             CallOutput::Record(record) => self.outputs.push_back(Output::Record(record)),

@@ -576,6 +576,8 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
                     error!(session = %notice.session, "charge notice lost: the XMPP side is behind");
                     self.meter.notice_lost();
                 }
+                // Unlike a charge, nobody pays for not having heard of it.
+                Err(mpsc::error::TrySendError::Full(ToXmpp::Call(_))) => self.meter.notice_lost(),
                 Err(mpsc::error::TrySendError::Full(_)) => self.unsaid = true,
                 // The service stops: nobody is left to hear it.
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}

@@ -14,6 +14,7 @@ pub mod dialplan;
 pub mod entropy;
 pub mod id;
 pub mod jid;
+pub mod notice;
 pub mod policy;
 pub mod record;
 pub mod sdp;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jid::BareJid;
 
 use crate::core::entropy::hex;
+use crate::core::notice::Notices;
 use crate::core::secret::Secret;
 use crate::core::sip::digest;
 use crate::core::tel::Tel;
@@ -163,8 +164,8 @@ pub struct UnknownAlgorithm;
 pub struct Flags {
     /// The user's phones can do video.
     pub video: bool,
-    /// The user wants notices in chat.
-    pub notices: bool,
+    /// What the user wants to be told in chat.
+    pub notices: Notices,
     /// The user's JID may be shown to the people they call (RFC 6993 §2).
     pub impp: bool,
 }
@@ -173,7 +174,7 @@ impl Default for Flags {
     fn default() -> Self {
         Self {
             video: false,
-            notices: true,
+            notices: Notices::default(),
             impp: true,
         }
     }

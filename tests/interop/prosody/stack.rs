@@ -125,6 +125,7 @@ impl Stack {
             component: COMPONENT.into(),
             secret: Secret::new(SECRET.into()),
             domain: "atlanta.example".into(),
+            notices: cusax_common::core::notice::Notices::default(),
             plain_network: false,
         };
         let (users, namespace, answer) = (self.users.clone(), self.namespace.clone(), bridge.clone());

@@ -92,6 +92,8 @@ pub enum Mechanism {
     Activity,
     /// The warning before a paid call.
     Tone,
+    /// Calls that are told in chat.
+    Notice,
     /// vCard checks.
     Vcard,
     /// What strangers try.

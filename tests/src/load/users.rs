@@ -69,11 +69,13 @@ async fn fill(file: &Path, count: u32) -> Result<()> {
     for index in 0..count {
         let login = login(index);
         let jid = format!("{login}@example.com");
-        sqlx::query("INSERT INTO users (jid, name, language, video, notices, impp) VALUES ($1, $2, 'en', 0, 1, 1)")
-            .bind(&jid)
-            .bind(&login)
-            .execute(&mut connection)
-            .await?;
+        sqlx::query(
+            "INSERT INTO users (jid, name, language, video, notice_kinds, impp) VALUES ($1, $2, 'en', 0, 13, 1)",
+        )
+        .bind(&jid)
+        .bind(&login)
+        .execute(&mut connection)
+        .await?;
         sqlx::query("INSERT INTO aors (aor, jid, place) VALUES ($1, $2, 0)")
             .bind(format!("sip:{login}@{DOMAIN}"))
             .bind(&jid)

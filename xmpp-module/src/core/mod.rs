@@ -21,6 +21,7 @@ pub mod module;
 mod module_tests;
 pub mod notice;
 pub mod ns;
+pub mod pace;
 pub mod payload;
 pub mod pending;
 pub mod reach;

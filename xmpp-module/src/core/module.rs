@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cusax_common::core::bridge::{ChargeNotice, PhoneActivity, ToB2bua, ToXmpp};
+use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::notice::{NoticeKind, Notices};
 use cusax_common::core::secret::Pii;
 use cusax_common::core::user::User;
 use jid::{BareJid, Jid};
@@ -22,11 +23,13 @@ use minidom::Element;
 
 use crate::core::directory::{Directory, Next, Page};
 use crate::core::link::{Answer, Link, Step};
+use crate::core::notice::Notice;
+use crate::core::pace::Pace;
 use crate::core::payload::{self, NeedSync, PROTOCOL, State};
 use crate::core::pending::Pending;
 use crate::core::vcard::{ReadNumber, Verdict, judge};
 use crate::core::xml::{StanzaError, element};
-use crate::core::{activity, notice, ns, xml};
+use crate::core::{activity, ns, xml};
 
 /// Who we are.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct Settings {
     pub component: String,
     /// The virtual host whose users we serve.
     pub domain: String,
+    /// What users may be told in chat, if they want it.
+    pub notices: Notices,
 }
 
 /// What the shell does on behalf of the module.
@@ -87,8 +92,12 @@ pub struct Counters {
     pub cards_unjudged: u64,
     /// Notices of cost that were sent.
     pub charges: u64,
-    /// Notices of cost that their user does not want.
+    /// Notices of calls that were sent.
+    pub calls: u64,
+    /// Notices that their user, or the operator, does not want.
     pub unwanted: u64,
+    /// Notices beyond what one user is told in so short a time.
+    pub many: u64,
     /// Notices that found no stream in time.
     pub late: u64,
 }
@@ -109,7 +118,9 @@ pub struct Module<N> {
     checks: BTreeMap<u64, Check>,
     next_check: u64,
     phones: Phones,
-    notices: VecDeque<(Instant, ChargeNotice)>,
+    notices: VecDeque<(Instant, Notice)>,
+    /// How often users are told of calls, and of cost, so that many calls do not keep somebody from hearing of cost.
+    paces: [Pace; 2],
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -166,6 +177,7 @@ impl<N: ReadNumber> Module<N> {
             next_check: 0,
             phones: Phones::default(),
             notices: VecDeque::new(),
+            paces: <[Pace; 2]>::default(),
             outputs: first.into_iter().chain([Output::Bridge(ToB2bua::Resync)]).collect(),
             counters: Counters::default(),
         }
@@ -214,16 +226,20 @@ impl<N: ReadNumber> Module<N> {
                 }
             }
             ToXmpp::Phone { jid, activity } => self.phones.set(jid, activity),
-            ToXmpp::Charge(notice) => {
-                if self.notices.len() >= MAX_NOTICES {
-                    self.notices.pop_front();
-                    self.counters.late += 1;
-                    tracing::warn!("too many notices are waiting for the server; the oldest was dropped");
-                }
-                self.notices.push_back((now + NOTICE_LIFE, notice));
-            }
+            ToXmpp::Charge(notice) => self.note(now, Notice::Charge(notice)),
+            ToXmpp::Call(notice) => self.note(now, Notice::Call(notice)),
         }
         self.proceed(now);
+    }
+
+    /// Keeps a notice until there is a stream.
+    fn note(&mut self, now: Instant, notice: Notice) {
+        if self.notices.len() >= MAX_NOTICES {
+            self.notices.pop_front();
+            self.counters.late += 1;
+            tracing::warn!("too many notices are waiting for the server; the oldest was dropped");
+        }
+        self.notices.push_back((notice.life(now), notice));
     }
 
     /// Some user was changed in the store.
@@ -329,7 +345,7 @@ impl<N: ReadNumber> Module<N> {
             }
         });
         let checks = self.checks.values().map(|check| check.until);
-        let notices = self.notices.front().map(|(until, _)| *until);
+        let notices = self.notices.iter().map(|(until, _)| *until).min();
         [self.pending.deadline(), link, self.read_again, notices]
             .into_iter()
             .flatten()
@@ -361,7 +377,7 @@ impl<N: ReadNumber> Module<N> {
             return;
         }
         while let Some((_, notice)) = self.notices.pop_front() {
-            self.charge(&notice);
+            self.tell(now, &notice);
         }
         let ready = self.directory.is_loaded() && (self.directory.is_heard() || self.patience <= now);
         while let Some(step) = self.link.next(now, ready, &self.directory) {
@@ -509,19 +525,29 @@ impl<N: ReadNumber> Module<N> {
         }
     }
 
-    /// Sends a notice of cost, unless the user does not want any.
-    fn charge(&mut self, charge: &ChargeNotice) {
-        let user = self.directory.user(&charge.jid);
-        if !user.is_some_and(|user| user.flags.notices) {
+    /// Sends a notice, unless it is not wanted or there were many.
+    fn tell(&mut self, now: Instant, notice: &Notice) {
+        let (session, kind) = (notice.session(), notice.kind());
+        let user = self.directory.user(notice.jid());
+        let wants = |user: &User| user.flags.notices.contains(kind) && self.settings.notices.contains(kind);
+        let Some(user) = user.filter(|user| wants(user)) else {
             self.counters.unwanted += 1;
-            tracing::info!(session = %charge.session, "charge notice not wanted");
+            tracing::debug!(%session, kind = kind.as_str(), "notice not wanted");
+            return;
+        };
+        let pace = &mut self.paces[usize::from(kind == NoticeKind::Charge)];
+        if !pace.take(now, notice.jid()) {
+            self.counters.many += 1;
+            tracing::debug!(%session, kind = kind.as_str(), "notice not sent: there were many");
             return;
         }
-        let language = user.map_or("", |user| &*user.language);
-        let message = notice::charge(charge, &self.settings.component, &self.settings.domain, language);
+        let message = notice.message(&self.settings.component, &self.settings.domain, &user.language);
         self.outputs.push_back(Output::Send(message));
-        self.counters.charges += 1;
-        tracing::info!(session = %charge.session, "charge notice sent");
+        match kind {
+            NoticeKind::Charge => self.counters.charges += 1,
+            NoticeKind::Incoming | NoticeKind::Missed | NoticeKind::Refused => self.counters.calls += 1,
+        }
+        tracing::info!(%session, kind = kind.as_str(), "notice sent");
     }
 
     fn reply(&mut self, request: &Request, payload: Option<Element>) {
@@ -654,8 +680,6 @@ pub const MAX_CHECKS: usize = 256;
 pub const CHECK_DEADLINE: Duration = Duration::from_millis(2_500);
 /// Most notices that wait for the stream.
 pub const MAX_NOTICES: usize = 256;
-/// How long a notice is worth sending.
-pub const NOTICE_LIFE: Duration = Duration::from_secs(60);
 /// Most activities whose publication is not answered yet.
 pub const MAX_PUBLISHES: usize = 16;
 /// Most users on the phone.

@@ -1,9 +1,10 @@
 //! The whole machine against a small plugin of our own making.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cusax_common::core::bridge::{ChargeNotice, PhoneActivity, ToB2bua, ToXmpp};
+use cusax_common::core::bridge::{CallNews, CallNotice, ChargeNotice, PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::NumberClass;
@@ -15,10 +16,10 @@ use proptest::prelude::*;
 
 use super::link::PAUSE;
 use super::map::Entry;
-use super::module::{
-    CHECK_DEADLINE, Fetch, Fetched, MAX_CHECKS, MAX_NOTICES, Module, NOTICE_LIFE, Output, PATIENCE, Settings,
-};
+use super::module::{CHECK_DEADLINE, Fetch, Fetched, MAX_CHECKS, MAX_NOTICES, Module, Output, PATIENCE, Settings};
+use super::notice::LIFE;
 use super::ns;
+use super::pace::AT_ONCE;
 use super::pending::DEADLINE;
 use super::testing::{british, start, user};
 
@@ -60,10 +61,16 @@ struct Plugin {
 
 impl World {
     fn new(users: Vec<User>) -> Self {
+        Self::with(users, "all")
+    }
+
+    /// The operator offers these notices.
+    fn with(users: Vec<User>, notices: &str) -> Self {
         let now = start();
         let settings = Settings {
             component: COMPONENT.into(),
             domain: DOMAIN.into(),
+            notices: notices.parse().expect("kinds of notices"),
         };
         let machine = Module::new(now, settings, british as fn(&str) -> Option<Tel>, &mut Seeded::new(1));
         Self {
@@ -492,7 +499,7 @@ fn activity_is_published_once_and_again_when_the_answer_was_lost() {
     );
 }
 
-fn notice(jid: &str) -> ToXmpp {
+fn charge(jid: &str) -> ToXmpp {
     ToXmpp::Charge(ChargeNotice {
         session: SessionId::draw(&mut Seeded::new(9)),
         jid: jid.parse().unwrap(),
@@ -502,32 +509,124 @@ fn notice(jid: &str) -> ToXmpp {
     })
 }
 
-#[test]
-fn notices_go_to_those_who_want_them_and_wait_for_the_stream_for_a_while() {
-    let quiet = User {
+fn call(jid: &str, news: CallNews) -> ToXmpp {
+    ToXmpp::Call(CallNotice {
+        session: SessionId::draw(&mut Seeded::new(9)),
+        jid: jid.parse().unwrap(),
+        news,
+        caller: None,
+        at: Wall(0),
+    })
+}
+
+/// A user who wants these.
+fn choosing(jid: &str, notices: &str) -> User {
+    User {
         flags: Flags {
-            notices: false,
+            notices: notices.parse().unwrap(),
             ..Flags::default()
         },
-        ..user("quiet@atlanta.example", &[], &[])
-    };
-    let mut world = World::settled(vec![alice(), quiet]);
-    world.bridge(notice("alice@atlanta.example"));
-    let sent = std::mem::take(&mut world.sent);
-    assert_eq!(sent.len(), 1);
-    assert_eq!((sent[0].name(), sent[0].attr("type")), ("message", Some("chat")));
-    world.bridge(notice("quiet@atlanta.example"));
-    world.bridge(notice("nobody@atlanta.example"));
+        ..user(jid, &[], &[])
+    }
+}
+
+#[test]
+fn notices_go_to_those_who_want_them() {
+    let carol = "carol@atlanta.example";
+    let news = [
+        CallNews::Incoming,
+        CallNews::Missed,
+        CallNews::Busy,
+        CallNews::Unreachable,
+    ];
+    for (wanted, heard) in [
+        ("all", 5),
+        ("none", 0),
+        ("charge", 1),
+        ("incoming", 1),
+        ("missed", 1),
+        ("refused", 2),
+    ] {
+        let mut world = World::settled(vec![choosing(carol, wanted)]);
+        world.bridge(charge(carol));
+        news.into_iter().for_each(|news| world.bridge(call(carol, news)));
+        assert_eq!(world.sent.len(), heard, "{wanted}");
+        assert!(
+            world
+                .sent
+                .iter()
+                .all(|sent| (sent.name(), sent.attr("type")) == ("message", Some("chat")))
+        );
+        let ids: BTreeSet<_> = world.sent.iter().filter_map(|sent| sent.attr("id")).collect();
+        assert_eq!(
+            ids.contains(&*format!("{}-incoming", SessionId::draw(&mut Seeded::new(9)))),
+            wanted == "all" || wanted == "incoming"
+        );
+        let counters = world.machine.counters();
+        assert_eq!(
+            (counters.charges + counters.calls, counters.unwanted),
+            (heard as u64, 5 - heard as u64)
+        );
+        world.bridge(call("nobody@atlanta.example", CallNews::Missed));
+        assert_eq!(world.sent.len(), heard);
+    }
+}
+
+#[test]
+fn what_the_operator_does_not_offer_nobody_gets() {
+    let carol = "carol@atlanta.example";
+    let mut world = World::with(vec![choosing(carol, "all")], "missed");
+    world.machine.handle_connected(world.now, &mut Seeded::new(2));
+    world.bridge(ToXmpp::Everything {
+        registered: vec![],
+        phones: vec![],
+    });
+    world.bridge(charge(carol));
+    world.bridge(call(carol, CallNews::Incoming));
     assert!(world.sent.is_empty());
+    world.bridge(call(carol, CallNews::Missed));
+    assert_eq!(world.sent.len(), 1);
+}
+
+#[test]
+fn many_calls_are_not_many_notices_and_hide_no_cost() {
+    let mut world = World::settled(vec![alice()]);
+    let alice = "alice@atlanta.example";
+    for _ in 0..100 {
+        world.bridge(call(alice, CallNews::Missed));
+    }
+    assert_eq!(world.sent.len(), AT_ONCE as usize);
+    assert_eq!(world.machine.counters().many, 100 - u64::from(AT_ONCE));
+    world.bridge(charge(alice));
+    assert_eq!(world.sent.len(), AT_ONCE as usize + 1);
+}
+
+#[test]
+fn notices_wait_for_the_stream_for_a_while() {
+    let jid = |number: usize| format!("u{number}@atlanta.example");
+    let users = (0..MAX_NOTICES + 5)
+        .map(|number| choosing(&jid(number), "all"))
+        .collect();
+    let mut world = World::settled(users);
     world.machine.handle_closed();
-    for _ in 0..MAX_NOTICES + 5 {
-        world.bridge(notice("alice@atlanta.example"));
+    for number in 0..MAX_NOTICES + 5 {
+        world.bridge(charge(&jid(number)));
     }
     world.reconnect();
     assert_eq!(std::mem::take(&mut world.sent).len(), MAX_NOTICES);
     world.machine.handle_closed();
-    world.bridge(notice("alice@atlanta.example"));
-    world.pass(NOTICE_LIFE);
+    world.bridge(charge(&jid(0)));
+    world.bridge(call(&jid(0), CallNews::Incoming));
+    world.pass(LIFE / 2);
+    world.reconnect();
+    assert_eq!(
+        std::mem::take(&mut world.sent).len(),
+        1,
+        "that it rang is soon worth nothing"
+    );
+    world.machine.handle_closed();
+    world.bridge(charge(&jid(0)));
+    world.pass(LIFE);
     world.reconnect();
     assert!(world.sent.is_empty(), "an old notice is worth nothing");
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::notice::Notices;
 use cusax_common::core::secret::Secret;
 use cusax_common::core::store::UserStore;
 use cusax_common::io::telemetry::Metrics;
@@ -35,6 +36,8 @@ pub struct XmppConfig {
     pub secret: Secret<String>,
     /// The virtual host whose users we serve.
     pub domain: String,
+    /// What users may be told in chat, if they want it.
+    pub notices: Notices,
     /// Whether the server may be another machine though the stream is not encrypted.
     pub plain_network: bool,
 }
@@ -93,6 +96,7 @@ pub async fn run<U: UserStore>(
     let settings = Settings {
         component: config.component.clone(),
         domain: config.domain.clone(),
+        notices: config.notices,
     };
     let mut module = Module::new(Instant::now(), settings, numbers, entropy);
     let mut connection = Connection::new(config);

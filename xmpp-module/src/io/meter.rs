@@ -90,7 +90,9 @@ impl Meter {
             vcard_checks("refused") = module.cards_refused,
             vcard_checks("unjudged") = module.cards_unjudged,
             notices("charge") = module.charges,
+            notices("call") = module.calls,
             notices("unwanted") = module.unwanted,
+            notices("many") = module.many,
             notices("late") = module.late,
         }
     }

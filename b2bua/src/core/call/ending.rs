@@ -67,6 +67,8 @@ impl Call {
         if self.recorded {
             return;
         }
+        // As long as it is known what the caller has said of themselves.
+        self.regret(cx, cause);
         for index in 0..self.invitations.len() {
             self.cancel(cx, index);
         }

@@ -30,6 +30,7 @@ mod invite;
 mod leg;
 mod legs;
 mod limits;
+mod news;
 mod output;
 mod placed;
 mod redirect;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cusax_common::core::bridge::ChargeNotice;
+use cusax_common::core::bridge::{CallNotice, ChargeNotice};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::policy;
 use cusax_common::core::record::CallRecord;
@@ -80,6 +80,8 @@ pub enum CallOutput {
     Fetch(Lookup),
     /// The caller is about to be charged.
     Charge(ChargeNotice),
+    /// The callee may be told of the call in chat.
+    Notice(CallNotice),
     /// A call of this user is up, or no longer.
     Busy {
         /// Whose.

@@ -32,6 +32,7 @@ impl Call {
         }
         self.plan = Some(plan);
         self.ring_next_group(cx);
+        self.announce(cx);
     }
 
     /// The turn goes to those of the next preference. False if there is nobody left.

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::core::config::section::{Place, Reader, Row};
 use crate::core::dialplan::HomePlan;
+use crate::core::notice::NoticeKind;
 use crate::core::policy::NumberClass;
 use crate::core::secret::Secret;
 use crate::core::user::Algorithm;
@@ -156,6 +157,7 @@ by_text! {
     Country: "a country as two letters of ISO 3166, such as \"DE\"", |v| Shown::text(v);
     Digits: "digits only, in quotes, such as \"112\"", |v| Shown::text(v);
     Word: "a name of letters, digits, - and _", |v| Shown::text(v);
+    NoticeKind: "\"charge\", \"incoming\", \"missed\" or \"refused\"", |v| Shown::text(v.as_str());
     Algorithm: "\"SHA-256\", \"SHA-512-256\" or \"MD5\"", |v| Shown::text(v.as_str());
 }
 

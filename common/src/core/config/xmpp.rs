@@ -2,6 +2,7 @@
 
 use crate::core::config::section::{Check, Place, Reader, section};
 use crate::core::config::setting::Host;
+use crate::core::notice::NoticeKind;
 use crate::core::secret::Secret;
 
 section! {
@@ -20,6 +21,9 @@ section! {
         /// Whether the host may be another machine. The stream is not encrypted: whoever can listen reads the roster
         /// and presence of every user, so allow it only in a network of your own.
         plain_network: bool = false,
+        /// What users may be told in chat: that a call of theirs may cost money, that somebody calls, that somebody called
+        /// and nobody answered, or that no phone was free or there. Each user chooses among these.
+        notices: Vec<NoticeKind> = NoticeKind::ALL.to_vec(),
     }
 }
 

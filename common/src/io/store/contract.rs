@@ -8,6 +8,7 @@ use jid::BareJid;
 
 use crate::core::entropy::Seeded;
 use crate::core::id::SessionId;
+use crate::core::notice::{NoticeKind, Notices};
 use crate::core::policy::NumberClass;
 use crate::core::record::{CallRecord, Cause, Impp, Warned};
 use crate::core::secret::Secret;
@@ -71,7 +72,7 @@ async fn reading<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     turned.credentials.truncate(1);
     turned.flags = Flags {
         video: false,
-        notices: false,
+        notices: Notices::of(&[NoticeKind::Incoming]),
         impp: true,
     };
     assert_eq!(b.put(&turned).await?, Put::Done, "1: replace");
@@ -342,7 +343,7 @@ fn romeo() -> User {
         ],
         flags: Flags {
             video: true,
-            notices: true,
+            notices: Notices::default(),
             impp: false,
         },
         language: "it".into(),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
+use crate::core::notice::Notices;
 use crate::core::record::CallRecord;
 use crate::core::secret::Secret;
 use crate::core::store::StoreError;
@@ -216,8 +217,8 @@ fn begin(piece: &Piece) -> Result<User, StoreError> {
         credentials: Vec::new(),
         flags: Flags {
             video: piece.flags & 1 != 0,
-            notices: piece.flags & 2 != 0,
-            impp: piece.flags & 4 != 0,
+            impp: piece.flags & 2 != 0,
+            notices: Notices::from_bits(u8::try_from(piece.flags >> 2).unwrap_or_default()),
         },
         language: piece.text_2.as_str().into(),
     })

@@ -18,8 +18,8 @@ macro_rules! pieces {
             $picked,
             ") SELECT users.jid AS jid, CAST(0 AS BIGINT) AS kind, CAST(0 AS BIGINT) AS place, \
              users.name AS text_1, users.language AS text_2, '' AS text_3, '' AS text_4, \
-             CAST(CASE WHEN users.video THEN 1 ELSE 0 END + CASE WHEN users.notices THEN 2 ELSE 0 END \
-             + CASE WHEN users.impp THEN 4 ELSE 0 END AS BIGINT) AS flags \
+             CAST(CASE WHEN users.video THEN 1 ELSE 0 END + CASE WHEN users.impp THEN 2 ELSE 0 END \
+             + 4 * users.notice_kinds AS BIGINT) AS flags \
              FROM users JOIN picked ON picked.jid = users.jid \
              UNION ALL SELECT aors.jid, 1, aors.place, aors.aor, '', '', '', 0 \
              FROM aors JOIN picked ON picked.jid = aors.jid \
@@ -58,9 +58,9 @@ pub(super) const OWNER_OF_AOR: &str = "SELECT jid FROM aors WHERE aor = $1 AND j
 pub(super) const OWNER_OF_NUMBER: &str = "SELECT jid FROM numbers WHERE number = $1 AND jid <> $2";
 pub(super) const OWNER_OF_LOGIN: &str = "SELECT jid FROM logins WHERE realm = $1 AND username = $2 AND jid <> $3";
 
-pub(super) const PUT_USER: &str = "INSERT INTO users (jid, name, language, video, notices, impp) \
+pub(super) const PUT_USER: &str = "INSERT INTO users (jid, name, language, video, notice_kinds, impp) \
      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (jid) DO UPDATE SET name = excluded.name, \
-     language = excluded.language, video = excluded.video, notices = excluded.notices, impp = excluded.impp";
+     language = excluded.language, video = excluded.video, notice_kinds = excluded.notice_kinds, impp = excluded.impp";
 pub(super) const PUT_AOR: &str = "INSERT INTO aors (aor, jid, place) VALUES ($1, $2, $3)";
 pub(super) const PUT_NUMBER: &str = "INSERT INTO numbers (number, jid, place) VALUES ($1, $2, $3)";
 pub(super) const PUT_LOGIN: &str =
@@ -175,7 +175,7 @@ macro_rules! user_store {
                             .bind(&*user.name)
                             .bind(&*user.language)
                             .bind(user.flags.video)
-                            .bind(user.flags.notices)
+                            .bind(i16::from(user.flags.notices.bits()))
                             .bind(user.flags.impp)
                             .execute(&mut *tx)
                             .await?;

@@ -110,7 +110,9 @@ mod tests {
     use jid::BareJid;
 
     use super::*;
+    use crate::core::notice::Notices;
     use crate::core::store::{CallQuery, UserStore as _};
+    use crate::core::user::Flags;
     use crate::io::store::contract::contract;
 
     async fn open(folder: &tempfile::TempDir) -> SqliteStore {
@@ -159,6 +161,36 @@ mod tests {
             .await
             .unwrap_err()
             .to_string();
-        assert!(error.contains("version 9999") && error.contains("up to 1;"), "{error}");
+        let known = MIGRATOR.iter().last().unwrap().version;
+        let wanted = format!("up to {known};");
+        assert!(error.contains("version 9999") && error.contains(&wanted), "{error}");
+    }
+
+    #[tokio::test]
+    async fn users_of_an_older_schema_keep_what_they_chose() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cusax.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        let first = sqlx::migrate::Migrator {
+            migrations: MIGRATOR.migrations[..1].to_vec().into(),
+            ..sqlx::migrate::Migrator::DEFAULT
+        };
+        first.run(&pool).await.unwrap();
+        let users = "INSERT INTO users (jid, name, language, video, notices, impp)
+            VALUES ('a@x.example', 'A', 'en', 1, 1, 0), ('b@x.example', 'B', 'en', 0, 0, 1)";
+        sqlx::raw_sql(users).execute(&pool).await.unwrap();
+        pool.close().await;
+        let store = SqliteStore::open(&path).await.unwrap();
+        for (jid, notices) in [("a@x.example", Notices::default()), ("b@x.example", Notices::NONE)] {
+            let user = store.by_jid(&jid.parse().unwrap()).await.unwrap().unwrap();
+            let first = jid.starts_with('a');
+            let wanted = Flags {
+                video: first,
+                notices,
+                impp: !first,
+            };
+            assert_eq!(user.flags, wanted, "{jid}");
+        }
     }
 }

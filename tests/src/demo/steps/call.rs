@@ -135,7 +135,8 @@ pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
         }
         Ok("Carol sees it")
     })?;
-    anonymous(stage, report)
+    anonymous(stage, report)?;
+    missed(stage, report)
 }
 
 fn anonymous(stage: &mut Stage, report: &mut Report) -> Result<()> {
@@ -174,6 +175,33 @@ fn anonymous(stage: &mut Stage, report: &mut Report) -> Result<()> {
                 ensure(!invite.mentions(secret), || format!("{secret} is in it"))?;
             }
             Ok(format!("From: {}", invite.header("From")))
+        },
+    )
+}
+
+fn missed(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    let cast = stage.cast.clone();
+    let (alice, bob) = (&cast.alice, &cast.bob);
+    let mark = stage.chats.bob.mark();
+    breathe();
+    stage.alice.dial(&bob.aor)?;
+    stage.bob.incoming()?;
+    stage.alice.hang_up()?;
+    stage.bob.closed()?;
+    stage.alice.forget_events();
+    report.line(
+        Mechanism::Notice,
+        "Bob's chat client tells him of a call that he missed, with a link to Alice's chat",
+        || {
+            let link = format!("xmpp:{}?message", alice.jid);
+            let text = stage.chats.bob.stanza(mark, "a missed call", SOON, |stanza| {
+                let body = stanza.get_child("body", "jabber:client")?.text();
+                let chat = stanza.name() == "message" && stanza.attr("type") == Some("chat");
+                // That of the anonymous call may come as late as this.
+                (chat && is_from(stanza, &stage.stack.component) && body.contains(&link)).then_some(body)
+            })?;
+            ensure(text.contains(&alice.name), || format!("it says {text:?}"))?;
+            Ok(text.replace('\n', " "))
         },
     )
 }

@@ -116,7 +116,7 @@ pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
             let session = paid["session"].as_str().context("a session")?;
             let log = stage.stack.log();
             let lines: Vec<_> = log.lines().filter(|line| line.contains(session)).collect();
-            for word in ["leg=\"caller\"", "leg=\"callee\"", "charge notice sent"] {
+            for word in ["leg=\"caller\"", "leg=\"callee\"", "notice sent"] {
                 ensure(lines.iter().any(|line| line.contains(word)), || {
                     format!("no line of {session} has {word:?}: {lines:#?}")
                 })?;
