@@ -287,7 +287,7 @@ fn users_come_and_go() {
     let shown = bench.json(&["user", "show", "alice@example.com"]);
     let expected = serde_json::json!({
         "jid": "alice@example.com", "name": "Alice Liddell", "aors": ["sip:a.liddell@sip.example.com"],
-        "numbers": ["+442079460018"], "video": true, "notices": true, "impp": false, "language": "en",
+        "numbers": ["+442079460018"], "video": true, "notices": ["charge", "missed", "refused"], "impp": false, "language": "en",
         "logins": [{
             "username": "a.liddell", "realm": "sip.example.com", "algorithms": ["SHA-512-256", "SHA-256", "MD5"],
         }],
