@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use cusax_common::core::bridge::{ToB2bua, ToXmpp};
-use cusax_common::core::dialplan::{self, Dialled};
+use cusax_common::core::config::Config;
+use cusax_common::core::dialplan::{self, Dialled, HomePlan};
 use cusax_common::core::notice::Notices;
+use cusax_common::core::policy::Policy;
 use cusax_common::core::tel::Tel;
 use cusax_common::io::clock::SystemEntropy;
 use cusax_common::io::health::Part;
+use cusax_xmpp::core::ReadNumber;
+use cusax_xmpp::core::vcard::Explained;
 use cusax_xmpp::io::{Channels, Ended, Status, XmppConfig, run};
 use tokio::sync::{mpsc, watch};
 
@@ -36,13 +40,12 @@ pub fn start(
         secret: config.xmpp.secret.clone(),
         domain: config.xmpp.domain.as_str().to_owned(),
         notices: Notices::of(&config.xmpp.notices),
+        admins: config.xmpp.admins.iter().cloned().collect(),
         plain_network: config.xmpp.plain_network,
     };
-    let numbers = move |text: &str| -> Option<Tel> {
-        match dialplan::read_written(text, &plan) {
-            Ok(Dialled::Number { tel, .. }) => Some(tel),
-            _ => None,
-        }
+    let numbers = Numbers {
+        plan,
+        config: parts.config.clone(),
     };
     let (status, watched) = watch::channel(Status::default());
     let channels = Channels {
@@ -62,6 +65,38 @@ pub fn start(
         }
     });
     Ok(())
+}
+
+/// Reads numbers as this country writes them, and knows the policy of the moment.
+struct Numbers {
+    plan: HomePlan,
+    config: watch::Receiver<Arc<Config>>,
+}
+
+impl ReadNumber for Numbers {
+    fn read(&self, text: &str) -> Option<Tel> {
+        match dialplan::read_written(text, &self.plan) {
+            Ok(Dialled::Number { tel, .. }) => Some(tel),
+            _ => None,
+        }
+    }
+
+    fn policy(&self) -> Option<Policy> {
+        Some(self.config.borrow().policy.rules())
+    }
+
+    fn explain(&self, text: &str) -> Option<Explained> {
+        match dialplan::read_written(text, &self.plan) {
+            Ok(Dialled::Number { tel, class }) => Some(Explained::Number {
+                number: tel,
+                class,
+                rule: self.config.borrow().policy.rules().action(class),
+            }),
+            Ok(Dialled::Emergency { .. }) => Some(Explained::Emergency),
+            Ok(_) => None,
+            Err(reject) => Some(Explained::Refused(reject.to_string())),
+        }
+    }
 }
 
 /// Tells health and metrics how the stream is.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cusax_b2bua::core::media::{MediaCommand, Side};
-use cusax_common::core::bridge::ToXmpp;
+use cusax_common::core::bridge::{ToB2bua, ToXmpp};
 use cusax_common::core::record::{CallRecord, Cause, Warned};
 use cusax_common::core::sip::typed::From;
 use cusax_common::core::sip::{HeaderName, Message, Method, Request, Status};
@@ -257,6 +257,35 @@ fn what_cannot_be_is_said_at_once() {
     world.drain();
     world.place("alice@example.com", "bob.phone");
     assert_eq!(world.placed.pop(), Some(Err(Status::SERVICE_UNAVAILABLE)));
+}
+
+#[test]
+fn who_asks_by_the_bridge_is_answered_there() {
+    let mut desk = desk(8);
+    let wishes = [
+        ("alice@example.com", "bob.phone", None),
+        ("carol@example.com", "bob.phone", Some(480)),
+    ];
+    for (id, (user, to, refused)) in (40..).zip(wishes) {
+        let user = user.parse().expect("a JID");
+        let to = to.to_owned();
+        desk.scene.world.tell(ToB2bua::Place { id, user, to });
+        desk.scene.world.run(Duration::from_millis(50));
+        let placed = desk.scene.world.bridge.iter().filter_map(|(_, told)| match told {
+            ToXmpp::Placed {
+                id: of,
+                session,
+                status,
+            } if *of == id => Some((session.is_some(), *status)),
+            _ => None,
+        });
+        assert_eq!(placed.collect::<Vec<_>>(), [(refused.is_none(), refused)], "{id}");
+    }
+    assert!(desk.scene.world.placed.is_empty(), "the shell has not asked");
+    let invite = invited(&mut desk.alice, &mut desk.scene);
+    assert!(invite.body.is_empty());
+    desk.alice.answer(&mut desk.scene.world, 486, &[], "");
+    desk.done();
 }
 
 #[test]

@@ -451,6 +451,7 @@ impl<E: Entropy> Endpoint<E> {
                 self.outputs
                     .push_back(Output::Bridge(ToXmpp::Everything { registered, phones }));
             }
+            ToB2bua::Place { id, user, to } => return self.handle_place(now, PlaceId::Bridge(id), &user, &to),
         }
         self.settle(now);
     }

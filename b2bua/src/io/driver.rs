@@ -454,7 +454,7 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
             Event::Control(Some(Control::UsersChanged)) => self.endpoint.handle_users_changed(clock::now()),
             Event::Control(Some(Control::Place { user, to, answer })) => {
                 self.next_place += 1;
-                let id = PlaceId(self.next_place);
+                let id = PlaceId::Shell(self.next_place);
                 self.placing.insert(id, answer);
                 self.endpoint.handle_place(clock::now(), id, &user, &to);
             }

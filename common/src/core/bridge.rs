@@ -45,6 +45,15 @@ pub enum ToXmpp {
     Charge(ChargeNotice),
     /// A user is being called, or was, and has not answered.
     Call(CallNotice),
+    /// What became of a [`ToB2bua::Place`].
+    Placed {
+        /// Of which one.
+        id: u64,
+        /// The correlation id of the call, if it has begun.
+        session: Option<SessionId>,
+        /// Else the SIP status that says why not.
+        status: Option<u16>,
+    },
 }
 
 /// What a user's phones are doing, for XEP-0108.
@@ -127,11 +136,20 @@ pub struct Peer {
 }
 
 /// From the xmpp-module to the b2bua.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ToB2bua {
     /// Say everything again: one [`ToXmpp::Everything`].
     Resync,
+    /// A user wants their phones to ring, and then to be joined with somebody: one [`ToXmpp::Placed`].
+    Place {
+        /// By which the answer is known.
+        id: u64,
+        /// Who wants it, and pays.
+        user: BareJid,
+        /// With whom: an address, a number, or a name in the first SIP domain.
+        to: String,
+    },
 }
 
 #[cfg(test)]
@@ -190,6 +208,16 @@ mod tests {
             notice(CallNews::Missed, Some(stranger)),
             notice(CallNews::Busy, None),
             notice(CallNews::Unreachable, None),
+            ToXmpp::Placed {
+                id: 7,
+                session: Some(SessionId::draw(&mut Seeded::new(1))),
+                status: None,
+            },
+            ToXmpp::Placed {
+                id: 8,
+                session: None,
+                status: Some(480),
+            },
         ]
     }
 
@@ -201,7 +229,16 @@ mod tests {
             .iter()
             .map(|said| serde_json::to_string(said).unwrap())
             .collect();
-        written.push(serde_json::to_string(&ToB2bua::Resync).unwrap());
+        let place = ToB2bua::Place {
+            id: 7,
+            user: jid("alice@example.com"),
+            to: "020 7946 0018".into(),
+        };
+        written.extend(
+            [ToB2bua::Resync, place]
+                .iter()
+                .map(|said| serde_json::to_string(said).unwrap()),
+        );
         assert_eq!(written, wanted, "another text form is another version");
         for (line, said) in wanted.iter().zip(to_xmpp()) {
             assert_eq!(serde_json::from_str::<ToXmpp>(line).unwrap(), said);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use jid::BareJid;
 
 use crate::core::id::SessionId;
+use crate::core::notice::Notices;
 use crate::core::record::CallRecord;
 use crate::core::tel::Tel;
 use crate::core::user::{Aor, User};
@@ -50,6 +51,8 @@ pub trait UserStore: Send + Sync {
     fn list(&self, after: Option<&BareJid>, limit: u32) -> impl Future<Output = Result<Vec<User>, StoreError>> + Send;
     /// Removes a user; tells whether there was one.
     fn remove(&self, jid: &BareJid) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Changes what a user decides about themselves, and nothing else; tells whether there is one.
+    fn choose(&self, jid: &BareJid, choice: Choice) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// A number that grows with every change of any user.
     fn changes(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
     /// Keeps the record of a call.
@@ -84,6 +87,15 @@ pub enum Question<'a> {
         /// The name that the phone gave.
         username: &'a str,
     },
+}
+
+/// What a user decides about themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What they are told in chat.
+    pub notices: Notices,
+    /// Whether those whom they call may learn their JID (RFC 6993 §2).
+    pub impp: bool,
 }
 
 /// What came of [`UserStore::put`].

@@ -16,7 +16,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::Semaphore;
 
 use crate::core::record::CallRecord;
-use crate::core::store::{CallQuery, Put, Question, StoreError, UserStore};
+use crate::core::store::{CallQuery, Choice, Put, Question, StoreError, UserStore};
 use crate::core::tel::Tel;
 use crate::core::user::{Aor, Credential, User};
 use crate::io::clock;
@@ -175,6 +175,12 @@ impl<S: UserStore> UserStore for CachedUsers<S> {
         done
     }
 
+    async fn choose(&self, jid: &BareJid, choice: Choice) -> Result<bool, StoreError> {
+        let done = self.store.choose(jid, choice).await;
+        self.forget_all();
+        done
+    }
+
     async fn changes(&self) -> Result<u64, StoreError> {
         self.store.changes().await
     }
@@ -277,6 +283,9 @@ mod tests {
         }
         async fn remove(&self, _: &BareJid) -> Result<bool, StoreError> {
             Ok(self.user.lock().unwrap().take().is_some())
+        }
+        async fn choose(&self, _: &BareJid, _: Choice) -> Result<bool, StoreError> {
+            Ok(false)
         }
         async fn changes(&self) -> Result<u64, StoreError> {
             Ok(0)

@@ -126,6 +126,7 @@ impl Stack {
             secret: Secret::new(SECRET.into()),
             domain: "atlanta.example".into(),
             notices: cusax_common::core::notice::Notices::default(),
+            admins: std::collections::BTreeSet::default(),
             plain_network: false,
         };
         let (users, namespace, answer) = (self.users.clone(), self.namespace.clone(), bridge.clone());

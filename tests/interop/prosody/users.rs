@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cusax_common::core::record::CallRecord;
-use cusax_common::core::store::{CallQuery, Put, StoreError, UserStore};
+use cusax_common::core::store::{CallQuery, Choice, Put, StoreError, UserStore};
 use cusax_common::core::tel::Tel;
 use cusax_common::core::user::{Aor, Flags, User};
 use cusax_tests::lab::wait;
@@ -99,6 +99,16 @@ impl UserStore for Users {
 
     async fn remove(&self, _: &BareJid) -> Result<bool, StoreError> {
         Err(StoreError::Refused("the component only reads"))
+    }
+
+    async fn choose(&self, jid: &BareJid, choice: Choice) -> Result<bool, StoreError> {
+        let mut kept = self.0.lock().expect(NO_PANIC);
+        kept.changes += 1;
+        let Some(user) = kept.users.get_mut(jid) else {
+            return Ok(false);
+        };
+        (user.flags.notices, user.flags.impp) = (choice.notices, choice.impp);
+        Ok(true)
     }
 
     async fn changes(&self) -> Result<u64, StoreError> {

@@ -233,7 +233,7 @@ impl World {
 
     /// A user wants to be called, and then joined with somebody.
     pub fn place(&mut self, user: &str, to: &str) {
-        self.node.handle_place(self.now(), PlaceId(1), user, to);
+        self.node.handle_place(self.now(), PlaceId::Shell(1), user, to);
         self.settle();
     }
 

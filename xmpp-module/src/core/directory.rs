@@ -209,6 +209,33 @@ impl Directory {
         self.users.get(jid).map(|known| &known.user)
     }
 
+    /// The addresses at which a phone of the user's is registered.
+    #[must_use]
+    pub fn registered_at(&self, jid: &BareJid) -> &[Aor] {
+        self.users.get(jid).map_or(&[], |known| &known.registered)
+    }
+
+    /// The users in whose JID, name, addresses or numbers `text` stands, which is in lower case, with the addresses at
+    /// which a phone of theirs is registered; in the order of their JIDs.
+    pub fn matching(&self, text: &str) -> impl Iterator<Item = (&User, &[Aor])> {
+        let matches = move |user: &User| {
+            let stands = |field: &str| text.is_empty() || field.to_lowercase().contains(text);
+            stands(user.jid.as_str())
+                || stands(&user.name)
+                || user.aors.iter().any(|aor| stands(aor.as_str()))
+                || user.numbers.iter().any(|number| stands(number.as_str()))
+        };
+        let found = self.users.values().filter(move |known| matches(&known.user));
+        found.map(|known| (&known.user, &*known.registered))
+    }
+
+    /// How many users there are, and how many of them have a phone registered.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let registered = self.users.values().filter(|known| !known.registered.is_empty());
+        (self.users.len(), registered.count())
+    }
+
     /// What the plugin is told of this user.
     #[must_use]
     pub fn entry(&self, jid: &BareJid) -> Entry {

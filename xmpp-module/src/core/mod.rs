@@ -9,11 +9,18 @@
 //! | [`reach`] | XEP-0152 | what goes into a user's presence |
 //! | [`vcard`] | XEP-0054, XEP-0292 | whether a card may be stored |
 //! | [`activity`] | XEP-0108 | "on the phone" |
-//! | [`notice`] | RFC 7081 §5 | the message about a call that may cost money |
+//! | [`notice`], [`pace`] | RFC 7081 §5 | what users are told in chat, and how often |
+//! | [`command`], [`form`] | XEP-0050, XEP-0004 | the commands that chat clients show |
+//! | [`language`] | | the languages that people are spoken to in |
 //! | [`payload`], [`ns`], [`xml`], [`pending`] | RFC 6120 | what these are made of |
 
 pub mod activity;
+pub mod command;
+#[cfg(test)]
+mod command_tests;
 pub mod directory;
+pub mod form;
+pub mod language;
 pub mod link;
 pub mod map;
 pub mod module;

@@ -9,6 +9,8 @@
 //!   waiting and from where the request went.
 //! - Nothing grows without a bound: see the constants.
 
+mod commands;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +19,12 @@ use cusax_common::core::bridge::{PhoneActivity, ToB2bua, ToXmpp};
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::notice::{NoticeKind, Notices};
 use cusax_common::core::secret::Pii;
+use cusax_common::core::store::Choice;
 use cusax_common::core::user::User;
 use jid::{BareJid, Jid};
 use minidom::Element;
 
+use self::commands::Commands;
 use crate::core::directory::{Directory, Next, Page};
 use crate::core::link::{Answer, Link, Step};
 use crate::core::notice::Notice;
@@ -40,6 +44,8 @@ pub struct Settings {
     pub domain: String,
     /// What users may be told in chat, if they want it.
     pub notices: Notices,
+    /// Who may use the commands of administrators.
+    pub admins: BTreeSet<BareJid>,
 }
 
 /// What the shell does on behalf of the module.
@@ -65,6 +71,15 @@ pub enum Fetch {
         /// Who.
         jid: BareJid,
     },
+    /// Keep what a user has chosen.
+    Choose {
+        /// To be given back.
+        number: u64,
+        /// Who.
+        jid: BareJid,
+        /// What.
+        choice: Choice,
+    },
 }
 
 /// What the store answered; `None` where it failed.
@@ -78,6 +93,13 @@ pub enum Fetched {
         check: u64,
         /// The user, if there is one.
         user: Option<Option<Arc<User>>>,
+    },
+    /// To [`Fetch::Choose`].
+    Chosen {
+        /// As asked.
+        number: u64,
+        /// Whether there is such a user.
+        done: Option<bool>,
     },
 }
 
@@ -116,6 +138,7 @@ pub struct Module<N> {
     link: Link,
     pending: Pending<About>,
     checks: BTreeMap<u64, Check>,
+    commands: Commands,
     next_check: u64,
     phones: Phones,
     notices: VecDeque<(Instant, Notice)>,
@@ -147,6 +170,8 @@ struct Request {
     from: String,
     to: Option<String>,
     id: Option<String>,
+    /// The session of a command (XEP-0050 §3.3).
+    session: String,
 }
 
 /// What phones do, and what the plugin was told of it.
@@ -174,6 +199,7 @@ impl<N: ReadNumber> Module<N> {
             link: Link::new(entropy.token::<16>()),
             pending: Pending::new(entropy.token::<8>()),
             checks: BTreeMap::new(),
+            commands: Commands::default(),
             next_check: 0,
             phones: Phones::default(),
             notices: VecDeque::new(),
@@ -195,6 +221,7 @@ impl<N: ReadNumber> Module<N> {
     pub fn handle_closed(&mut self) {
         self.connected = false;
         self.checks.clear();
+        self.commands.forget();
         self.outputs.retain(|output| !matches!(output, Output::Send(_)));
         while let Some(about) = self.pending.expire_any() {
             self.lost(about);
@@ -227,6 +254,7 @@ impl<N: ReadNumber> Module<N> {
             }
             ToXmpp::Phone { jid, activity } => self.phones.set(jid, activity),
             ToXmpp::Charge(notice) => self.note(now, Notice::Charge(notice)),
+            ToXmpp::Placed { id, session, status } => self.placed(id, session, status),
             ToXmpp::Call(notice) => self.note(now, Notice::Call(notice)),
         }
         self.proceed(now);
@@ -265,6 +293,7 @@ impl<N: ReadNumber> Module<N> {
                 self.directory.failed();
                 self.read_again = Some(now + READ_AGAIN);
             }
+            Fetched::Chosen { number, done } => self.chosen(number, done),
             Fetched::User { check, user } => {
                 if let Some(check) = self.checks.remove(&check) {
                     self.judge(check, user);
@@ -317,6 +346,7 @@ impl<N: ReadNumber> Module<N> {
             self.counters.cards_unjudged += 1;
             self.reply_error(&check.request, &StanzaError::RESOURCE_CONSTRAINT);
         }
+        self.expire_commands(now);
         if self.read_again.is_some_and(|at| at <= now) {
             self.read_again = None;
             self.handle_users_changed();
@@ -346,11 +376,17 @@ impl<N: ReadNumber> Module<N> {
         });
         let checks = self.checks.values().map(|check| check.until);
         let notices = self.notices.iter().map(|(until, _)| *until).min();
-        [self.pending.deadline(), link, self.read_again, notices]
-            .into_iter()
-            .flatten()
-            .chain(checks)
-            .min()
+        [
+            self.pending.deadline(),
+            link,
+            self.read_again,
+            notices,
+            self.commands.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(checks)
+        .min()
     }
 
     /// What was done so far.
@@ -463,16 +499,22 @@ impl<N: ReadNumber> Module<N> {
         if request.id.is_none() {
             return self.reply_error(&request, &StanzaError::BAD_REQUEST);
         }
-        let node = payload.attr("node").is_some_and(|node| !node.is_empty());
+        let node = payload.attr("node").filter(|node| !node.is_empty());
         match (payload.name(), payload.ns().as_str()) {
             _ if !ours => self.reply_error(&request, &StanzaError::SERVICE_UNAVAILABLE),
             (_, ns::PLUGIN) if !server => self.reply_error(&request, &StanzaError::FORBIDDEN),
             ("check", ns::PLUGIN) if set => self.check(now, request, payload),
             ("ping", ns::PING) if !set => self.reply(&request, None),
-            ("query", ns::DISCO_INFO) if !set && !node => self.reply(&request, Some(identity())),
-            ("query", ns::DISCO_ITEMS) if !set && !node => {
-                self.reply(&request, Some(Element::bare("query", ns::DISCO_ITEMS)));
-            }
+            ("command", ns::COMMANDS) if set => self.command(now, request, payload),
+            ("query", ns::DISCO_INFO) if !set => match node {
+                None => self.reply(&request, Some(identity())),
+                Some(node) => self.describe_command(&request, node),
+            },
+            ("query", ns::DISCO_ITEMS) if !set => match node {
+                None => self.reply(&request, Some(Element::bare("query", ns::DISCO_ITEMS))),
+                Some(ns::COMMANDS) => self.list_commands(&request),
+                Some(_) => self.reply_error(&request, &StanzaError::ITEM_NOT_FOUND),
+            },
             _ => self.reply_error(&request, &StanzaError::SERVICE_UNAVAILABLE),
         }
     }
@@ -588,6 +630,7 @@ impl Request {
             from: own("from").unwrap_or_default(),
             to: own("to"),
             id: own("id").filter(|id| !id.is_empty()),
+            session: String::new(),
         }
     }
 }
@@ -660,7 +703,7 @@ fn identity() -> Element {
     let mut query = Element::bare("query", ns::DISCO_INFO);
     let identity = [("category", "component"), ("type", "generic"), ("name", "Calls")];
     query.append_child(element("identity", ns::DISCO_INFO, &identity));
-    for feature in [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::REACH] {
+    for feature in [ns::COMMANDS, ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::REACH] {
         query.append_child(element("feature", ns::DISCO_INFO, &[("var", feature)]));
     }
     query

@@ -23,21 +23,21 @@ use super::pace::AT_ONCE;
 use super::pending::DEADLINE;
 use super::testing::{british, start, user};
 
-const DOMAIN: &str = "atlanta.example";
-const COMPONENT: &str = "calls.atlanta.example";
+pub(super) const DOMAIN: &str = "atlanta.example";
+pub(super) const COMPONENT: &str = "calls.atlanta.example";
 const AOR: &str = "sip:a.liddell@sip.atlanta.example";
 
-type Machine = Module<fn(&str) -> Option<Tel>>;
+pub(super) type Machine = Module<fn(&str) -> Option<Tel>>;
 
 /// The machine, its store, and a plugin with a map.
-struct World {
-    now: Instant,
-    machine: Machine,
-    users: Vec<User>,
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) machine: Machine,
+    pub(super) users: Vec<User>,
     plugin: Plugin,
     /// What was sent besides what the plugin answered.
-    sent: Vec<Element>,
-    bridge: Vec<ToB2bua>,
+    pub(super) sent: Vec<Element>,
+    pub(super) bridge: Vec<ToB2bua>,
 }
 
 /// As much of a plugin as the protocol is about.
@@ -65,12 +65,13 @@ impl World {
     }
 
     /// The operator offers these notices.
-    fn with(users: Vec<User>, notices: &str) -> Self {
+    pub(super) fn with(users: Vec<User>, notices: &str) -> Self {
         let now = start();
         let settings = Settings {
             component: COMPONENT.into(),
             domain: DOMAIN.into(),
             notices: notices.parse().expect("kinds of notices"),
+            admins: ["root@atlanta.example".parse().expect("a JID")].into(),
         };
         let machine = Module::new(now, settings, british as fn(&str) -> Option<Tel>, &mut Seeded::new(1));
         Self {
@@ -84,7 +85,7 @@ impl World {
     }
 
     /// Connected, with all registrations heard and the map in the plugin.
-    fn settled(users: Vec<User>) -> Self {
+    pub(super) fn settled(users: Vec<User>) -> Self {
         let mut world = Self::new(users);
         world.machine.handle_connected(world.now, &mut Seeded::new(2));
         world.bridge(ToXmpp::Everything {
@@ -95,24 +96,24 @@ impl World {
         world
     }
 
-    fn bridge(&mut self, message: ToXmpp) {
+    pub(super) fn bridge(&mut self, message: ToXmpp) {
         self.machine.handle_bridge(self.now, message);
         self.run();
     }
 
-    fn hear(&mut self, xml: &str) {
+    pub(super) fn hear(&mut self, xml: &str) {
         self.machine
             .handle_stanza(self.now, xml.parse().expect("the test writes good XML"));
         self.run();
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.machine.handle_timeout(self.now);
         self.run();
     }
 
-    fn reconnect(&mut self) {
+    pub(super) fn reconnect(&mut self) {
         self.machine.handle_closed();
         self.machine.handle_connected(self.now, &mut Seeded::new(3));
         self.run();
@@ -139,6 +140,14 @@ impl World {
                             user: Some(user.map(Arc::new)),
                         },
                     );
+                }
+                Output::Fetch(Fetch::Choose { number, jid, choice }) => {
+                    let user = self.users.iter_mut().find(|user| user.jid == jid);
+                    let done = user.map(|user| {
+                        (user.flags.notices, user.flags.impp) = (choice.notices, choice.impp);
+                    });
+                    let done = Some(done.is_some());
+                    self.machine.handle_fetched(self.now, Fetched::Chosen { number, done });
                 }
                 Output::Send(stanza) => match self.plugin.answer(&stanza) {
                     Some(Some(answer)) => self.machine.handle_stanza(self.now, answer),

@@ -13,6 +13,7 @@ use cusax_common::core::policy::NumberClass;
 use jid::BareJid;
 use minidom::Element;
 
+use crate::core::language::Language;
 use crate::core::{ns, xml};
 
 /// Something to be told.
@@ -89,32 +90,6 @@ impl Notice {
         message.append_child(body);
         message.append_child(Element::bare("store", ns::HINTS));
         message
-    }
-}
-
-/// The languages that we speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Language {
-    English,
-    German,
-}
-
-impl Language {
-    /// The one of a BCP 47 tag; English, if we do not speak it.
-    fn of(tag: &str) -> Self {
-        let primary = tag.split('-').next().unwrap_or_default();
-        if primary.eq_ignore_ascii_case("de") {
-            Self::German
-        } else {
-            Self::English
-        }
-    }
-
-    fn tag(self) -> &'static str {
-        match self {
-            Self::English => "en",
-            Self::German => "de",
-        }
     }
 }
 

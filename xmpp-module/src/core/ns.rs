@@ -20,6 +20,10 @@ pub const HINTS: &str = "urn:xmpp:hints";
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// What an entity has (XEP-0030).
 pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// Commands for people (XEP-0050).
+pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+/// Forms (XEP-0004).
+pub const DATA: &str = "jabber:x:data";
 /// Is anybody there (XEP-0199).
 pub const PING: &str = "urn:xmpp:ping";
 /// The older format of cards (XEP-0054).

@@ -5,6 +5,7 @@
 //! `+44 20 …`, `tel:…`, the spelling of the home country, `sip:…` and `tel:sip:…`, which a conversion between the two
 //! formats leaves behind. What cannot be read is refused: a reader might understand it differently than we do.
 
+use cusax_common::core::policy::{Action, NumberClass, Policy};
 use cusax_common::core::tel::Tel;
 use cusax_common::core::user::{Aor, User};
 use minidom::Element;
@@ -13,6 +14,35 @@ use minidom::Element;
 pub trait ReadNumber {
     /// The number that the text means, or none when that cannot be told.
     fn read(&self, text: &str) -> Option<Tel>;
+
+    /// What the operator decided of calls; none where nobody can say.
+    fn policy(&self) -> Option<Policy> {
+        None
+    }
+
+    /// What would become of a call to `text` by a user; none where that is no number.
+    fn explain(&self, text: &str) -> Option<Explained> {
+        let _ = text;
+        None
+    }
+}
+
+/// What would become of a call to a number, as far as it is told without knowing whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Explained {
+    /// A public number.
+    Number {
+        /// In its canonical form.
+        number: Tel,
+        /// What kind it is of.
+        class: NumberClass,
+        /// What the policy says of that kind.
+        rule: Action,
+    },
+    /// An emergency service, which is always called.
+    Emergency,
+    /// It cannot be dialled; in words for people.
+    Refused(String),
 }
 
 impl<F: Fn(&str) -> Option<Tel>> ReadNumber for F {

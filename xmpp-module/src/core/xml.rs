@@ -72,6 +72,8 @@ impl StanzaError {
     pub const BAD_REQUEST: Self = Self::bare("modify", "bad-request");
     /// The request is not for this sender.
     pub const FORBIDDEN: Self = Self::bare("auth", "forbidden");
+    /// There is no such node.
+    pub const ITEM_NOT_FOUND: Self = Self::bare("cancel", "item-not-found");
     /// Not now.
     pub const RESOURCE_CONSTRAINT: Self = Self::bare("wait", "resource-constraint");
 

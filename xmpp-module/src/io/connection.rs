@@ -229,6 +229,7 @@ mod tests {
             secret: Secret::new("canary".into()),
             domain: "example.com".into(),
             notices: cusax_common::core::notice::Notices::default(),
+            admins: std::collections::BTreeSet::default(),
             plain_network: false,
         };
         for host in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1", "0.0.0.0"] {

@@ -4,6 +4,7 @@
     reason = "the one place of this crate that reads the clock"
 )]
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use cusax_common::core::store::UserStore;
 use cusax_common::io::telemetry::Metrics;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use jid::BareJid;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -38,6 +40,8 @@ pub struct XmppConfig {
     pub domain: String,
     /// What users may be told in chat, if they want it.
     pub notices: Notices,
+    /// Who may use the commands of administrators.
+    pub admins: BTreeSet<BareJid>,
     /// Whether the server may be another machine though the stream is not encrypted.
     pub plain_network: bool,
 }
@@ -97,6 +101,7 @@ pub async fn run<U: UserStore>(
         component: config.component.clone(),
         domain: config.domain.clone(),
         notices: config.notices,
+        admins: config.admins.clone(),
     };
     let mut module = Module::new(Instant::now(), settings, numbers, entropy);
     let mut connection = Connection::new(config);
@@ -208,6 +213,10 @@ fn handle(module: &mut Module<impl ReadNumber>, event: Event, entropy: &mut impl
 async fn fetch(users: &impl UserStore, query: Fetch) -> Done {
     Done::Fetched(match query {
         Fetch::Page(page) => Fetched::Page(asked(users.list(page.after.as_ref(), page.limit)).await),
+        Fetch::Choose { number, jid, choice } => Fetched::Chosen {
+            number,
+            done: asked(users.choose(&jid, choice)).await,
+        },
         Fetch::User { check, jid } => Fetched::User {
             check,
             user: asked(users.by_jid(&jid)).await,

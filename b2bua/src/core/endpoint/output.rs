@@ -47,7 +47,7 @@ pub enum Output {
     Bridge(ToXmpp),
     /// Keep the record of a call.
     Record(CallRecord),
-    /// What became of the wish of a user to be called: the correlation id of the call, or a status that says why not.
+    /// What became of a wish of the shell's that a user be called: the correlation id of the call, or a status that says why not.
     Placed {
         /// Which wish.
         id: PlaceId,
@@ -79,7 +79,12 @@ pub enum Output {
 
 /// Names the wish of a user to be called and joined with somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PlaceId(pub u64);
+pub enum PlaceId {
+    /// It came by the shell, which gets [`Output::Placed`].
+    Shell(u64),
+    /// It came by the bridge, where the answer goes.
+    Bridge(u64),
+}
 
 /// Names a question to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cusax_common::core::bridge::ToXmpp;
 use cusax_common::core::dialplan::Dialled;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::id::SessionId;
@@ -16,7 +17,7 @@ use crate::core::call::{Call, Caller};
 
 impl<E: Entropy> Endpoint<E> {
     /// A user wants to be called, and then joined with somebody: an address, a number, or what stands before the `@` of an
-    /// address of our first domain. [`Output::Placed`] says what becomes of it.
+    /// address of our first domain. [`Output::Placed`], or the bridge, says what becomes of it.
     pub fn handle_place(&mut self, now: Now, id: PlaceId, user: &BareJid, to: &str) {
         let target = self.target(to);
         let fetched = match target {
@@ -27,12 +28,20 @@ impl<E: Entropy> Endpoint<E> {
             None => Err(Status::ADDRESS_INCOMPLETE),
         };
         if let Err(status) = fetched {
-            self.outputs.push_back(Output::Placed {
-                id,
-                placed: Err(status),
-            });
+            self.tell_placed(id, Err(status));
         }
         self.settle(now);
+    }
+
+    fn tell_placed(&mut self, id: PlaceId, placed: Result<SessionId, Status>) {
+        self.outputs.push_back(match id {
+            PlaceId::Shell(_) => Output::Placed { id, placed },
+            PlaceId::Bridge(id) => Output::Bridge(ToXmpp::Placed {
+                id,
+                session: placed.ok(),
+                status: placed.err().map(Status::code),
+            }),
+        });
     }
 
     fn target(&self, to: &str) -> Option<Uri> {
@@ -56,7 +65,7 @@ impl<E: Entropy> Endpoint<E> {
             Ok(None) => Err(Status::NOT_FOUND),
             Ok(Some(user)) => self.begin_placed(now, &user, target),
         };
-        self.outputs.push_back(Output::Placed { id, placed });
+        self.tell_placed(id, placed);
     }
 
     fn begin_placed(&mut self, now: Now, user: &Arc<User>, target: Uri) -> Result<SessionId, Status> {

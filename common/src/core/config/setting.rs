@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use ipnet::IpNet;
+use jid::BareJid;
 
 use crate::core::config::section::{Place, Reader, Row};
 use crate::core::dialplan::HomePlan;
@@ -157,6 +158,7 @@ by_text! {
     Country: "a country as two letters of ISO 3166, such as \"DE\"", |v| Shown::text(v);
     Digits: "digits only, in quotes, such as \"112\"", |v| Shown::text(v);
     Word: "a name of letters, digits, - and _", |v| Shown::text(v);
+    BareJid: "a bare JID such as \"alice@example.com\"", |v| Shown::text(v);
     NoticeKind: "\"charge\", \"incoming\", \"missed\" or \"refused\"", |v| Shown::text(v.as_str());
     Algorithm: "\"SHA-256\", \"SHA-512-256\" or \"MD5\"", |v| Shown::text(v.as_str());
 }

@@ -1,5 +1,7 @@
 //! `[xmpp]`: the server that we are a component of.
 
+use jid::BareJid;
+
 use crate::core::config::section::{Check, Place, Reader, section};
 use crate::core::config::setting::Host;
 use crate::core::notice::NoticeKind;
@@ -24,6 +26,9 @@ section! {
         /// What users may be told in chat: that a call of theirs may cost money, that somebody calls, that somebody called
         /// and nobody answered, or that no phone was free or there. Each user chooses among these.
         notices: Vec<NoticeKind> = NoticeKind::ALL.to_vec(),
+        /// Who may use the commands of administrators, which a chat client shows on our component: see the users, the
+        /// policy and the state, and have everything told anew.
+        admins: Vec<BareJid> = Vec::new() => "[\"admin@example.com\"]",
     }
 }
 

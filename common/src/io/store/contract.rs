@@ -12,7 +12,7 @@ use crate::core::notice::{NoticeKind, Notices};
 use crate::core::policy::NumberClass;
 use crate::core::record::{CallRecord, Cause, Impp, Warned};
 use crate::core::secret::Secret;
-use crate::core::store::{CallQuery, Put, Question, StoreError, UserStore};
+use crate::core::store::{CallQuery, Choice, Put, Question, StoreError, UserStore};
 use crate::core::tel::Tel;
 use crate::core::time::Wall;
 use crate::core::user::{Algorithm, Aor, Credential, Flags, Ha1, User};
@@ -95,6 +95,24 @@ async fn reading<S: UserStore>(a: &S, b: &S) -> Result<(), StoreError> {
     assert!(grown > after, "4: grows with a replacement");
 
     assert!(!a.remove(&jid("nobody@montague.example")).await?, "3: nobody to remove");
+    let choice = Choice {
+        notices: Notices::of(&[NoticeKind::Missed]),
+        impp: false,
+    };
+    let (before, known) = (b.changes().await?, b.by_jid(&romeo.jid).await?);
+    assert!(a.choose(&romeo.jid, choice).await?, "1: chosen");
+    assert!(b.changes().await? > before, "4: a choice is a change");
+    let mut chosen = known.map(Arc::unwrap_or_clone).expect("he is there");
+    (chosen.flags.notices, chosen.flags.impp) = (choice.notices, choice.impp);
+    assert_eq!(
+        b.by_jid(&romeo.jid).await?,
+        Some(Arc::new(chosen)),
+        "1: nothing else changed"
+    );
+    assert!(
+        !a.choose(&jid("nobody@montague.example"), choice).await?,
+        "1: nobody chooses"
+    );
     assert!(a.remove(&romeo.jid).await?, "3: removed");
     assert!(b.changes().await? > grown, "4: grows with a removal");
     assert!(

@@ -17,7 +17,7 @@ use jid::BareJid;
 
 use crate::core::record::CallRecord;
 use crate::core::secret::Secret;
-use crate::core::store::{CallQuery, Put, StoreError, UserStore};
+use crate::core::store::{CallQuery, Choice, Put, StoreError, UserStore};
 use crate::core::tel::Tel;
 use crate::core::user::{Aor, User};
 
@@ -131,6 +131,10 @@ impl UserStore for Store {
 
     async fn remove(&self, jid: &BareJid) -> Result<bool, StoreError> {
         either!(self, store => store.remove(jid))
+    }
+
+    async fn choose(&self, jid: &BareJid, choice: Choice) -> Result<bool, StoreError> {
+        either!(self, store => store.choose(jid, choice))
     }
 
     async fn changes(&self) -> Result<u64, StoreError> {

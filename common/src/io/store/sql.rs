@@ -75,6 +75,8 @@ pub(super) const CLEAR_LOGINS: &str = "DELETE FROM logins WHERE jid = $1";
 /// Everything that the user held goes with them.
 pub(super) const REMOVE: &str = "DELETE FROM users WHERE jid = $1";
 
+pub(super) const CHOOSE: &str = "UPDATE users SET notice_kinds = $2, impp = $3 WHERE jid = $1";
+
 pub(super) const RECORD: &str = "INSERT INTO call_records (session, started, answered, ended, caller, from_address, \
      callee, to_address, class, trunk, cause, status, warning, impp) ";
 /// What follows the values.
@@ -124,7 +126,7 @@ macro_rules! user_store {
             use jid::BareJid;
 
             use $crate::core::record::CallRecord;
-            use $crate::core::store::{CallQuery, Put, StoreError, UserStore};
+            use $crate::core::store::{CallQuery, Choice, Put, StoreError, UserStore};
             use $crate::core::tel::Tel;
             use $crate::core::user::{Aor, User};
             use $crate::io::store::rows::{self, CallRow, Piece};
@@ -286,6 +288,25 @@ macro_rules! user_store {
                             .execute(&mut *tx)
                             .await?;
                         if removed.rows_affected() == 0 {
+                            return Ok(false);
+                        }
+                        tx.commit().await?;
+                        Ok(true)
+                    })
+                    .await
+                }
+
+                async fn choose(&self, jid: &BareJid, choice: Choice) -> Result<bool, StoreError> {
+                    within(async {
+                        let mut tx = self.begin().await?;
+                        sqlx::query(sql::GROW).execute(&mut *tx).await?;
+                        let chosen = sqlx::query(sql::CHOOSE)
+                            .bind(jid.as_str())
+                            .bind(i16::from(choice.notices.bits()))
+                            .bind(choice.impp)
+                            .execute(&mut *tx)
+                            .await?;
+                        if chosen.rows_affected() == 0 {
                             return Ok(false);
                         }
                         tx.commit().await?;

@@ -136,7 +136,8 @@ pub fn show(stage: &mut Stage, report: &mut Report) -> Result<()> {
         Ok("Carol sees it")
     })?;
     anonymous(stage, report)?;
-    missed(stage, report)
+    missed(stage, report)?;
+    from_chat(stage, report)
 }
 
 fn anonymous(stage: &mut Stage, report: &mut Report) -> Result<()> {
@@ -202,6 +203,39 @@ fn missed(stage: &mut Stage, report: &mut Report) -> Result<()> {
             })?;
             ensure(text.contains(&alice.name), || format!("it says {text:?}"))?;
             Ok(text.replace('\n', " "))
+        },
+    )
+}
+
+fn from_chat(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    const COMMANDS: &str = "http://jabber.org/protocol/commands";
+    let (alice, bob) = (stage.cast.alice.clone(), stage.cast.bob.clone());
+    let component = stage.stack.component.clone();
+    breathe();
+    report.line(
+        Mechanism::Notice,
+        "Alice dials Bob in her chat client, by a command: her phone rings, and then his",
+        || {
+            let form = format!(
+                "<x xmlns='jabber:x:data' type='submit'><field var='to'><value>{}</value></field></x>",
+                bob.aor
+            );
+            let call = format!("<command xmlns='{COMMANDS}' node='call' action='complete'>{form}</command>");
+            let answer = stage.chats.alice.iq("set", Some(&component), &call)?;
+            let note = answer
+                .get_child("command", COMMANDS)
+                .and_then(|command| command.get_child("note", COMMANDS))
+                .context("no note came back")?;
+            ensure(note.attr("type") == Some("info"), || note.text())?;
+            stage.alice.incoming()?;
+            stage.alice.accept()?;
+            stage.bob.incoming()?;
+            stage.bob.accept()?;
+            stage.bob.established()?;
+            stage.alice.hang_up()?;
+            stage.bob.closed()?;
+            stage.alice.forget_events();
+            Ok(format!("{}: {}", alice.name, note.text()))
         },
     )
 }
