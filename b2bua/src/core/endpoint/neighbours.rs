@@ -86,7 +86,7 @@ impl<E: Entropy> Endpoint<E> {
 
     /// Where the dialog of a message is, if it is not here. What belongs to a transaction that began before the dialog moved
     /// stays.
-    fn elsewhere(&self, message: &Message, passed: u8) -> Option<u8> {
+    fn elsewhere(&mut self, message: &Message, passed: u8) -> Option<u8> {
         // A response knows whose it is.
         let Message::Request(request) = message else {
             return None;

@@ -316,7 +316,8 @@ impl Transactions {
 
     /// Whether a request belongs to a transaction here, or to an answer of one.
     #[must_use]
-    pub fn knows(&self, request: &Request) -> bool {
+    pub fn knows(&mut self, request: &Request) -> bool {
+        self.settle_latest();
         let hop = request.headers.hop().map_err(|_| Unmatchable::Headers);
         let Ok(incoming) = hop.and_then(|hop| Incoming::read(&self.keys, request, &hop)) else {
             return false;

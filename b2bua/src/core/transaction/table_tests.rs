@@ -10,6 +10,8 @@ use super::super::key::MAX_TOKEN;
 use super::*;
 use crate::core::flow::{ListenerId, Transport};
 
+#[path = "table_key_tests.rs"]
+mod keys;
 #[path = "table_matrix_tests.rs"]
 mod matrix;
 #[path = "table_random_tests.rs"]
