@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_b2bua::core::auth::{self, Authenticator, Header, NONCE_LIFE};
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::registrar::{Keeping, Registrar, Settings};
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::secret::Secret;
@@ -198,6 +198,7 @@ fn flow(phone: usize) -> Flow {
         listener: ListenerId(0),
         transport: Transport::Udp,
         remote: ([198, 51, a, b], 5060).into(),
+        identity: Identity::NONE,
     }
 }
 

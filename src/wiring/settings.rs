@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::carriers::{Domain, Place};
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Goal, default_port};
 use cusax_b2bua::core::media::rewrite::Rules;
 use cusax_b2bua::core::registrar;
@@ -214,6 +214,7 @@ fn of_trunk(config: &Config, index: usize, trunk: &config::Trunk) -> Result<Trun
                 listener: ListenerId(u16::try_from(listener).unwrap_or(u16::MAX)),
                 transport,
                 remote: SocketAddr::new(ip, trunk.port.unwrap_or(default_port(transport))),
+                identity: Identity::NONE,
             })
         }
     };

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use cusax_b2bua::core::carriers::{Carriers, Domain, Place};
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::carriers::{Carriers, Domain, Opening, Place};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Answer, Goal, Kind, Query, Records, Srv};
 use cusax_b2bua::core::settings::Settings;
 use cusax_common::core::entropy::Seeded;
@@ -121,6 +121,7 @@ fn who_cannot_be_reached_is_not_said_to_have_been_silent() {
             listener: ListenerId(0),
             transport: Transport::Udp,
             remote: scene.world.phone(callee).address,
+            identity: Identity::NONE,
         };
         let now = scene.world.now();
         scene.world.node.handle_closed(now, flow);
@@ -143,12 +144,14 @@ fn a_connection_that_a_carrier_lends_comes_before_one_of_ours() {
         listener: ListenerId(0),
         transport: Transport::Tls,
         remote: SocketAddr::new(CARRIER.ip(), port),
+        identity: Identity::NONE,
     };
-    let (ours, first, second) = (flow(CARRIER.port()), flow(40_001), flow(40_002));
-    let secure = |settings: &mut Settings| settings.trunks[0].place = Place::Fixed(ours);
+    let (first, second) = (flow(40_001), flow(40_002));
+    let secure = |settings: &mut Settings| settings.trunks[0].place = Place::Fixed(flow(CARRIER.port()));
     let scene = Scene::registered_with(8, secure);
     let settings = scene.world.node.settings();
     let trunk = settings.trunks[0].name.as_str();
+    let ours = flow(CARRIER.port()).to(Identity::of_trunk(trunk));
     let rows: [Row<'_>; 9] = [
         ("nothing is up", &[], None, &[ours]),
         ("lent", &[(first, trunk, "x.test:5061;alias")], None, &[first, ours]),
@@ -202,6 +205,30 @@ fn a_connection_that_a_carrier_lends_comes_before_one_of_ours() {
     }
 }
 
+/// Each trunk has an authority of its own: what one has proved is no proof of another.
+#[test]
+fn two_trunks_at_one_address_have_a_connection_each_with_a_proof_of_its_own() {
+    let scene = Scene::registered_with(12, |settings| {
+        let Place::Fixed(flow) = &mut settings.trunks[0].place else {
+            unreachable!("the trunk of the scene is at an address");
+        };
+        flow.transport = Transport::Tls;
+        let mut second = settings.trunks[0].clone();
+        second.name = "second".into();
+        settings.trunks.push(second);
+    });
+    let settings = scene.world.node.settings();
+    let carriers = Carriers::new(scene.world.now().instant, settings);
+    let [first, second] = [0, 1].map(|index: usize| {
+        let trunk = settings.trunks[index].name.clone();
+        let ways = carriers.ways(settings, &trunk, &mut Seeded::new(12));
+        assert_eq!(ways.len(), 1, "{trunk}");
+        assert_eq!(carriers.opening(settings, &ways[0]), Some(Opening::Tls { trunk }));
+        ways[0]
+    });
+    assert_ne!(first, second);
+}
+
 /// A carrier may close the connection that its call came by at any time; the call goes on, and must come to an end there
 /// (RFC 3261 §18.2.2, §12.2.1.1).
 #[test]
@@ -210,6 +237,7 @@ fn what_is_to_be_said_to_a_carrier_that_has_hung_up_its_connection_goes_by_anoth
         listener: ListenerId(0),
         transport: Transport::Tcp,
         remote: address(last, port),
+        identity: Identity::NONE,
     };
     let (home, came_by) = (tcp(99, 5060), tcp(99, 40_001));
     for comes_again in [false, true] {
@@ -245,6 +273,7 @@ fn the_connection_of_a_carrier_is_kept_though_it_says_nothing() {
         listener: ListenerId(0),
         transport: Transport::Tls,
         remote: address(70, 40_001),
+        identity: Identity::NONE,
     };
     let now = scene.world.now();
     let endpoint = &mut scene.world.node;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cusax_b2bua::core::carriers::Place;
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::media::MediaCommand;
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::Settings;
@@ -29,6 +29,7 @@ fn second(settings: &mut Settings) {
             listener: ListenerId(0),
             transport: Transport::Udp,
             remote: SECOND_CARRIER,
+            identity: Identity::NONE,
         }),
         order: 1,
         ..settings.trunks[0].clone()

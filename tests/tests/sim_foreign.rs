@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cusax_b2bua::core::carriers::Opening;
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Answer, Kind, Query, Records, Srv};
 use cusax_b2bua::core::settings::{Foreign, Listener, Settings};
 use cusax_common::core::record::Cause;
@@ -230,6 +230,7 @@ fn a_secure_call_goes_by_tls_and_by_nothing_else() {
         listener: ListenerId(1),
         transport: Transport::Tls,
         remote: address(last, 5061),
+        identity: Identity::NONE,
     };
     for published in [true, false] {
         let (mut scene, _) = scene(6, |settings| {
@@ -267,11 +268,70 @@ fn a_secure_call_goes_by_tls_and_by_nothing_else() {
         assert_eq!(scene.stage(scene.alice), &expected);
         if published {
             let name = "other.example".to_owned();
-            assert_eq!(scene.world.node.opening(&tls(60)), Some(Opening::Domain { name }));
-            assert_eq!(scene.world.node.opening(&tls(62)), None);
+            let whom = Identity::of_domain(&name);
+            assert_eq!(
+                scene.world.node.opening(&tls(60).to(whom)),
+                Some(Opening::Domain { name })
+            );
+            assert_eq!(scene.world.node.opening(&tls(60)), None, "not without proof");
+            assert_eq!(scene.world.node.opening(&tls(62).to(whom)), None);
             let invite = scene.world.phone(secure).requests(&Method::Invite)[0].clone();
             assert_eq!(invite.uri.to_string(), "sips:zoe@other.example");
         }
+    }
+}
+
+/// RFC 5922 §7.2: what a server has proved for one domain says nothing of another whose records lead to the same address:
+/// that one may be hosted there as well, or be published by somebody who would like to be taken for it.
+#[test]
+fn two_domains_at_one_address_have_a_connection_each_with_a_proof_of_its_own() {
+    let domains = ["other.example", "evil.example"];
+    for order in [[0, 1], [1, 0]] {
+        let mut scene = Scene::registered_with(10, |settings| {
+            settings.foreign.domains = domains.map(str::to_owned).to_vec();
+            let udp = settings.listeners[0].clone();
+            settings.listeners.push(Listener {
+                transport: Transport::Tls,
+                ..udp
+            });
+        });
+        for domain in domains {
+            let target = "a.other.example.".to_owned();
+            let records = Records::Srv(vec![Srv {
+                priority: 1,
+                weight: 0,
+                port: 5061,
+                target,
+            }]);
+            put(&mut scene, &format!("_sips._tcp.{domain}"), Kind::Srv, records);
+        }
+        let there = address(60, 5061);
+        put(
+            &mut scene,
+            "a.other.example",
+            Kind::A,
+            Records::Addresses(vec![there.ip()]),
+        );
+        let local = scene.world.address();
+        let server = scene.world.add(Phone::new(there, local, None, 7));
+        let alice = scene.world.phone(scene.alice).address;
+        scene.world.connect(alice, Transport::Tls, 1);
+        let mut ways = Vec::new();
+        for domain in order.map(|index| domains[index]) {
+            scene.alice_calls(&format!("sips:zoe@{domain}"));
+            scene.world.run(3 * SECOND);
+            assert_eq!(scene.stage(scene.alice), &Stage::Up, "{domain}");
+            let way = scene.world.connection(there).expect("a connection");
+            let name = domain.to_owned();
+            assert_eq!(scene.world.node.opening(&way), Some(Opening::Domain { name }));
+            ways.push(way);
+            // What comes by such a connection belongs to the dialog as before.
+            scene.world.act(server, Phone::hang_up);
+            scene.world.run(SECOND);
+            assert_eq!(scene.stage(scene.alice), &Stage::Over(None), "{domain}");
+        }
+        assert_ne!(ways[0], ways[1]);
+        scene.nothing_is_left();
     }
 }
 

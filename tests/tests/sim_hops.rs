@@ -1,6 +1,6 @@
 //! How requests travel, under simulated time: too large for a datagram, secure or not at all, in circles, in breadth.
 
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::settings::{Listener, Settings};
 use cusax_common::core::sip::typed::{CallId, MaxBreadth, To, Via};
 use cusax_common::core::sip::{Message, Method, Request, Status};
@@ -225,6 +225,7 @@ fn a_phone_whose_connection_is_gone_is_not_registered() {
         listener: ListenerId(1),
         transport: Transport::Tcp,
         remote,
+        identity: Identity::NONE,
     };
     let now = scene.world.now();
     scene.world.node.handle_closed(now, flow);

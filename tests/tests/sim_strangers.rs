@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::settings::{Answers, Settings};
 use cusax_common::core::sip::{HeaderName, Message, Method, Response, Status};
 use cusax_tests::peer::phone::{Account, Phone, Stage};
@@ -512,6 +512,7 @@ fn whoever_has_gone_before_the_answer_leaves_nothing() {
             listener: ListenerId(0),
             transport: Transport::Udp,
             remote: stranger,
+            identity: Identity::NONE,
         };
         let now = world.now();
         world.node.handle_closed(now, flow);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::locate::{Answer, Kind, Query, Records, Srv};
 use cusax_common::core::bridge::ToXmpp;
 use cusax_common::core::record::{CallRecord, Cause};
@@ -558,6 +558,7 @@ fn a_way_that_closes_under_a_transfer_ends_what_went_by_it() {
             listener: ListenerId(0),
             transport: Transport::Udp,
             remote,
+            identity: Identity::NONE,
         };
         stage.alice_refers(&dialled("carol"));
         alice_leaves(&mut stage);

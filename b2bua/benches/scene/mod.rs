@@ -13,7 +13,7 @@ use bytes::Bytes;
 use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::auth::{Authenticator, DEFAULT_ALGORITHMS, NONCE_LIFE};
 use cusax_b2bua::core::endpoint::{Endpoint, Output};
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::media::rewrite::Rules;
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaStats};
 use cusax_b2bua::core::registrar::{self, Keeping, Registrar};
@@ -197,6 +197,7 @@ impl Scene {
             listener: ListenerId(0),
             transport: Transport::Udp,
             remote: address(phone),
+            identity: Identity::NONE,
         };
         let (bytes, mut sent) = (Bytes::copy_from_slice(text), Vec::with_capacity(4));
         #[expect(clippy::disallowed_methods, reason = "this is a measurement")]

@@ -181,7 +181,7 @@ const MAX_SERVERS: usize = 1024;
 #[expect(clippy::disallowed_methods, reason = "an arbitrary origin of simulated time")]
 mod tests {
     use super::*;
-    use crate::core::flow::{ListenerId, Transport};
+    use crate::core::flow::{Identity, ListenerId, Transport};
 
     /// One thing that happens to a server, and what is expected.
     enum Event {
@@ -346,6 +346,7 @@ mod tests {
             listener: ListenerId(0),
             transport: Transport::Udp,
             remote: ([192, 0, 2, 1], port).into(),
+            identity: Identity::NONE,
         }
     }
 }

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use tracing::{debug, info, warn};
 
 use crate::core::breaker::{Breakers, Change, Sign, Standing};
-use crate::core::flow::{Flow, Transport};
+use crate::core::flow::{Flow, Identity, Transport};
 use crate::core::locate::{
     self, Answer, Candidate, Family, Goal, GoalId, Inquired, Inquiries, Locator, QueryId, Reach, draw,
 };
@@ -70,6 +70,8 @@ pub enum Opening {
 pub struct Carriers {
     /// By the order of the trunks in the settings.
     goals: Vec<Option<GoalId>>,
+    /// In the same order.
+    identities: Vec<Identity>,
     locator: Locator,
     /// Connections whose peers showed a carrier's certificate, whoever opened them.
     proved: HashMap<Flow, Proved>,
@@ -116,8 +118,10 @@ impl Carriers {
             Place::Fixed(_) => None,
             Place::Domain(domain) => Some(locator.watch(now, domain.goal.clone())),
         });
+        let identities = settings.trunks.iter().map(|trunk| Identity::of_trunk(&trunk.name));
         Self {
             goals: goals.collect(),
+            identities: identities.collect(),
             locator,
             others: Inquiries::new(reach),
             ..Self::default()
@@ -222,8 +226,10 @@ impl Carriers {
                     let mut trunks = 0..settings.trunks.len();
                     trunks.any(|index| self.any_way(settings, index, |theirs| theirs.remote.ip() == way.remote.ip()))
                 };
+                let identity = Identity::of_domain(&domain.goal.domain);
                 candidates
                     .filter_map(|candidate| way(settings, &domain, candidate))
+                    .map(|way| way.to(identity))
                     .filter(|way| !is_carriers(way))
                     .collect()
             }
@@ -245,6 +251,7 @@ impl Carriers {
         };
         // A connection that is lent may be gone by now, and then ours is the next to try.
         ways.into_iter()
+            .map(|way| way.to(self.identity(index)))
             .flat_map(|way| self.lent(&way, name).into_iter().chain([way]))
             .collect()
     }
@@ -357,19 +364,19 @@ impl Carriers {
         }
     }
 
-    /// The domain of others, called by a user of ours, that has a server there.
+    /// The domain of others, called by a user of ours, that this is a way to.
     fn domain_at(&self, settings: &Settings, flow: &Flow) -> Option<String> {
         let is_there =
             |server: &locate::Server| server.transport == flow.transport && server.addresses.contains(&flow.remote);
-        let mut known = self.others.known();
-        let (goal, _) = known.find(|(_, servers)| servers.iter().any(is_there))?;
         let (transport, address) = (flow.transport, flow.remote);
-        let found = way(
-            settings,
-            &of_others(settings, goal.clone()),
-            Candidate { transport, address },
-        );
-        (found == Some(*flow)).then(|| goal.domain.clone())
+        let leads_there = |goal: &Goal| {
+            let domain = of_others(settings, goal.clone());
+            let way = way(settings, &domain, Candidate { transport, address });
+            way.map(|way| way.to(Identity::of_domain(&goal.domain))) == Some(*flow)
+        };
+        let mut known = self.others.known();
+        let (goal, _) = known.find(|(goal, servers)| servers.iter().any(is_there) && leads_there(goal))?;
+        Some(goal.domain.clone())
     }
 
     /// What DNS said; see [`Locator::handle_answer`].
@@ -436,6 +443,10 @@ impl Carriers {
         None
     }
 
+    fn identity(&self, index: usize) -> Identity {
+        self.identities.get(index).copied().unwrap_or_default()
+    }
+
     fn goal(&self, index: usize) -> Option<GoalId> {
         self.goals.get(index).copied().flatten()
     }
@@ -465,7 +476,8 @@ impl Carriers {
                 candidates.filter_map(move |candidate| way(settings, domain, candidate))
             })
         });
-        fixed.into_iter().chain(named)
+        let identity = self.identity(index);
+        fixed.into_iter().chain(named).map(move |way| way.to(identity))
     }
 }
 
@@ -498,6 +510,7 @@ fn way(settings: &Settings, domain: &Domain, candidate: Candidate) -> Option<Flo
         listener,
         transport,
         remote: address,
+        identity: Identity::NONE,
     })
 }
 

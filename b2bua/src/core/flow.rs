@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use cusax_common::core::sip::Host;
+use ring::digest::{SHA256, digest};
 
 /// How messages travel; the protocol of a Via (RFC 3261 §20.42, RFC 7118 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +68,37 @@ impl fmt::Display for Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u16);
 
+/// Who must prove to be at the other end of a connection that we open by TLS, by a certificate with their name
+/// (RFC 5922 §7.2): a digest, so that it means the same to all endpoints of a node.
+///
+/// Several may be at one address, and whoever publishes DNS records may point at anybody's. What one of them has proved
+/// says nothing of another, so each has a connection of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity(u64);
+
+impl Identity {
+    /// Nobody in particular: the peer has opened the connection, or there are no certificates on it.
+    pub const NONE: Self = Self(0);
+
+    /// The carrier of a trunk.
+    #[must_use]
+    pub fn of_trunk(name: &str) -> Self {
+        Self::of("trunk", name)
+    }
+
+    /// A domain that is not ours and no carrier's.
+    #[must_use]
+    pub fn of_domain(name: &str) -> Self {
+        Self::of("domain", name)
+    }
+
+    fn of(kind: &str, name: &str) -> Self {
+        let digest = digest(&SHA256, format!("{kind} {name}").as_bytes());
+        let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
+        Self(u64::from_be_bytes(first))
+    }
+}
+
 /// One path to a peer: which of our sockets, and the peer's address as the network shows it.
 ///
 /// For a stream this names the connection: answers and requests go where the peer came from (RFC 5626).
@@ -78,6 +110,21 @@ pub struct Flow {
     pub transport: Transport,
     /// The peer, from the packet or the connection; never from a header.
     pub remote: SocketAddr,
+    /// Who has to be there, if we open the connection.
+    pub identity: Identity,
+}
+
+impl Flow {
+    /// The same toward whoever must prove to be there, where the transport has certificates.
+    #[must_use]
+    pub fn to(self, whom: Identity) -> Self {
+        let identity = if self.transport == Transport::Tls {
+            whom
+        } else {
+            Identity::NONE
+        };
+        Self { identity, ..self }
+    }
 }
 
 /// An address of ours as Contact names it (RFC 3261 §25.1, `hostport`). The standard library takes many times as

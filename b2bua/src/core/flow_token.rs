@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cusax_common::core::sip::digest;
 use ring::hmac;
 
-use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::flow::{Flow, Identity, ListenerId, Transport};
 
 /// Makes and reads the tokens of one run of the service.
 pub struct FlowTokens {
@@ -76,6 +76,7 @@ fn flow(bytes: &[u8]) -> Option<Flow> {
         listener: ListenerId(u16::from_be_bytes([l1, l2])),
         transport: *TRANSPORTS.get(usize::from(transport))?,
         remote: SocketAddr::new(ip.to_canonical(), u16::from_be_bytes([p1, p2])),
+        identity: Identity::NONE,
     })
 }
 
@@ -107,6 +108,7 @@ mod tests {
                 listener: ListenerId(7),
                 transport,
                 remote: remote.parse().unwrap(),
+                identity: Identity::NONE,
             };
             let token = tokens.seal(&flow);
             assert_eq!(tokens.open(&token), Some(flow));

@@ -99,7 +99,7 @@ mod tests {
     use tokio::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::core::flow::{Flow, ListenerId, Transport};
+    use crate::core::flow::{Flow, Identity, ListenerId, Transport};
 
     #[derive(Default)]
     struct Rings(AtomicU32);
@@ -146,6 +146,7 @@ mod tests {
             listener: ListenerId(0),
             transport: Transport::Tcp,
             remote,
+            identity: Identity::NONE,
         };
         Received::Silent { flow, serial: 1 }
     }

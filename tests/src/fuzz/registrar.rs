@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cusax_b2bua::core::auth::{Authenticated, Authenticator, Header, NONCE_LIFE, Peer, credentials};
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::registrar::{Keeping, Output, Registrar, STATE_PREFIX, Settings};
 use cusax_common::core::entropy::Seeded;
 use cusax_common::core::secret::Secret;
@@ -267,6 +267,7 @@ fn flow(feed: &mut Feed<'_>) -> Flow {
         listener: ListenerId(1),
         transport: *feed.one(&[Transport::Udp, Transport::Udp, Transport::Tcp, Transport::Wss]),
         remote: ([203, 0, 113, 9], 5070).into(),
+        identity: Identity::NONE,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::transaction::{ClientId, Limits, Output, ServerId, TransactionId, Transactions};
 use cusax_common::core::sip::typed::To;
 use cusax_common::core::sip::{Message, Request, Response, Status, Value};
@@ -187,6 +187,7 @@ fn flow(feed: &mut Feed<'_>) -> Flow {
         listener: ListenerId(0),
         transport,
         remote: ([192, 0, 2, last], port).into(),
+        identity: Identity::NONE,
     }
 }
 

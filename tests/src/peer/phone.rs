@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::transaction::{ClientId, Limits, Output, ServerId, Transactions};
 use cusax_common::core::entropy::{Entropy, Seeded};
 use cusax_common::core::sip::typed::{
@@ -619,6 +619,7 @@ impl Phone {
             listener: ListenerId(0),
             transport: Transport::Udp,
             remote,
+            identity: Identity::NONE,
         }
     }
 

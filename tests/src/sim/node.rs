@@ -129,9 +129,9 @@ impl Node {
             .sum()
     }
 
-    /// How a connection may be opened.
+    /// How a connection may be opened, by whichever endpoint knows.
     pub fn opening(&self, flow: &Flow) -> Option<Opening> {
-        self.first().opening(flow)
+        self.endpoints.iter().find_map(|endpoint| endpoint.opening(flow))
     }
 
     /// They begin.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cusax_b2bua::core::admission::{Limits, Rate};
 use cusax_b2bua::core::carriers::Place;
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::media::rewrite::Rules;
 use cusax_b2bua::core::routing::Trunk;
 use cusax_b2bua::core::settings::{Foreign, Listener, Redirects, Settings};
@@ -116,6 +116,7 @@ pub fn settings() -> Settings {
                 listener: ListenerId(0),
                 transport: Transport::Udp,
                 remote: far,
+                identity: Identity::NONE,
             }),
             realm: None,
             certified: String::new(),

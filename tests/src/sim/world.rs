@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cusax_b2bua::core::endpoint::{FetchId, Output, PlaceId, Query};
-use cusax_b2bua::core::flow::{Flow, ListenerId, Transport};
+use cusax_b2bua::core::flow::{Flow, Identity, ListenerId, Transport};
 use cusax_b2bua::core::locate::{self, QueryId};
 use cusax_b2bua::core::media::{MediaCommand, MediaEvent, MediaId, MediaStats};
 use cusax_b2bua::core::neighbour::Said;
@@ -172,8 +172,14 @@ impl World {
             listener: ListenerId(listener),
             transport,
             remote,
+            identity: Identity::NONE,
         };
         self.connections.insert(remote, flow);
+    }
+
+    /// The connection by which a phone was spoken to last, or speaks.
+    pub fn connection(&self, remote: SocketAddr) -> Option<Flow> {
+        self.connections.get(&remote).copied()
     }
 
     /// The service begins to look for its carriers.
@@ -319,6 +325,7 @@ impl World {
                     listener: ListenerId(0),
                     transport: Transport::Udp,
                     remote: from,
+                    identity: Identity::NONE,
                 };
                 let flow = self.connections.get(&from).copied().unwrap_or(by_udp);
                 self.node.handle_datagram(now, flow, bytes);

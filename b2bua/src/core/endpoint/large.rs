@@ -11,7 +11,7 @@ use cusax_common::core::time::Now;
 
 use super::Endpoint;
 use crate::core::call::Token;
-use crate::core::flow::{Flow, Transport};
+use crate::core::flow::{Flow, Identity, Transport};
 use crate::core::media::MediaId;
 use crate::core::transaction::ClientId;
 
@@ -91,6 +91,7 @@ impl<E: Entropy> Endpoint<E> {
             listener,
             transport: Transport::Tcp,
             remote: flow.remote,
+            identity: Identity::NONE,
         })
     }
 }

@@ -16,7 +16,7 @@ use ring::digest::{SHA256, digest};
 use super::clock::Tick;
 use super::contact::{FlowNumbers, KeptContact, MAX_CONTACT};
 use super::gruu::{Device, mark};
-use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::flow::{Flow, Identity, ListenerId, Transport};
 
 /// A phone that is reachable under an AOR until it expires.
 #[derive(Clone, Debug)]
@@ -152,6 +152,7 @@ impl Restored {
                 listener: ListenerId(record.listener),
                 transport: Transport::Udp,
                 remote: record.remote,
+                identity: Identity::NONE,
             },
             user_agent: record.user_agent.map(Into::into),
             path,

@@ -13,7 +13,7 @@ use cusax_common::core::user::Flags;
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::flow::{ListenerId, Transport};
+use crate::core::flow::{Identity, ListenerId, Transport};
 
 pub(super) const DESK: &str = "<sip:line7@192.0.2.7:5070>";
 const MOBILE: &str = "<sip:m@192.0.2.8:40000;transport=tcp>;q=0.5";
@@ -46,6 +46,7 @@ pub(super) fn flow(transport: Transport, port: u16) -> Flow {
         listener: ListenerId(1),
         transport,
         remote: ([203, 0, 113, 9], port).into(),
+        identity: Identity::NONE,
     }
 }
 

@@ -1,7 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "an arbitrary origin of simulated time")]
 
 use super::*;
-use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::flow::{Flow, Identity, ListenerId, Transport};
 use crate::core::routing::{Exit, Hop, Target};
 
 /// What happens.
@@ -260,6 +260,7 @@ impl<'a> World<'a> {
                 listener: ListenerId(0),
                 transport: Transport::Udp,
                 remote: ([192, 0, 2, 1], 5060).into(),
+                identity: Identity::NONE,
             },
             path: Vec::new(),
             exit,

@@ -4,7 +4,7 @@ use cusax_common::core::entropy::Seeded;
 use cusax_common::core::user::Flags;
 
 use super::*;
-use crate::core::flow::ListenerId;
+use crate::core::flow::{Identity, ListenerId};
 
 #[test]
 fn every_kind_of_call_finds_its_way() {
@@ -265,6 +265,7 @@ fn udp(remote: &str) -> Flow {
         listener: ListenerId(0),
         transport: Transport::Udp,
         remote: remote.parse::<SocketAddr>().unwrap(),
+        identity: Identity::NONE,
     }
 }
 

@@ -115,7 +115,7 @@ mod tests {
     use super::super::key::Keys;
     use super::super::row::USUAL;
     use super::*;
-    use crate::core::flow::{ListenerId, Transport};
+    use crate::core::flow::{Identity, ListenerId, Transport};
 
     fn answered(number: u64) -> Answered {
         Answered {
@@ -126,6 +126,7 @@ mod tests {
                 listener: ListenerId(0),
                 transport: Transport::Udp,
                 remote: ([192, 0, 2, 7], 5070).into(),
+                identity: Identity::NONE,
             },
             bytes: Bytes::from(number.to_string()),
         }

@@ -8,7 +8,7 @@ use cusax_common::core::sip::typed::{CSeq, Via};
 
 use super::super::key::MAX_TOKEN;
 use super::*;
-use crate::core::flow::{ListenerId, Transport};
+use crate::core::flow::{Identity, ListenerId, Transport};
 
 #[path = "table_key_tests.rs"]
 mod keys;
@@ -24,6 +24,7 @@ fn flow(transport: Transport, remote: &str) -> Flow {
         listener: ListenerId(0),
         transport,
         remote: remote.parse().unwrap(),
+        identity: Identity::NONE,
     }
 }
 

@@ -79,7 +79,7 @@ const LARGE: usize = 4096;
 mod tests {
     use super::super::Connection;
     use super::*;
-    use crate::core::flow::{ListenerId, Transport};
+    use crate::core::flow::{Identity, ListenerId, Transport};
 
     #[tokio::test]
     async fn a_message_goes_to_whom_it_belongs_and_a_connection_is_everybodys() {
@@ -89,6 +89,7 @@ mod tests {
             listener: ListenerId(0),
             transport: Transport::Tcp,
             remote: ([192, 0, 2, 1], 5060).into(),
+            identity: Identity::NONE,
         };
         let (connection, _queue) = Connection::new();
         let opened = Received::Opened {

@@ -21,7 +21,7 @@ use super::inbox::Inboxes;
 use super::tls::{self, Carrier, Shown, Tls, Trust};
 use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
 use crate::core::admission::network;
-use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::flow::{Flow, Identity, ListenerId, Transport};
 
 /// One bound socket that takes connections.
 #[derive(Clone, Debug)]
@@ -135,6 +135,7 @@ impl StreamListener {
             listener: self.id,
             transport: self.transport,
             remote,
+            identity: Identity::NONE,
         };
         match &self.tls {
             None => self.speak(socket, flow, Vec::new(), inbox).await,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use nix::sys::socket::getsockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::core::flow::{Flow, ListenerId, Transport};
+use crate::core::flow::{Flow, Identity, ListenerId, Transport};
 
 /// One bound address, with a socket for each endpoint of the node: the kernel gives what comes from one place always to
 /// the same one.
@@ -106,6 +106,7 @@ impl SharedUdp {
                     listener: self.0.id,
                     transport: Transport::Udp,
                     remote: canonical(remote),
+                    identity: Identity::NONE,
                 };
                 Ok(Some((flow, Bytes::copy_from_slice(&buffer[..length]))))
             }
