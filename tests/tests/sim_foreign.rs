@@ -12,6 +12,8 @@ use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::From;
 use cusax_common::core::sip::{HeaderName, Method};
 use cusax_tests::peer::phone::{Manner, Phone, Stage};
+use cusax_tests::sim::hand::{Hand, codes};
+use cusax_tests::sim::stage::{self, speaking_with};
 use cusax_tests::sim::{Actor, SECOND, Scene, address};
 
 const ZOE: &str = "sip:zoe@other.example";
@@ -206,6 +208,70 @@ fn while_dns_is_silent_the_caller_waits_in_peace_and_may_give_up() {
         scene.nothing_is_left();
         assert_eq!(scene.world.records.len(), 1);
     }
+}
+
+/// What waits for DNS was not counted, so that one account could have begun any number of calls with one answer.
+#[test]
+fn calls_that_wait_for_dns_are_among_those_that_an_account_may_have() {
+    const MAY: u8 = 3;
+    let (mut scene, _) = scene(11, |settings| {
+        partners(settings);
+        settings.calls_per_account = MAY.into();
+    });
+    scene.world.zone.clear();
+    let dials = |scene: &mut Scene, last| {
+        let mut alice = Hand::new(&mut scene.world, address(last, 5070), "alice");
+        let invite = alice.invite(ZOE);
+        codes(&alice.prove(&mut scene.world, &invite))
+    };
+    for last in 0..MAY {
+        assert_eq!(dials(&mut scene, 70 + last), [100], "{last}");
+    }
+    assert_eq!(dials(&mut scene, 80), [403]);
+    scene.world.run(20 * SECOND);
+    assert_eq!(scene.world.node.calls(), 0, "nothing was found");
+    assert_eq!(dials(&mut scene, 81), [100], "there is room again");
+    // Somebody gives up.
+    scene.world.run(600 * SECOND);
+    for last in 90..90 + MAY {
+        let mut alice = Hand::new(&mut scene.world, address(last, 5070), "alice");
+        let invite = alice.invite(ZOE);
+        assert_eq!(codes(&alice.prove(&mut scene.world, &invite)), [100], "{last}");
+        let via = invite.lines[0].1.clone();
+        let mut cancel = alice.text("CANCEL", ZOE).with("Via", &via);
+        for name in ["From", "To", "Call-ID"] {
+            let same = invite.lines.iter().find(|(found, _)| found == name);
+            cancel = cancel.with(name, &same.expect("written").1);
+        }
+        let number = invite.lines.iter().find(|(found, _)| found == "CSeq");
+        let number = number.expect("written").1.replace("INVITE", "CANCEL");
+        let told = codes(&alice.say(&mut scene.world, &cancel.with("CSeq", &number)));
+        assert_eq!(told, [200, 487], "{last}");
+    }
+    scene.nothing_is_left();
+    for (table, left) in scene.world.node.leftovers() {
+        assert_eq!(left, 0, "{table}");
+    }
+}
+
+#[test]
+fn a_transfer_that_waits_for_dns_is_among_the_calls_of_who_pays() {
+    let mut stage = speaking_with(12, |settings| {
+        partners(settings);
+        settings.calls_per_account = 2;
+    });
+    assert_eq!(stage.alice_refers(ZOE), ["refer active SIP/2.0 100 Trying"]);
+    let dials = |stage: &mut stage::Stage, last| {
+        let mut alice = Hand::new(&mut stage.scene.world, address(last, 5070), "alice");
+        let invite = alice.invite("sip:nobody@sip.example.com");
+        codes(&alice.prove(&mut stage.scene.world, &invite))
+    };
+    assert_eq!(dials(&mut stage, 70), [403]);
+    stage.alice_hears(20 * SECOND);
+    assert_eq!(dials(&mut stage, 71).last(), Some(&404), "the search is over");
+    let stage::Stage { scene, alice, met, .. } = &mut stage;
+    alice.request(&mut scene.world, Method::Bye, Some(met), &[], "");
+    stage.done();
 }
 
 #[test]

@@ -355,7 +355,14 @@ impl<E: Entropy> Endpoint<E> {
     /// transaction ends by its answer alone, and a copy that comes yet must not be carried out.
     fn drop_unanswered(&mut self, now: Now, flow: Flow) {
         let searching = self.searching.extract_if(.., |_, searching| searching.flow == flow);
-        let mut gone: Vec<_> = searching.map(|(server, one)| (server, one.request)).collect();
+        let searching: Vec<_> = searching.collect();
+        for (_, one) in &searching {
+            self.count_caller(&one.caller, false);
+        }
+        let mut gone: Vec<_> = searching
+            .into_iter()
+            .map(|(server, one)| (server, one.request))
+            .collect();
         let fetching = self.fetches.values().filter_map(|fetching| match fetching {
             Fetching::Proof(unproved) => Some(unproved),
             _ => None,

@@ -64,7 +64,7 @@ impl<E: Entropy> Endpoint<E> {
         };
         let dialling = Dialling { dialled, device, depth };
         if let Dialled::Foreign(_) = &dialling.dialled
-            && self.searching.len() >= MAX_SEARCHING
+            && !self.has_room_to_search(&caller)
         {
             return self.overloaded(now, server, &request, Sender::Known);
         }
@@ -80,10 +80,25 @@ impl<E: Entropy> Endpoint<E> {
                 caller,
                 dialling,
             };
+            self.count_caller(&searching.caller, true);
             self.searching.insert(server, searching);
             return;
         }
         self.begin(now, server, flow, request, caller, dialling);
+    }
+
+    /// Whether another call of this caller's may wait for DNS: nobody takes all the room.
+    fn has_room_to_search(&self, caller: &Caller) -> bool {
+        let searching = self.searching.values();
+        let own = searching.filter(|searching| searching.caller.user() == caller.user());
+        self.searching.len() < MAX_SEARCHING && own.count() < MAX_SEARCHING / PART
+    }
+
+    /// Counts a call that waits to be begun, or waits no longer. Once it has begun it is counted as such.
+    pub(super) fn count_caller(&mut self, caller: &Caller, more: bool) {
+        if let Some(jid) = caller.user() {
+            self.count_call(jid.clone(), more);
+        }
     }
 
     /// How many calls there may be before such a one.
@@ -112,10 +127,15 @@ impl<E: Entropy> Endpoint<E> {
                     dialling,
                     ..
                 } = searching;
+                // What begins is counted before what waits is not, so that nobody else fits in between.
+                let waited = caller.user().cloned();
                 if self.draining || self.calls.len() >= self.max_calls() {
                     self.put_off(now, server, &request);
                 } else {
                     self.begin(now, server, flow, request, caller, dialling);
+                }
+                if let Some(jid) = waited {
+                    self.count_call(jid, false);
                 }
             }
         }
@@ -124,6 +144,7 @@ impl<E: Entropy> Endpoint<E> {
     /// No call begins any more.
     pub(super) fn give_up_searches(&mut self, now: Now) {
         for (server, searching) in std::mem::take(&mut self.searching) {
+            self.count_caller(&searching.caller, false);
             self.put_off(now, server, &searching.request);
         }
     }
@@ -139,6 +160,7 @@ impl<E: Entropy> Endpoint<E> {
     /// The caller gave up while the domain was looked up.
     pub(super) fn give_up_search(&mut self, now: Now, invite: ServerId) {
         if let Some(Searching { request, caller, .. }) = self.searching.remove(&invite) {
+            self.count_caller(&caller, false);
             let status = Status::REQUEST_TERMINATED;
             self.respond(now, invite, request.response(status));
             let session = SessionId::draw(&mut self.entropy);
@@ -257,12 +279,14 @@ pub(super) struct Searching {
     goal: Goal,
     pub(super) flow: Flow,
     pub(super) request: Request,
-    caller: Caller,
+    pub(super) caller: Caller,
     dialling: Dialling,
 }
 
 /// The most calls that wait for DNS.
 pub(super) const MAX_SEARCHING: usize = 1024;
+/// One caller has no more than this part of that.
+pub(super) const PART: usize = 8;
 /// How many emergency calls there is room for when there is none for others.
 const EMERGENCY_ROOM: usize = 64;
 /// How often one call may come back to us on its way.

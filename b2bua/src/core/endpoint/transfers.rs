@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::Endpoint;
 use super::accounts::Asking;
-use super::begin::MAX_SEARCHING;
+use super::begin::{MAX_SEARCHING, PART};
 use crate::core::call::{Call, Caller, Dialling, Referral, Replaced, Word};
 use crate::core::locate::Goal;
 use crate::core::media::MediaId;
@@ -119,16 +119,28 @@ impl<E: Entropy> Endpoint<E> {
         };
         match goal {
             None => self.begin_referred(now, from, dialling, *referral),
-            Some(_) if self.seeking.len() >= MAX_SEARCHING => {
+            Some(_) if !self.has_room_to_seek(&referral.payer) => {
                 self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);
             }
-            Some(goal) => self.seeking.push(Seeking {
-                goal,
-                from,
-                dialling,
-                referral,
-            }),
+            Some(goal) => {
+                self.count_caller(&referral.payer, true);
+                self.seeking.push(Seeking {
+                    goal,
+                    from,
+                    dialling,
+                    referral,
+                });
+            }
         }
+    }
+
+    /// Whether another transfer that somebody pays for may wait for DNS.
+    fn has_room_to_seek(&self, payer: &Caller) -> bool {
+        let own = self
+            .seeking
+            .iter()
+            .filter(|one| one.referral.payer.user() == payer.user());
+        self.seeking.len() < MAX_SEARCHING && own.count() < MAX_SEARCHING / PART
     }
 
     /// A domain was looked up for which transfers wait.
@@ -141,18 +153,24 @@ impl<E: Entropy> Endpoint<E> {
             ..
         } in found
         {
+            let waited = referral.payer.user().cloned();
             if self.calls.len() >= self.max_calls() {
                 self.counters.overloaded += 1;
                 self.refuse_referral(now, from, Status::SERVICE_UNAVAILABLE);
             } else {
                 self.begin_referred(now, from, dialling, *referral);
             }
+            if let Some(jid) = waited {
+                self.count_call(jid, false);
+            }
         }
     }
 
     /// No call begins any more; those that wanted one are over.
     pub(super) fn give_up_transfers(&mut self) {
-        self.seeking.clear();
+        for seeking in std::mem::take(&mut self.seeking) {
+            self.count_caller(&seeking.referral.payer, false);
+        }
     }
 
     /// The call that ends when nobody acknowledges its 2xx to this INVITE: the one in which the dialog is now. None if the
