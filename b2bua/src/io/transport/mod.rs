@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::core::carriers::Opening;
 use crate::core::flow::Flow;
@@ -86,7 +87,8 @@ pub enum Listener {
     Stream(StreamListener),
 }
 
-/// The writing end of a connection. Dropping the last one ends the connection once what was queued is written.
+/// The writing end of a connection. Dropping the last one ends the connection once what was queued is written, if that is
+/// not too slow.
 #[derive(Clone, Debug)]
 pub struct Connection {
     serial: u64,
@@ -100,8 +102,35 @@ pub struct Connection {
 struct Queue {
     messages: mpsc::Receiver<Bytes>,
     waiting: Arc<AtomicUsize>,
-    /// Told when the connection is to end though others hold it.
+    /// Told when the connection is to end at once, though others hold it and though something is queued.
     cut: Arc<Notify>,
+}
+
+/// How fast a peer has to read: each message within [`WRITE`], and whatever waits at any time within [`KEEP_UP`]. Else one
+/// that takes a little now and then would have all that may wait for as long as it likes.
+#[derive(Debug)]
+struct Pace {
+    until: Instant,
+    /// What has to be read until then.
+    left: usize,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { until: now, left: 0 }
+    }
+
+    /// When a message must be written that is begun now, and is the first of so many bytes.
+    fn deadline(&mut self, now: Instant, waiting: usize) -> Instant {
+        if self.left == 0 {
+            (self.until, self.left) = (now + KEEP_UP, waiting);
+        }
+        self.until.min(now + WRITE)
+    }
+
+    fn written(&mut self, length: usize) {
+        self.left = self.left.saturating_sub(length);
+    }
 }
 
 /// What did not come or go, counted for all sockets together.
@@ -305,18 +334,10 @@ impl Network {
             let dropped = self.connections.remove(&flow).filter(|one| !one.queue.is_closed());
             if let Some(dropped) = dropped {
                 self.lost.dropped += 1;
-                self.cut(&dropped);
+                dropped.cut.notify_one();
             }
         }
         sent
-    }
-
-    /// A connection is over for all endpoints, since it is for this one. Where there is no other one it ends by itself, once
-    /// what was queued is written.
-    fn cut(&self, connection: &Connection) {
-        if !self.share.is_whole() {
-            connection.cut.notify_one();
-        }
     }
 
     /// Whether a connection is the one in use of that name, also where another endpoint has opened it.
@@ -375,7 +396,7 @@ impl Network {
             && let Some(silent) = self.connections.remove(flow)
         {
             self.lost.dropped += 1;
-            self.cut(&silent);
+            silent.cut.notify_one();
         }
     }
 
@@ -431,6 +452,10 @@ impl Queue {
         self.messages.recv().await
     }
 
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn written(&self, length: usize) {
         self.waiting.fetch_sub(length, Ordering::Relaxed);
     }
@@ -452,6 +477,8 @@ const CONNECT: Duration = Duration::from_secs(4);
 const PROBE: Duration = Duration::from_secs(1);
 /// How long a peer may refuse to read.
 const WRITE: Duration = Duration::from_secs(10);
+/// How long it may take to read what waits.
+const KEEP_UP: Duration = Duration::from_secs(30);
 /// How long TLS and WebSocket may take to shake hands.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the last answer on a broken stream may take to be read.
@@ -462,6 +489,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::flow::{ListenerId, Transport};
 
     /// However short or long what is said to it.
     #[test]
@@ -479,6 +507,73 @@ mod tests {
             assert_eq!(messages.map(|message| message.len()).sum::<usize>(), waiting, "{size}");
             assert!(waiting + size > BOUND || waiting == QUEUE * size, "{size}: {waiting}");
             println!("messages of {size} bytes: at most {waiting} bytes wait");
+        }
+    }
+
+    /// Not when all that was queued has been refused as well.
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_cut_off_at_once() {
+        let config = stream::StreamConfig {
+            id: ListenerId(0),
+            transport: Transport::Tcp,
+            local: ([127, 0, 0, 1], 0).into(),
+            tls: None,
+            origins: Vec::new(),
+            carriers: Arc::default(),
+            guests: stream::Guests::of_this_process(),
+        };
+        let listener = StreamListener::bind(config).unwrap();
+        let address = listener.local_addr();
+        let listeners = vec![Listener::Stream(listener)];
+        let (mut network, mut received) = Network::start(&[Share::whole()], listeners, &Arc::default(), None).remove(0);
+        let _peer = tokio::net::TcpStream::connect(address).await.unwrap();
+        let Some(Received::Opened { flow, connection, .. }) = received.recv().await else {
+            panic!("it is there first");
+        };
+        let serial = connection.serial;
+        assert!(!network.opened(flow, connection));
+        // As much as the system takes, and then as much as may wait.
+        while network.send(flow, Bytes::from(vec![b'x'; 16_384]), None) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let closed = tokio::time::timeout(WRITE / 4, received.recv()).await;
+        assert!(
+            matches!(closed, Ok(Some(Received::Closed { serial: closed, .. })) if closed == serial),
+            "{closed:?}"
+        );
+    }
+
+    /// Each takes a message of ten kilobytes after so many seconds.
+    #[test]
+    fn whoever_reads_a_little_now_and_then_is_not_waited_for() {
+        const LENGTH: usize = 10_000;
+        let start = Instant::now();
+        for (seconds, queued, keeps_up) in [
+            (0, 25, true),
+            (1, 25, true),
+            (9, 25, false),
+            (9, 3, true),
+            (11, 1, false),
+        ] {
+            let (mut pace, mut now, mut taken) = (Pace::new(start), start, 0);
+            // What is read is followed by as much again.
+            while taken < 1000 {
+                let deadline = pace.deadline(now, queued * LENGTH);
+                now += Duration::from_secs(seconds);
+                if now > deadline {
+                    break;
+                }
+                pace.written(LENGTH);
+                taken += 1;
+            }
+            assert_eq!(
+                taken == 1000,
+                keeps_up,
+                "{queued} at {seconds} s each: {taken} were read"
+            );
+            if !keeps_up {
+                assert!(now - start <= KEEP_UP + WRITE, "{queued} at {seconds} s each");
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::inbox::Inboxes;
 use super::tls::{self, Carrier, Shown, Tls, Trust};
-use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Queue, Received, WRITE, websocket};
+use super::{Connection, HANDSHAKE, IDLE, LINGER, PAUSE, Pace, Queue, Received, WRITE, websocket};
 use crate::core::admission::network;
 use crate::core::flow::{Flow, Identity, ListenerId, Transport};
 
@@ -337,11 +337,14 @@ async fn read(
 }
 
 async fn write(mut writer: impl AsyncWrite + Unpin, mut queue: Queue) {
+    let mut pace = Pace::new(Instant::now());
     while let Some(bytes) = queue.next().await {
-        match timeout(WRITE, writer.write_all(&bytes)).await {
+        let deadline = pace.deadline(Instant::now(), queue.waiting());
+        match timeout_at(deadline, writer.write_all(&bytes)).await {
             Ok(Ok(())) => queue.written(bytes.len()),
             Ok(Err(_)) | Err(_) => return,
         }
+        pace.written(bytes.len());
         // TLS keeps back what it has not been told to send.
         if queue.messages.is_empty() && !matches!(timeout(WRITE, writer.flush()).await, Ok(Ok(()))) {
             return;

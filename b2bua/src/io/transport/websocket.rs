@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -15,7 +15,7 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 use cusax_common::core::sip::MAX_MESSAGE;
 
 use super::inbox::Inboxes;
-use super::{IDLE, LINGER, Queue, Received, WRITE};
+use super::{IDLE, LINGER, Pace, Queue, Received};
 use crate::core::flow::Flow;
 use crate::core::websocket::{PROTOCOL, READ_BUFFER, Refusal, WRITE_BUFFER, judge};
 
@@ -64,7 +64,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut deadline = Instant::now() + IDLE;
-    let cut = Arc::clone(&queue.cut);
+    let (cut, mut pace) = (Arc::clone(&queue.cut), Pace::new(Instant::now()));
     let code = loop {
         tokio::select! {
             () = cut.notified() => break CloseCode::Away,
@@ -93,10 +93,15 @@ where
                     Ok(text) => Message::Text(text),
                     Err(_) => Message::Binary(bytes),
                 };
-                if !matches!(timeout(WRITE, socket.send(message)).await, Ok(Ok(()))) {
-                    return;
+                let until = pace.deadline(Instant::now(), queue.waiting());
+                tokio::select! {
+                    () = cut.notified() => return,
+                    sent = timeout_at(until, socket.send(message)) => if !matches!(sent, Ok(Ok(()))) {
+                        return;
+                    },
                 }
                 queue.written(length);
+                pace.written(length);
             }
             () = sleep_until(deadline) => {
                 deadline = Instant::now() + IDLE;
