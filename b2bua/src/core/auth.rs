@@ -526,9 +526,11 @@ fn secret_bytes(algorithm: Algorithm) -> usize {
     }
 }
 
-/// Whether the `uri` of the credentials is that of the request, in whatever spelling (RFC 3261 §22.4 item 8).
+/// Whether the `uri` of the credentials is that of the request, in whatever spelling (RFC 3261 §22.4 item 8). One that is
+/// longer than any that is judged is not read part by part for somebody who has proved nothing yet.
 fn is_for(uri: &str, request: &Request) -> bool {
-    request.uri.is_written(uri) || uri.parse::<Uri>().is_ok_and(|uri| uri.same_as(&request.uri))
+    request.uri.is_written(uri)
+        || request.uri.size() <= MAX_PARAMETER && uri.parse::<Uri>().is_ok_and(|uri| uri.same_as(&request.uri))
 }
 
 /// What makes a nonce unique. Older ones come first.

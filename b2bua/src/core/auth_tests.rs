@@ -271,6 +271,23 @@ fn an_equivalent_uri_will_do() {
     assert_eq!(phone.ask(&mut auth, START, Some(&alice())), Ok(()));
 }
 
+/// What stands there may be as long as a message, and nobody has proved anything: a parameter that means nothing is read
+/// where the whole is not too long, and else only what is the same byte for byte will do.
+#[test]
+fn a_long_uri_is_not_compared_in_full_for_strangers() {
+    for (length, expected) in [
+        (MAX_PARAMETER, Ok(())),
+        (MAX_PARAMETER + 1, Err(Rejection::OtherUri)),
+        (60_000, Err(Rejection::OtherUri)),
+    ] {
+        let parameter = format!(";{}", "x".repeat(length - 1));
+        let mut auth = auth();
+        let mut phone = Phone::new(&challenge(&auth, START, 1, Algorithm::Sha256));
+        phone.request_uri = Box::leak(format!("sip:example.com{parameter}").into_boxed_str());
+        assert_eq!(phone.ask(&mut auth, START, Some(&alice())), expected, "{length}");
+    }
+}
+
 #[test]
 fn nobody_is_indistinguishable_from_a_wrong_password() {
     let mut auth = auth();

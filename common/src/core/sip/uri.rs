@@ -87,6 +87,17 @@ impl Uri {
         self.write_to(&mut rest).is_ok() && rest.0.is_empty()
     }
 
+    /// How many bytes a stranger may have written here, but for the host, which is short: what comparing it costs.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let of = |part: &Option<Text>| part.as_ref().map_or(0, |part| part.len());
+        match self {
+            Self::Sip(uri) => of(&uri.user) + of(&uri.password) + uri.params.as_str().len() + of(&uri.headers),
+            Self::Tel(uri) => uri.number.len() + uri.params.as_str().len(),
+            Self::Other(OtherUri(text)) => text.len(),
+        }
+    }
+
     /// Whether both mean the same (RFC 3261 §19.1.4 for SIP, RFC 3966 §4 for numbers; other schemes by their text).
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
