@@ -201,6 +201,12 @@ impl Carriers {
         self.proved.contains_key(flow)
     }
 
+    /// Whether this is a connection that we open to a carrier by TLS.
+    #[must_use]
+    pub fn is_toward_one(&self, flow: &Flow) -> bool {
+        self.identities.contains(&flow.identity)
+    }
+
     /// A user of ours calls this address in a domain of others. Gives what is looked up, if one has to wait for it; then
     /// [`poll_located`](Self::poll_located) tells when it is over.
     pub fn want(&mut self, now: Instant, uri: &SipUri) -> Option<Goal> {

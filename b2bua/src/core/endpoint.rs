@@ -869,7 +869,7 @@ impl<E: Entropy> Endpoint<E> {
         let Self { share, entropy, .. } = self;
         let branch = share.draw(|| format!("{MAGIC_COOKIE}{}", entropy.token::<TAG_BYTES>()));
         // A connection of ours to a carrier is the carrier's to use as well (RFC 5923 §8.1).
-        let alias = matches!(self.opening(&flow), Some(Opening::Tls { .. }));
+        let alias = self.carriers.is_toward_one(&flow);
         let via = Via::line(flow.transport.as_str(), public, ["", &branch], alias);
         request.headers.insert_before(&HeaderName::VIA, via);
     }

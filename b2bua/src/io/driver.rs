@@ -554,8 +554,7 @@ impl<E: Entropy, U: UserStore + 'static> Driver<E, U> {
         match output {
             Output::Transmit { flow, bytes } => {
                 self.meter.sent(&bytes);
-                let opening = self.endpoint.opening(&flow);
-                if !self.network.send(flow, bytes, opening) {
+                if !self.network.send(flow, bytes, &|| self.endpoint.opening(&flow)) {
                     self.endpoint.handle_closed(clock::now(), flow);
                 }
             }

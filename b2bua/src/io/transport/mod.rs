@@ -275,8 +275,9 @@ impl Network {
         sockets.collect()
     }
 
-    /// Sends a message; tells whether its flow can still be used. A connection is opened only as `opening` says.
-    pub fn send(&mut self, flow: Flow, bytes: Bytes, opening: Option<Opening>) -> bool {
+    /// Sends a message; tells whether its flow can still be used. A connection is opened only as `opening` says, which is
+    /// asked where there is none.
+    pub fn send(&mut self, flow: Flow, bytes: Bytes, opening: &dyn Fn() -> Option<Opening>) -> bool {
         match self.sockets.get(usize::from(flow.listener.0)) {
             Some(Socket::Udp(udp)) => {
                 udp.send(flow.remote, &bytes);
@@ -288,7 +289,9 @@ impl Network {
                 return false;
             }
         }
-        if let Some(opening) = opening.filter(|_| !self.has(&flow)) {
+        if !self.has(&flow)
+            && let Some(opening) = opening()
+        {
             let (connection, queue) = Connection::new();
             let proof = match &opening {
                 Opening::Plain | Opening::Probe => None,
@@ -315,18 +318,15 @@ impl Network {
             if let Some(before) = before {
                 // Another endpoint was quicker.
                 self.connections.insert(flow, before);
-                return self.send(flow, bytes, None);
+                return self.send(flow, bytes, &|| None);
             }
             if let Some(Socket::Stream(stream)) = self.sockets.get(usize::from(flow.listener.0)) {
                 stream.connect(flow, queue, &connection, (patience, proof), self.inboxes.clone());
             }
             self.connections.insert(flow, connection);
         }
-        let sent = self.has(&flow)
-            && self
-                .connections
-                .get(&flow)
-                .is_some_and(|connection| connection.send(bytes));
+        let connection = self.connections.get(&flow);
+        let sent = connection.is_some_and(|connection| connection.send(bytes));
         if !sent {
             self.lost.unsent += 1;
             // Whoever does not read gets no more: to skip one message would be worse than to begin anew. Whoever has hung
@@ -533,7 +533,9 @@ mod tests {
         let serial = connection.serial;
         assert!(!network.opened(flow, connection));
         // As much as the system takes, and then as much as may wait.
-        while network.send(flow, Bytes::from(vec![b'x'; 16_384]), None) {
+        while network.send(flow, Bytes::from(vec![b'x'; 16_384]), &|| {
+            panic!("nothing is to be opened")
+        }) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let closed = tokio::time::timeout(WRITE / 4, received.recv()).await;
