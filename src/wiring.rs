@@ -72,9 +72,10 @@ pub fn serve(config: Config, path: &Path) -> Result<Answer, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Software, format!("no runtime: {error}")))?;
-    let ended = runtime.block_on(async { Service::start(config, path, logs).await?.run().await });
+    let ended = runtime.block_on(async { Service::start(config, path, logs.clone()).await?.run().await });
     // A task that hangs must not keep the process.
     runtime.shutdown_timeout(LAST_WAIT);
+    logs.finish();
     ended.map(|()| Answer {
         text: String::new(),
         json: serde_json::json!({ "stopped": true }),

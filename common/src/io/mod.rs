@@ -5,6 +5,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod health;
+mod lines;
 pub mod shutdown;
 #[cfg(all(feature = "memory", feature = "redis"))]
 pub mod state;

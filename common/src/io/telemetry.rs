@@ -1,6 +1,7 @@
 //! Logs and metrics: the only place that knows their formats.
 
 use std::fmt;
+use std::io::Stderr;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,36 +15,46 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::core::config::{Addresses, Format, Level, Log};
 use crate::core::secret::show_pii;
+use crate::io::lines::Lines;
 
 /// Starts logging to standard error. The handle changes the level later.
 ///
 /// # Errors
-/// [`LogsBegunAlready`] if this process logs somewhere already.
-pub fn begin_logs(log: &Log) -> Result<LogHandle, LogsBegunAlready> {
+/// [`NoLogs`] if this process logs somewhere already, or has no thread left.
+pub fn begin_logs(log: &Log) -> Result<LogHandle, NoLogs> {
+    let lines = Lines::to(std::io::stderr())?;
     let (filter, handle) = reload::Layer::new(filter(log.level));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(lines.clone())
         .with_ansi(false);
     let begun = match log.format {
         Format::Text => registry.with(layer).try_init(),
         Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
-    begun.map_err(|_| LogsBegunAlready)?;
+    begun.map_err(|_| NoLogs::BegunAlready)?;
     show_pii(log.addresses == Addresses::Full);
-    Ok(LogHandle(handle))
+    Ok(LogHandle { handle, lines })
 }
 
 /// Changes what is logged while the service runs.
 #[derive(Clone)]
-pub struct LogHandle(reload::Handle<EnvFilter, tracing_subscriber::Registry>);
+pub struct LogHandle {
+    handle: reload::Handle<EnvFilter, tracing_subscriber::Registry>,
+    lines: Lines<Stderr>,
+}
 
 impl LogHandle {
     /// Takes the level and the treatment of addresses from `log`; the form of a line stays.
     pub fn apply(&self, log: &Log) {
         // It fails only when the subscriber is gone, and then nobody reads logs.
-        let _ = self.0.reload(filter(log.level));
+        let _ = self.handle.reload(filter(log.level));
         show_pii(log.addresses == Addresses::Full);
+    }
+
+    /// Hands over what was logged and still waits to be written. The last thing that a process does with its log.
+    pub fn finish(&self) {
+        self.lines.finish();
     }
 }
 
@@ -53,10 +64,16 @@ impl fmt::Debug for LogHandle {
     }
 }
 
-/// This process logs somewhere already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this process logs somewhere already")]
-pub struct LogsBegunAlready;
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum NoLogs {
+    /// There is one.
+    #[error("this process logs somewhere already")]
+    BegunAlready,
+    /// What the system says.
+    #[error("no thread for the log: {0}")]
+    Thread(#[from] std::io::Error),
+}
 
 /// Our own crates at the level asked for. Libraries never below info: their traces hold whole messages, credentials
 /// and statements included, which no switch of ours can redact.
