@@ -10,7 +10,7 @@ set -euo pipefail
 packages=(
     gcc make pkg-config            # a linker for Rust, and SQLite from source
     iproute2 util-linux tcpdump    # network namespaces, captures
-    prosody                        # the XMPP server
+    prosody ejabberd               # the XMPP servers
     python3-slixmpp                # the chat clients
     baresip-core                   # the phones
     sip-tester socat               # SIPp: the trunk, and a phone, whose TLS is socat's
@@ -23,7 +23,7 @@ packages=(
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
     packages+=(nodejs npm)
 fi
-services=(prosody postgresql redis-server)
+services=(prosody ejabberd postgresql redis-server)
 case ${1-} in
     '') ;;
     bench)

@@ -332,8 +332,8 @@ fn mismatch(version: u32) -> String {
 }
 
 /// For people, when the server does not know the question.
-const ABSENT: &str = "the server has no mod_cusax for xmpp.domain: put \"cusax\" into modules_enabled of that VirtualHost, and \
-                      see that xmpp.domain is its name";
+const ABSENT: &str = "the server has no mod_cusax for xmpp.domain: enable it for that virtual host (\"cusax\" in Prosody's \
+                      modules_enabled, mod_cusax in ejabberd's modules), and see that xmpp.domain is its name";
 /// Where a chunk of lines ends, in bytes as they are on the wire. One line more may come on top, which is far smaller.
 pub const CHUNK: usize = 96 * 1024;
 /// Most steps of a bulk that are not answered yet.
