@@ -7,10 +7,10 @@ use cusax_tests::lab::capture::Capture;
 use cusax_tests::lab::chat::{Annotation, Chat, Login};
 use cusax_tests::lab::meddler::Meddler;
 use cusax_tests::lab::phone::{Account, Phone};
-use cusax_tests::lab::prosody::{Account as XmppAccount, Plan, Prosody, VirtualHost};
 use cusax_tests::lab::speech::Voice;
 use cusax_tests::lab::topology::Topology;
 use cusax_tests::lab::trunk::Trunk;
+use cusax_tests::lab::xmpp_server::{Account as XmppAccount, Kind, Plan, Server, VirtualHost};
 use cusax_tests::lab::{Child, Namespace, Result, Scratch, Spec, wait};
 
 #[test]
@@ -113,10 +113,12 @@ fn a_program_dies_with_its_owner_and_on_drop() {
 
 #[test]
 fn chat_clients_see_each_other_and_a_server_without_our_plugin_gives_plain_rosters() {
-    chat().unwrap_or_else(|fault| panic!("{fault}"));
+    for kind in [Kind::Prosody, Kind::Ejabberd] {
+        chat(kind).unwrap_or_else(|fault| panic!("{kind:?}: {fault}"));
+    }
 }
 
-fn chat() -> Result<()> {
+fn chat(kind: Kind) -> Result<()> {
     let scratch = Scratch::new("lab-chat")?;
     let server = Namespace::new("srv")?;
     let people = ["ann@a.example", "ben@b.example"];
@@ -125,19 +127,14 @@ fn chat() -> Result<()> {
         password: "secret".to_owned(),
         contacts: vec![people[1 - place].to_owned()],
     };
-    let host = |name: &str| VirtualHost {
-        name: name.to_owned(),
-        lines: vec![],
-        modules: vec![],
-    };
     let plan = Plan {
-        hosts: vec![host("a.example"), host("b.example")],
+        hosts: ["a.example", "b.example"].map(VirtualHost::plain).into(),
         accounts: vec![account(0), account(1)],
         component: None,
         clients: 15222,
         components: 15347,
     };
-    let prosody = Prosody::start(Some(&server), scratch.path(), &plan)?;
+    let running = Server::start(kind, Some(&server), scratch.path(), &plan)?;
     let login = |jid, password| {
         Chat::start(
             Some(&server),
@@ -188,5 +185,5 @@ fn chat() -> Result<()> {
             .any(|items| items.attr("node") == Some(activity))
             .then_some(())
     })?;
-    prosody.stop()
+    running.stop()
 }

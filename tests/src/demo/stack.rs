@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::cast::{Cast, Person};
 use super::options::{Break, Options, Store};
-use crate::lab::prosody::{Account, Plan, Prosody, VirtualHost};
+use crate::lab::prosody::Prosody;
 use crate::lab::service::get;
 use crate::lab::services::{Postgres, Redis};
 use crate::lab::speech::Voice;
 use crate::lab::trunk::Trunk;
+use crate::lab::xmpp_server::{Account, Plan, Plugin, VirtualHost};
 use crate::lab::{Child, Context as _, Fault, Namespace, Result, Scratch, Spec};
 
 /// The running servers.
@@ -333,7 +334,6 @@ fn plan(options: &Options, cast: &Cast, place: &Place, component: &str) -> Plan 
         password: person.password.clone(),
         contacts: contacts.iter().map(|contact| contact.jid.clone()).collect(),
     };
-    let mut lines = vec![format!("cusax_component = \"{component}\"")];
     // The plugin has three jobs, and a provider may leave one out.
     let left_out = match options.broken {
         Some(Break::Reach) => "reach",
@@ -341,21 +341,18 @@ fn plan(options: &Options, cast: &Cast, place: &Place, component: &str) -> Plan 
         Some(Break::Roster) => "roster",
         _ => "",
     };
-    let jobs: Vec<_> = ["reach", "roster", "vcard"]
+    let jobs = ["reach", "roster", "vcard"]
         .into_iter()
         .filter(|job| *job != left_out)
         .collect();
-    lines.push(format!("cusax_jobs = {{ \"{}\" }}", jobs.join("\", \"")));
     let with = VirtualHost {
-        name: cast.atlanta_domain.clone(),
-        lines,
-        modules: vec!["cusax".to_owned()],
+        plugin: Some(Plugin {
+            jobs,
+            ..Plugin::of(component)
+        }),
+        ..VirtualHost::plain(&cast.atlanta_domain)
     };
-    let without = VirtualHost {
-        name: cast.biloxi_domain.clone(),
-        lines: vec![],
-        modules: vec![],
-    };
+    let without = VirtualHost::plain(&cast.biloxi_domain);
     Plan {
         hosts: vec![with, without],
         accounts: vec![

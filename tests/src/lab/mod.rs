@@ -9,7 +9,7 @@
 //! - [`phone`] (Debian's baresip), [`trunk`] (SIPp), [`meddler`] (adds headers that a stock phone cannot).
 //! - [`linphone`] (Debian's linphonec), [`sipp`] (SIPp as a phone), [`jssip`] (JsSIP under Node): they only register.
 //! - [`scenario`]: SIPp as one side of a call, put together from parts; [`line`] registers for one that only answers.
-//! - [`prosody`], [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
+//! - [`xmpp_server`]: [`prosody`] or [`ejabberd`], with our plugin or without; [`chat`] (slixmpp), [`rogue`] (raw SIP in a namespace), [`wire`] (raw SIP over every transport).
 //! - [`service`]: the service alone; [`torture`]: the messages of RFC 4475 against it;
 //!   [`nonsense`]: many more that nobody wrote, and the [`crowd`] that says them; [`softphone`]: the simulated world's phone on a real socket.
 //! - [`carrier`]: the far end of a trunk over UDP, TCP and TLS; [`dns`] (Debian's dnsmasq) leads there; [`authority`]: who
@@ -24,6 +24,7 @@ pub mod carrier;
 pub mod chat;
 pub mod crowd;
 pub mod dns;
+pub mod ejabberd;
 pub mod fault;
 pub mod g711;
 pub mod jssip;
@@ -51,6 +52,7 @@ pub mod trunk;
 pub mod wait;
 pub mod wav;
 pub mod wire;
+pub mod xmpp_server;
 
 pub use fault::{Context, Fault, Result};
 pub use namespace::Namespace;

@@ -7,50 +7,15 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Child, Context as _, Namespace, Result, Spec};
-
-/// What the server is to be.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The virtual hosts.
-    pub hosts: Vec<VirtualHost>,
-    /// The accounts, each with the contacts in its roster.
-    pub accounts: Vec<Account>,
-    /// The component's name and secret.
-    pub component: Option<(String, String)>,
-    /// The port for clients.
-    pub clients: u16,
-    /// The port for components.
-    pub components: u16,
-}
-
-/// A virtual host.
-#[derive(Clone, Debug)]
-pub struct VirtualHost {
-    /// Its domain.
-    pub name: String,
-    /// Lines of configuration of its own, in Lua.
-    pub lines: Vec<String>,
-    /// Its modules besides the usual ones.
-    pub modules: Vec<String>,
-}
-
-/// An account.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// Bare JID.
-    pub jid: String,
-    /// Password.
-    pub password: String,
-    /// Bare JIDs with a subscription in both directions.
-    pub contacts: Vec<String>,
-}
+use super::xmpp_server::{Account, Plan};
+use super::{Child, Context as _, Fault, Namespace, Result, Spec};
 
 /// A running server.
 #[derive(Debug)]
 pub struct Prosody {
     program: Child,
     config: PathBuf,
+    namespace: Option<Namespace>,
 }
 
 impl Prosody {
@@ -88,7 +53,11 @@ impl Prosody {
                 }
             })?;
         }
-        Ok(Self { program, config })
+        Ok(Self {
+            program,
+            config,
+            namespace: namespace.cloned(),
+        })
     }
 
     /// What it has logged.
@@ -97,10 +66,30 @@ impl Prosody {
         self.program.log()
     }
 
-    /// Its configuration file, for `prosodyctl`.
+    /// Loads our plugin anew.
+    ///
+    /// # Errors
+    /// When the shell does not say that it was done.
+    pub fn reload_plugin(&self, host: &str) -> Result<()> {
+        let mut spec = Spec::new("prosodyctl", "prosodyctl")
+            .arg("--config")
+            .arg(&self.config)
+            .args(["shell", "module", "reload", "cusax", host]);
+        if let Some(namespace) = &self.namespace {
+            spec = spec.inside(namespace);
+        }
+        let said = spec.output()?;
+        if said.contains("OK") {
+            Ok(())
+        } else {
+            Err(Fault::new(said))
+        }
+    }
+
+    /// Its process.
     #[must_use]
-    pub fn config(&self) -> &Path {
-        &self.config
+    pub fn id(&self) -> u32 {
+        self.program.id()
     }
 
     /// Stops it as its init system would.
@@ -146,15 +135,23 @@ log = {{ {{ levels = {{ min = "debug" }}, to = "console" }} }}
 "#
     );
     for host in &plan.hosts {
-        let modules: Vec<String> = host.modules.iter().map(|module| format!("\"{module}\"")).collect();
-        let lines = host.lines.join("\n  ");
-        write!(
-            text,
-            "\nVirtualHost \"{}\"\n  modules_enabled = {{ {} }}\n  {lines}\n",
-            host.name,
-            modules.join(", ")
-        )
-        .expect(WRITES);
+        write!(text, "\nVirtualHost \"{}\"\n", host.name).expect(WRITES);
+        if let Some(plugin) = &host.plugin {
+            let jobs = plugin.jobs.join("\", \"");
+            write!(
+                text,
+                r#"  modules_enabled = {{ "cusax", "admin_shell" }}
+  cusax_component = "{}"
+  cusax_audience = "{}"
+  cusax_jobs = {{ "{jobs}" }}
+"#,
+                plugin.component, plugin.audience
+            )
+            .expect(WRITES);
+        }
+    }
+    for rooms in plan.hosts.iter().filter_map(|host| host.rooms.as_ref()) {
+        write!(text, "\nComponent \"{rooms}\" \"muc\"\n  muc_room_locking = false\n").expect(WRITES);
     }
     if let Some((name, secret)) = &plan.component {
         write!(text, "\nComponent \"{name}\"\n  component_secret = \"{secret}\"\n").expect(WRITES);

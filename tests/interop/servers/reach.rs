@@ -6,16 +6,24 @@ use cusax_common::core::id::SessionId;
 use cusax_common::core::policy::NumberClass;
 use cusax_common::core::time::Wall;
 use cusax_tests::lab::wait;
+use cusax_tests::lab::xmpp_server::Kind;
 use jid::BareJid;
 use minidom::Element;
 
 use crate::stack::{Plugin, Raw, Stack};
-use crate::stanzas::{condition, find, presence, publish, reach_of, registered};
+use crate::stanzas::{comes_to_show, condition, find, presence, publish, reach_of, registered};
 use crate::{ALICE, AOR, BOBS_TEL, COMPONENT, REACH, SOON, TEL, WHILE};
 
-#[test]
-fn reach_follows_the_phone_in_broadcast_directed_and_probe_presence() {
-    let stack = Stack::start("reach", Plugin::Loaded);
+on_both!(
+    reach_follows_the_phone_in_broadcast_directed_and_probe_presence,
+    a_forged_reach_reaches_nobody_and_rooms_see_none,
+    whoever_forgets_the_plugin_is_told,
+    contacts_see_who_is_on_the_phone_and_the_caller_reads_what_a_call_costs,
+    a_resumed_stream_goes_on_seeing_addresses,
+);
+
+fn reach_follows_the_phone_in_broadcast_directed_and_probe_presence(kind: Kind) {
+    let stack = Stack::start(kind, "reach", Plugin::Loaded);
     stack.settled();
     let mut alice = stack.chat("alice@atlanta.example/phone");
     let mut bob = stack.chat("bob@atlanta.example/desk");
@@ -34,10 +42,12 @@ fn reach_follows_the_phone_in_broadcast_directed_and_probe_presence() {
     let marks = [bob.mark(), remote.mark(), alice.mark()];
     stack.say(registered(&[AOR]));
     for (client, mark) in [&mut bob, &mut remote, &mut alice].into_iter().zip(marks) {
-        assert_eq!(
-            reach_of(client, mark, "alice@atlanta.example/phone"),
-            [AOR, TEL],
-            "a phone has come"
+        comes_to_show(
+            client,
+            mark,
+            "alice@atlanta.example/phone",
+            &[AOR, TEL],
+            "a phone has come",
         );
     }
 
@@ -73,10 +83,12 @@ fn reach_follows_the_phone_in_broadcast_directed_and_probe_presence() {
 
     let mark = bob.mark();
     stack.say(registered(&[AOR]));
-    assert_eq!(
-        reach_of(&mut bob, mark, "alice@atlanta.example/phone"),
-        [AOR, TEL],
-        "and is back"
+    comes_to_show(
+        &mut bob,
+        mark,
+        "alice@atlanta.example/phone",
+        &[AOR, TEL],
+        "and is back",
     );
     let mark = bob.mark();
     alice
@@ -108,9 +120,8 @@ fn reach_follows_the_phone_in_broadcast_directed_and_probe_presence() {
     stack.stop();
 }
 
-#[test]
-fn a_forged_reach_reaches_nobody_and_rooms_see_none() {
-    let stack = Stack::start("spoof", Plugin::Loaded);
+fn a_forged_reach_reaches_nobody_and_rooms_see_none(kind: Kind) {
+    let stack = Stack::start(kind, "spoof", Plugin::Loaded);
     stack.settled();
     stack.say(registered(&[AOR]));
     let mut alice = stack.chat("alice@atlanta.example/phone");
@@ -231,9 +242,8 @@ fn a_forged_reach_reaches_nobody_and_rooms_see_none() {
     stack.stop();
 }
 
-#[test]
-fn whoever_forgets_the_plugin_is_told() {
-    let stack = Stack::start("forgotten", Plugin::Forgotten);
+fn whoever_forgets_the_plugin_is_told(kind: Kind) {
+    let stack = Stack::start(kind, "forgotten", Plugin::Forgotten);
     let told = wait::until("a word about it", SOON, || {
         stack.status().refusal.filter(|why| why.contains("modules_enabled"))
     });
@@ -241,9 +251,8 @@ fn whoever_forgets_the_plugin_is_told() {
     stack.stop();
 }
 
-#[test]
-fn contacts_see_who_is_on_the_phone_and_the_caller_reads_what_a_call_costs() {
-    let stack = Stack::start("phone", Plugin::Loaded);
+fn contacts_see_who_is_on_the_phone_and_the_caller_reads_what_a_call_costs(kind: Kind) {
+    let stack = Stack::start(kind, "phone", Plugin::Loaded);
     stack.settled();
     let mut bob = stack.chat("bob@atlanta.example/desk");
     let mut alice = stack.chat("alice@atlanta.example/phone");
@@ -291,9 +300,8 @@ fn contacts_see_who_is_on_the_phone_and_the_caller_reads_what_a_call_costs() {
     stack.stop();
 }
 
-#[test]
-fn a_resumed_stream_goes_on_seeing_addresses() {
-    let stack = Stack::start("resume", Plugin::Loaded);
+fn a_resumed_stream_goes_on_seeing_addresses(kind: Kind) {
+    let stack = Stack::start(kind, "resume", Plugin::Loaded);
     stack.settled();
     let mut first = Raw::login(&stack.namespace).expect("a client");
     first

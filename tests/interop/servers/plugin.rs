@@ -1,16 +1,21 @@
 //! What the plugin in the server believes, and keeps.
 
 use cusax_tests::lab::chat::Annotation;
-use cusax_tests::lab::{Spec, wait};
+use cusax_tests::lab::wait;
+use cusax_tests::lab::xmpp_server::Kind;
 use jid::BareJid;
 
 use crate::stack::{Plugin, Raw, Stack};
-use crate::stanzas::{addresses, condition, reach_of, registered};
+use crate::stanzas::{addresses, comes_to_show, condition, reach_of, registered};
 use crate::{ALICE, AOR, CAROL, COMPONENT, SOON, TEL};
 
-#[test]
-fn only_the_component_may_tell_the_plugin_and_only_in_its_version() {
-    let mut stack = Stack::start("forged", Plugin::Loaded);
+on_both!(
+    only_the_component_may_tell_the_plugin_and_only_in_its_version,
+    a_reloaded_plugin_keeps_its_map_and_a_server_that_starts_anew_gets_it_again,
+);
+
+fn only_the_component_may_tell_the_plugin_and_only_in_its_version(kind: Kind) {
+    let mut stack = Stack::start(kind, "forged", Plugin::Loaded);
     stack.settled();
     let mut carol = stack.chat("carol@atlanta.example/desk");
     let plugin = "urn:x-cusax:plugin:0";
@@ -86,9 +91,8 @@ fn only_the_component_may_tell_the_plugin_and_only_in_its_version() {
     stack.stop();
 }
 
-#[test]
-fn a_reloaded_plugin_keeps_its_map_and_a_server_that_starts_anew_gets_it_again() {
-    let mut stack = Stack::start("reload", Plugin::Loaded);
+fn a_reloaded_plugin_keeps_its_map_and_a_server_that_starts_anew_gets_it_again(kind: Kind) {
+    let mut stack = Stack::start(kind, "reload", Plugin::Loaded);
     stack.settled();
     stack.say(registered(&[AOR]));
     let mut alice = stack.chat("alice@atlanta.example/phone");
@@ -97,16 +101,20 @@ fn a_reloaded_plugin_keeps_its_map_and_a_server_that_starts_anew_gets_it_again()
     bob.available().expect("sent");
     alice.available().expect("sent");
     stack.settled();
-    let shell = |command: &str| {
-        Spec::new("prosodyctl", "prosodyctl")
-            .arg("--config")
-            .arg(stack.prosody.as_ref().expect("it runs").config())
-            .args(["shell"].into_iter().chain(command.split(' ')))
-            .inside(&stack.namespace)
-            .output()
-    };
-    let said = shell("module reload cusax atlanta.example").expect("the shell");
-    assert!(said.contains("OK"), "{said}");
+    reach_of(&mut bob, 0, "alice@atlanta.example/phone");
+    let mark = bob.mark();
+    let server = stack.server.as_ref().expect("it runs");
+    server.reload_plugin("atlanta.example").expect("it is loaded anew");
+    if kind == Kind::Ejabberd {
+        // Prosody's plugin hands its map on. This one takes its addresses away when it goes, and asks when it comes.
+        comes_to_show(
+            &mut bob,
+            mark,
+            "alice@atlanta.example/phone",
+            &[AOR, TEL],
+            "reach after the reload",
+        );
+    }
     for (aors, shown) in [(&[][..], &[][..]), (&[AOR], &[AOR, TEL])] {
         let mark = bob.mark();
         stack.say(registered(aors));
@@ -151,7 +159,7 @@ fn a_reloaded_plugin_keeps_its_map_and_a_server_that_starts_anew_gets_it_again()
 
     stack.say(registered(&[AOR]));
     drop((alice, bob));
-    stack.prosody.take().expect("it runs").stop().expect("it stops");
+    stack.server.take().expect("it runs").stop().expect("it stops");
     wait::until("the component to notice", SOON, || {
         (!stack.status().connected).then_some(())
     })

@@ -1,9 +1,30 @@
-//! The XMPP half against a real Prosody, with a bridge of the test's own in the place of the b2bua.
+//! The XMPP half against real servers, with a bridge of the test's own in the place of the b2bua.
+//!
+//! What is asked here is asked on the wire, and of both servers alike: each test runs once with Prosody and once with
+//! ejabberd, and its name tells which.
 //!
 //! - [`reach`]: addresses in presence, and who is on the phone.
 //! - [`cards`]: numbers in vCards, and what rosters show of them.
 //! - [`plugin`]: what the plugin in the server believes, and keeps.
 //! - [`stack`], [`users`], [`stanzas`]: what they all stand on.
+
+/// Makes two tests of each function: one with either server.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod prosody {
+            $(#[test]
+            fn $test() {
+                super::$test(cusax_tests::lab::xmpp_server::Kind::Prosody);
+            })+
+        }
+        mod ejabberd {
+            $(#[test]
+            fn $test() {
+                super::$test(cusax_tests::lab::xmpp_server::Kind::Ejabberd);
+            })+
+        }
+    };
+}
 
 mod cards;
 mod plugin;

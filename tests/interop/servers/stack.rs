@@ -10,7 +10,7 @@ use cusax_common::core::secret::Secret;
 use cusax_common::io::telemetry::Metrics;
 use cusax_tests::lab::Context as _;
 use cusax_tests::lab::chat::{Chat, Login};
-use cusax_tests::lab::prosody::{Account, Plan, Prosody, VirtualHost};
+use cusax_tests::lab::xmpp_server::{self, Account, Kind, Plan, Server, VirtualHost};
 use cusax_tests::lab::{Namespace, Result, Scratch, wait};
 use cusax_xmpp::io::{Channels, Status, XmppConfig, run};
 use minidom::Element;
@@ -35,7 +35,8 @@ pub enum Plugin {
 pub struct Stack {
     // Dropped in this order.
     component: Option<Component>,
-    pub prosody: Option<Prosody>,
+    pub server: Option<Server>,
+    kind: Kind,
     pub users: Users,
     pub namespace: Namespace,
     plan: Plan,
@@ -50,13 +51,14 @@ pub struct Component {
 }
 
 impl Stack {
-    pub fn start(name: &str, plugin: Plugin) -> Self {
-        Self::try_start(name, plugin).unwrap_or_else(|fault| panic!("{fault}"))
+    pub fn start(kind: Kind, name: &str, plugin: Plugin) -> Self {
+        Self::try_start(kind, name, plugin).unwrap_or_else(|fault| panic!("{fault}"))
     }
 
-    pub fn try_start(name: &str, plugin: Plugin) -> Result<Self> {
-        let scratch = Scratch::new(name)?;
-        let namespace = Namespace::new(name)?;
+    pub fn try_start(kind: Kind, name: &str, plugin: Plugin) -> Result<Self> {
+        let name = format!("{name}-{kind:?}").to_lowercase();
+        let scratch = Scratch::new(&name)?;
+        let namespace = Namespace::new(&name)?;
         let contacts = |jid: &str| -> &[&str] {
             match jid {
                 ALICE => &[BOB, REMOTE],
@@ -73,19 +75,12 @@ impl Stack {
         let loaded = plugin == Plugin::Loaded;
         let declared = plugin != Plugin::Absent;
         let atlanta = VirtualHost {
-            name: "atlanta.example".into(),
-            lines: vec![format!("cusax_component = \"{COMPONENT}\"")],
-            modules: if loaded {
-                vec!["cusax".into(), "admin_shell".into()]
-            } else {
-                vec![]
-            },
+            plugin: loaded.then(|| xmpp_server::Plugin::of(COMPONENT)),
+            ..VirtualHost::plain("atlanta.example")
         };
-        let rooms = "Component \"rooms.atlanta.example\" \"muc\"\n  muc_room_locking = false".to_owned();
         let biloxi = VirtualHost {
-            name: "biloxi.example".into(),
-            lines: vec![rooms],
-            modules: vec![],
+            rooms: Some("rooms.atlanta.example".into()),
+            ..VirtualHost::plain("biloxi.example")
         };
         let plan = Plan {
             hosts: vec![atlanta, biloxi],
@@ -94,10 +89,11 @@ impl Stack {
             clients: CLIENTS,
             components: COMPONENTS,
         };
-        let prosody = Some(Prosody::start(Some(&namespace), scratch.path(), &plan)?);
+        let server = Some(Server::start(kind, Some(&namespace), scratch.path(), &plan)?);
         let mut stack = Self {
             component: None,
-            prosody,
+            server,
+            kind,
             users: Users::default(),
             namespace,
             plan,
@@ -110,8 +106,8 @@ impl Stack {
     }
 
     pub fn restart_server(&mut self) {
-        let server = Prosody::start(Some(&self.namespace), self.scratch.path(), &self.plan);
-        self.prosody = Some(server.unwrap_or_else(|fault| panic!("{fault}")));
+        let server = Server::start(self.kind, Some(&self.namespace), self.scratch.path(), &self.plan);
+        self.server = Some(server.unwrap_or_else(|fault| panic!("{fault}")));
     }
 
     pub fn start_component(&mut self) {
@@ -181,14 +177,10 @@ impl Stack {
 
     pub fn stop(mut self) {
         self.stop_component();
-        if let Some(prosody) = self.prosody.take() {
-            let log = prosody.log();
-            let bad: Vec<_> = log
-                .lines()
-                .filter(|line| line.contains("traceback") || line.contains("Traceback"))
-                .collect();
-            assert!(bad.is_empty(), "the plugin has failed:\n{log}");
-            prosody.stop().unwrap_or_else(|fault| panic!("{fault}"));
+        if let Some(server) = self.server.take() {
+            let failures = server.failures();
+            assert!(failures.is_empty(), "the plugin has failed:\n{}", server.log());
+            server.stop().unwrap_or_else(|fault| panic!("{fault}"));
         }
     }
 
@@ -214,7 +206,7 @@ impl Stack {
             panic!(
                 "{fault}: {:?}\n{}",
                 self.status(),
-                self.prosody.as_ref().map(Prosody::log).unwrap_or_default()
+                self.server.as_ref().map(Server::log).unwrap_or_default()
             )
         });
     }

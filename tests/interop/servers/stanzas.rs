@@ -43,6 +43,16 @@ pub fn reach_of(chat: &mut Chat, mark: usize, from: &str) -> Vec<String> {
     reach(&presence(chat, mark, from, None))
 }
 
+/// Waits for a presence of `from` after `mark` that shows these addresses. A server may answer a probe and broadcast as
+/// well, so what was true before may come once more.
+pub fn comes_to_show(chat: &mut Chat, mark: usize, from: &str, addresses: &[&str], why: &str) {
+    let shown = chat.stanza(mark, why, SOON, |stanza| {
+        let theirs = stanza.name() == "presence" && stanza.attr("from") == Some(from) && stanza.attr("type").is_none();
+        (theirs && reach(stanza) == addresses).then_some(())
+    });
+    shown.unwrap_or_else(|fault| panic!("{fault}"));
+}
+
 pub fn reach(presence: &Element) -> Vec<String> {
     let elements: Vec<_> = presence.children().filter(|child| child.is("reach", REACH)).collect();
     assert!(elements.len() <= 1, "one reach: {presence:?}");
