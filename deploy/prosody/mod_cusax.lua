@@ -51,7 +51,8 @@ for job in jobs do
 	end
 end
 
--- jid -> { held = "uri uri", reach = "uri uri", held_list, held_set, video, reach_list }
+-- jid -> "held TAB reach", as on the line: one string for each user, since Prosody's collector walks all tables again
+-- whenever memory has grown by a twentieth
 local map = {};
 local epoch, seq, count; -- of the map; nil before the first synchronisation
 local staging;           -- the map that is being received: { users, count }
@@ -60,21 +61,24 @@ local active = {};       -- username -> true while we have published an activity
 local dressed = setmetatable({}, { __mode = "k" });
 local opted = setmetatable({}, { __mode = "k" }); -- sessions that asked for addresses in rosters
 local approved = setmetatable({}, { __mode = "k" }); -- stanzas that the component has judged
-local waiting, working = {}, false; -- jid -> { held = addresses have changed }: whose contacts must be told
+local waiting, working = {}, false; -- jid -> "held" if addresses have changed, or "reach": whose contacts must be told
+local queue, told = {}, 0;          -- the same users in order, and how many of them have had their turn
 local tell;                         -- tells them
 
 function module.save()
 	return {
-		version = VERSION, map = map, epoch = epoch, seq = seq, count = count,
+		version = VERSION, lines = map, epoch = epoch, seq = seq, count = count,
 		active = active, dressed = dressed, waiting = waiting,
 	};
 end
 
 function module.restore(saved)
 	dressed = saved.dressed or dressed;
-	if saved.version == VERSION then
-		map, epoch, seq, count, active = saved.map, saved.epoch, saved.seq, saved.count, saved.active;
+	-- The plugin before this one kept its map otherwise, under another name: then it is told anew.
+	if saved.version == VERSION and saved.lines then
+		map, epoch, seq, count, active = saved.lines, saved.epoch, saved.seq, saved.count, saved.active;
 		waiting = saved.waiting;
+		for jid in pairs(waiting) do table.insert(queue, jid); end
 		tell();
 	end
 end
@@ -84,6 +88,7 @@ end
 local escapes = { ["\\t"] = "\t", ["\\r"] = "\r", ["\\n"] = "\n", ["\\\\"] = "\\" };
 
 local function unescape(field)
+	if not field:find("\\", 1, true) then return field; end
 	local bad = false;
 	local text = field:gsub("\\.?", function (pair)
 		if not escapes[pair] then bad = true; end
@@ -92,35 +97,45 @@ local function unescape(field)
 	return not bad and text or nil;
 end
 
--- One line of the map; nil if it is none. The entry is false when the user holds nothing any more.
+-- One line of the map; nil if it is none. The text is false when the user holds nothing any more.
 local function read_line(line)
-	local jid, _, held, reach = line:match("^([^\t]+)\t([^\t]*)\t([^\t]*)\t([^\t]*)$");
+	local jid, text, held, reach = line:match("^([^\t]+)\t[^\t]*\t(([^\t]*)\t([^\t]*))$");
 	if not jid then return nil; end
 	jid, held, reach = unescape(jid), unescape(held), unescape(reach);
 	if not (jid and held and reach) then return nil; end
 	local username, line_host, resource = jid_split(jid);
 	if not username or resource or line_host ~= host or jid_prep(jid) ~= jid then return nil; end
 	if held == "" and reach == "" then return jid, false; end
-	local entry = { held = held, reach = reach, held_list = {}, held_set = {}, video = {}, reach_list = {} };
-	for word in held:gmatch("[^ ]+") do
+	-- Marks follow an address.
+	if held:find("^|") or held:find(" |", 1, true) then return nil; end
+	return jid, text;
+end
+
+-- What the map says of a user: the addresses that they hold, in order, with whether each is a held one that takes video,
+-- and those where they can be reached.
+local function entry_of(jid)
+	local text = map[jid];
+	if not text then return nil; end
+	local held, reach = text:match("^(.*)\t(.*)$");
+	local entry = { held = held, held_list = {}, held_set = {}, video = {}, reach_list = {} };
+	for word in unescape(held):gmatch("[^ ]+") do
 		local uri, marks = word:match("^([^|]+)(.*)$");
-		if not uri then return nil; end
 		table.insert(entry.held_list, uri);
 		entry.held_set[uri] = true;
 		entry.video[uri] = marks == "|video" or nil;
 	end
-	for uri in reach:gmatch("[^ ]+") do
+	for uri in unescape(reach):gmatch("[^ ]+") do
 		table.insert(entry.reach_list, uri);
 	end
-	return jid, entry;
+	return entry;
 end
 
 -- Calls back for each line; tells whether all of them were lines.
 local function each_line(text, callback)
 	for line in (text or ""):gmatch("[^\n]+") do
-		local jid, entry = read_line(line);
+		local jid, kept = read_line(line);
 		if not jid then return false; end
-		callback(jid, entry);
+		callback(jid, kept);
 	end
 	return true;
 end
@@ -211,7 +226,7 @@ local function dress(event)
 	local list = {};
 	if not is_room(session, stanza) then
 		local available = stanza.attr.type == nil;
-		list = compose(map[session.username .. "@" .. host], memo.own, available and may_see(session, stanza.attr.to));
+		list = compose(entry_of(session.username .. "@" .. host), memo.own, available and may_see(session, stanza.attr.to));
 	end
 	local shown = table.concat(list, " ");
 	if not stanza.attr.to then memo.full = shown; end
@@ -229,7 +244,7 @@ local function rebroadcast(session)
 	local presence = session.presence;
 	if not presence then return; end
 	local memo = dressed[presence];
-	local entry = map[session.username .. "@" .. host];
+	local entry = entry_of(session.username .. "@" .. host);
 	if memo and memo.full == table.concat(compose(entry, memo.own, true), " ") then return; end
 	local copy = st.clone(presence);
 	copy:maptags(function (tag)
@@ -246,7 +261,7 @@ end
 local function addresses_of(session, jid, item)
 	-- Without a subscription one could harvest addresses by adding anybody.
 	if not item or item.subscription ~= "to" and item.subscription ~= "both" then return nil; end
-	local entry = map[jid];
+	local entry = entry_of(jid);
 	return entry and entry.held ~= "" and entry or nil;
 end
 
@@ -347,13 +362,15 @@ end
 
 local function work()
 	for _ = 1, BATCH do
-		local jid, change = next(waiting);
+		told = told + 1;
+		local jid = queue[told];
 		if not jid then
-			working = false;
+			queue, told, working = {}, 0, false;
 			return;
 		end
+		local change = waiting[jid];
 		waiting[jid] = nil;
-		if change.held then push(jid); end
+		if change == "held" then push(jid); end
 		local user = prosody.hosts[host].sessions[jid_split(jid)];
 		-- The list of sessions may change while presence is sent.
 		local sessions = {};
@@ -371,12 +388,13 @@ function tell()
 	if again then module:add_timer(again, work); end
 end
 
+-- Takes what the map said and says of a user; nil or false for nothing.
 local function note(jid, old, new)
-	local held = (old and old.held or "") ~= (new and new.held or "");
-	if held or (old and old.reach or "") ~= (new and new.reach or "") then
-		local known = waiting[jid];
-		waiting[jid] = { held = held or known and known.held };
-	end
+	old, new = old or "\t", new or "\t";
+	if old == new then return; end
+	if not waiting[jid] then table.insert(queue, jid); end
+	local held = old:match("^[^\t]*") ~= new:match("^[^\t]*");
+	waiting[jid] = (held or waiting[jid] == "held") and "held" or "reach";
 end
 
 local function publish(username, node, item)
@@ -433,8 +451,8 @@ end
 
 function steps.more(sync)
 	if not staging then return false; end
-	local good = each_line(sync:get_text(), function (jid, entry)
-		staging.users[jid] = entry or nil;
+	local good = each_line(sync:get_text(), function (jid, text)
+		staging.users[jid] = text or nil;
 		staging.count = staging.count + 1;
 	end);
 	return good and staging.count <= MAX_USERS;
@@ -445,9 +463,9 @@ function steps.commit(sync)
 	if not staging or not sync.attr.epoch or not new_seq or tonumber(sync.attr.users) ~= staging.count then return false; end
 	local old, anew = map, epoch ~= sync.attr.epoch;
 	map, epoch, seq, count, staging = staging.users, sync.attr.epoch, new_seq, staging.count, nil;
-	for jid, entry in pairs(map) do note(jid, old[jid], entry); end
-	for jid, entry in pairs(old) do
-		if not map[jid] then note(jid, entry, nil); end
+	for jid, text in pairs(map) do note(jid, old[jid], text); end
+	for jid, text in pairs(old) do
+		if not map[jid] then note(jid, text, nil); end
 	end
 	if anew then forget_activities(); end
 	module:log("info", "the component has told of %d users", count);
@@ -458,14 +476,14 @@ function steps.delta(sync)
 	local new_seq = tonumber(sync.attr.seq);
 	if not new_seq or sync.attr.epoch ~= epoch or tonumber(sync.attr.after) ~= seq then return false; end
 	local changes = {};
-	local good = each_line(sync:get_text(), function (jid, entry) table.insert(changes, { jid, entry }); end);
+	local good = each_line(sync:get_text(), function (jid, text) table.insert(changes, { jid, text }); end);
 	if not good then return false; end
 	for _, change in ipairs(changes) do
-		local jid, entry = change[1], change[2] or nil;
+		local jid, text = change[1], change[2] or nil;
 		local old = map[jid];
-		count = count + (entry and 1 or 0) - (old and 1 or 0);
-		map[jid] = entry;
-		note(jid, old, entry);
+		count = count + (text and 1 or 0) - (old and 1 or 0);
+		map[jid] = text;
+		note(jid, old, text);
 	end
 	seq = new_seq;
 	return true;
@@ -525,7 +543,7 @@ end
 
 -- Calls back for each uri in a reach that is published.
 local function reach_is_held(publish_tag, username)
-	local entry = map[username .. "@" .. host];
+	local entry = entry_of(username .. "@" .. host);
 	local held = true;
 	local function look(element)
 		if element.name == "addr" and element.attr.uri then

@@ -6,6 +6,7 @@
 //! - [`reach`]: addresses in presence, and who is on the phone.
 //! - [`cards`]: numbers in vCards, and what rosters show of them.
 //! - [`plugin`]: what the plugin in the server believes, and keeps.
+//! - [`size`]: what a large map costs.
 //! - [`stack`], [`users`], [`stanzas`]: what they all stand on.
 
 /// Makes two tests of each function: one with either server.
@@ -29,6 +30,7 @@ macro_rules! on_both {
 mod cards;
 mod plugin;
 mod reach;
+mod size;
 mod stack;
 mod stanzas;
 mod users;

@@ -304,9 +304,7 @@ fn a_resumed_stream_goes_on_seeing_addresses(kind: Kind) {
     let stack = Stack::start(kind, "resume", Plugin::Loaded);
     stack.settled();
     let mut first = Raw::login(&stack.namespace).expect("a client");
-    first
-        .say("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>");
-    first.until(|text| text.contains("</iq>")).expect("bound");
+    first.bind("r");
     first.say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
     let enabled = first
         .until(|text| text.contains("<enabled"))

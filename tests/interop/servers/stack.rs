@@ -267,11 +267,23 @@ impl Raw {
         self.0.write_all(xml.as_bytes()).expect("the server reads");
     }
 
-    pub fn ask(&mut self, payload: &str, kind: &str) -> Result<String> {
-        write!(
-            self.0,
+    /// Binds a resource to a stream that was logged in.
+    pub fn bind(&mut self, resource: &str) {
+        self.say(&format!(
+            "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind></iq>"
+        ));
+        self.until(|text| text.contains("</iq>")).expect("bound");
+    }
+
+    /// Says something to the plugin without waiting for its answer.
+    pub fn put(&mut self, payload: &str, kind: &str) {
+        self.say(&format!(
             "<iq type='{kind}' id='raw' from='{COMPONENT}' to='atlanta.example'>{payload}</iq>"
-        )?;
+        ));
+    }
+
+    pub fn ask(&mut self, payload: &str, kind: &str) -> Result<String> {
+        self.put(payload, kind);
         let empty = |text: &str| text.split_once('>').is_some_and(|(head, _)| head.ends_with('/'));
         self.until(|text| text.contains("</iq>") || empty(text))
     }
