@@ -133,6 +133,7 @@ fn chat(kind: Kind) -> Result<()> {
         component: None,
         clients: 15222,
         components: 15347,
+        versions: true,
     };
     let running = Server::start(kind, Some(&server), scratch.path(), &plan)?;
     let login = |jid, password| {

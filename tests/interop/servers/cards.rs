@@ -155,6 +155,25 @@ fn no_door_lets_in_a_number_of_somebody_else(kind: Kind) {
         assert!(!String::from(&stored).contains("900042"), "{door}: {stored:?}");
         assert!(String::from(&stored).contains(AOR), "{door}: her own stays: {stored:?}");
     }
+    let hidden = [
+        format!("<v:vCard xmlns:v='vcard-temp'><v:TEL><v:NUMBER>{BOBS_TEL}</v:NUMBER></v:TEL></v:vCard>"),
+        format!("<VCARD xmlns='vcard-temp'><x><tel><number>{BOBS_TEL}</number></tel></x></VCARD>"),
+        publish("urn:x:any-node", &four(BOBS_TEL)),
+        publish(
+            "urn:xmpp:vcard4",
+            &format!(
+                "<v:vcard xmlns:v='urn:ietf:params:xml:ns:vcard-4.0'><v:tel><v:uri>tel:{BOBS_TEL}</v:uri></v:tel></v:vcard>"
+            ),
+        ),
+    ];
+    for card in hidden {
+        let answer = alice.iq("set", None, &card).expect("an answer");
+        assert_eq!(answer.attr("type"), Some("error"), "{card}");
+        assert!(
+            !String::from(&answer).contains("service-unavailable"),
+            "{card}: {answer:?}"
+        );
+    }
     let answer = alice
         .iq("set", None, "<vCard xmlns='vcard-temp'><FN>A</FN></vCard>")
         .expect("an answer");

@@ -6,6 +6,7 @@
 //! - [`reach`]: addresses in presence, and who is on the phone.
 //! - [`cards`]: numbers in vCards, and what rosters show of them.
 //! - [`plugin`]: what the plugin in the server believes, and keeps.
+//! - [`protocol`]: what it does at each step that a component of the test's own says.
 //! - [`size`]: what a large map costs.
 //! - [`stack`], [`users`], [`stanzas`]: what they all stand on.
 
@@ -29,6 +30,7 @@ macro_rules! on_both {
 
 mod cards;
 mod plugin;
+mod protocol;
 mod reach;
 mod size;
 mod stack;
@@ -41,6 +43,7 @@ const ALICE: &str = "alice@atlanta.example";
 const BOB: &str = "bob@atlanta.example";
 const CAROL: &str = "carol@atlanta.example";
 const REMOTE: &str = "bob@biloxi.example";
+const ROBOT: &str = "robot@calls.atlanta.example";
 const COMPONENT: &str = "calls.atlanta.example";
 const SECRET: &str = "not so secret";
 const AOR: &str = "sip:a.liddell@sip.atlanta.example";

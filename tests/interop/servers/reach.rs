@@ -183,6 +183,17 @@ fn a_forged_reach_reaches_nobody_and_rooms_see_none(kind: Kind) {
         "two elements become one"
     );
     let mark = bob.mark();
+    alice
+        .send(&format!(
+            "<presence><r:reach xmlns:r='{REACH}'><r:addr uri='sip:e@e.example'/><r:addr uri='im:a@x'/></r:reach></presence>"
+        ))
+        .expect("sent");
+    assert_eq!(
+        reach_of(&mut bob, mark, "alice@atlanta.example/phone"),
+        [AOR, TEL, "im:a@x"],
+        "a prefix hides nothing"
+    );
+    let mark = bob.mark();
     stack.say(registered(&[]));
     assert_eq!(
         reach_of(&mut bob, mark, "alice@atlanta.example/phone"),

@@ -20,12 +20,18 @@ use xmpp_parsers::component::Handshake;
 
 use crate::stanzas::british;
 use crate::users::Users;
-use crate::{ALICE, BOB, CAROL, CLIENTS, COMPONENT, COMPONENTS, REMOTE, SECRET, SOON};
+use crate::{ALICE, BOB, CAROL, CLIENTS, COMPONENT, COMPONENTS, REMOTE, ROBOT, SECRET, SOON};
 
 /// Whether the server has the plugin.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Plugin {
     Loaded,
+    /// Reach is for this audience, and one of Alice's contacts is at the component's.
+    For(&'static str),
+    /// On both virtual hosts, each with a component of its own; the second one's never comes.
+    Twice,
+    /// The server's rosters have no versions.
+    Unversioned,
     /// The component is declared, and the plugin is not enabled.
     Forgotten,
     Absent,
@@ -39,7 +45,7 @@ pub struct Stack {
     kind: Kind,
     pub users: Users,
     pub namespace: Namespace,
-    plan: Plan,
+    pub plan: Plan,
     scratch: Scratch,
 }
 
@@ -67,27 +73,36 @@ impl Stack {
                 _ => &[],
             }
         };
-        let accounts = [ALICE, BOB, CAROL, REMOTE].map(|jid| Account {
-            jid: jid.into(),
-            password: "pw".into(),
-            contacts: contacts(jid).iter().map(|&jid| jid.into()).collect(),
-        });
-        let loaded = plugin == Plugin::Loaded;
+        let mut accounts: Vec<_> = [ALICE, BOB, CAROL, REMOTE]
+            .map(|jid| Account {
+                jid: jid.into(),
+                password: "pw".into(),
+                contacts: contacts(jid).iter().map(|&jid| jid.into()).collect(),
+            })
+            .into();
+        let mut options = xmpp_server::Plugin::of(COMPONENT);
+        if let Plugin::For(audience) = plugin {
+            options.audience = audience;
+            accounts[0].contacts.push(ROBOT.into());
+        }
+        let loaded = !matches!(plugin, Plugin::Forgotten | Plugin::Absent);
         let declared = plugin != Plugin::Absent;
         let atlanta = VirtualHost {
-            plugin: loaded.then(|| xmpp_server::Plugin::of(COMPONENT)),
+            plugin: loaded.then_some(options),
             ..VirtualHost::plain("atlanta.example")
         };
         let biloxi = VirtualHost {
             rooms: Some("rooms.atlanta.example".into()),
+            plugin: (plugin == Plugin::Twice).then(|| xmpp_server::Plugin::of("calls.biloxi.example")),
             ..VirtualHost::plain("biloxi.example")
         };
         let plan = Plan {
             hosts: vec![atlanta, biloxi],
-            accounts: accounts.into(),
+            accounts,
             component: declared.then(|| (COMPONENT.into(), SECRET.into())),
             clients: CLIENTS,
             components: COMPONENTS,
+            versions: plugin != Plugin::Unversioned,
         };
         let server = Some(Server::start(kind, Some(&namespace), scratch.path(), &plan)?);
         let mut stack = Self {
@@ -282,10 +297,36 @@ impl Raw {
         ));
     }
 
+    /// Gives the plugin a whole map.
+    pub fn tell_all(&mut self, epoch: &str, lines: &[&str]) {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let steps = [
+            "<sync xmlns='urn:x-cusax:plugin:0' mode='begin' version='1'/>".to_owned(),
+            format!("<sync xmlns='urn:x-cusax:plugin:0' mode='more'>{text}</sync>"),
+            format!(
+                "<sync xmlns='urn:x-cusax:plugin:0' mode='commit' epoch='{epoch}' seq='1' users='{}'/>",
+                lines.len()
+            ),
+        ];
+        for step in steps {
+            let answer = self.ask(&step, "set").expect("an answer");
+            assert!(answer.contains("type='result'"), "{step}: {answer}");
+        }
+    }
+
     pub fn ask(&mut self, payload: &str, kind: &str) -> Result<String> {
         self.put(payload, kind);
-        let empty = |text: &str| text.split_once('>').is_some_and(|(head, _)| head.ends_with('/'));
-        self.until(|text| text.contains("</iq>") || empty(text))
+        // Presence and messages may come between.
+        let answer = |text: &str| {
+            let iq = text.split("<iq").find(|iq| iq.contains("id='raw'"))?;
+            let (head, _) = iq.split_once('>')?;
+            if head.ends_with('/') {
+                return Some(format!("<iq{head}>"));
+            }
+            iq.split_once("</iq>").map(|(iq, _)| format!("<iq{iq}</iq>"))
+        };
+        let text = self.until(|text| answer(text).is_some())?;
+        answer(&text).context("an answer")
     }
 
     pub fn until(&mut self, done: impl Fn(&str) -> bool) -> Result<String> {

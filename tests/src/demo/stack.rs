@@ -366,6 +366,7 @@ fn plan(options: &Options, cast: &Cast, place: &Place, component: &str) -> Plan 
         component: Some((component.to_owned(), cast.secret.clone())),
         clients: place.clients,
         components: place.components,
+        versions: true,
     }
 }
 

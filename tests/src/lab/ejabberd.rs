@@ -37,7 +37,7 @@ impl Ejabberd {
         let server = Installed::find()?;
         server.compile(&code)?;
         let commands = plan.clients + COMMANDS;
-        let config = folder.join("ejabberd.yml");
+        let config = folder.join(CONFIG);
         std::fs::write(&config, configuration(plan, commands))?;
         let spool = format!("\"{}\"", folder.join("spool").display());
         let mut spec = Spec::new("ejabberd", "erl")
@@ -92,6 +92,19 @@ impl Ejabberd {
         } else {
             Err(Fault::new(format_args!("{name}: {status}: {answer}")))
         }
+    }
+
+    /// Takes our plugin out.
+    ///
+    /// # Errors
+    /// When the server does not take the new configuration.
+    pub fn unload_plugin(&self, plan: &Plan) -> Result<()> {
+        let mut without = plan.clone();
+        for host in &mut without.hosts {
+            host.plugin = None;
+        }
+        std::fs::write(self.folder.join(CONFIG), configuration(&without, self.commands))?;
+        self.command("reload_config", &[])
     }
 
     /// What it has logged.
@@ -223,7 +236,10 @@ fn split(jid: &str) -> Result<(&str, &str)> {
 
 fn configuration(plan: &Plan, commands: u16) -> String {
     let Plan {
-        clients, components, ..
+        clients,
+        components,
+        versions,
+        ..
     } = plan;
     let mut text = format!(
         r#"loglevel: info
@@ -242,7 +258,7 @@ modules:
   mod_http_api: {{}}
   mod_ping: {{}}
   mod_pubsub: {{plugins: [flat, pep]}}
-  mod_roster: {{versioning: true}}
+  mod_roster: {{versioning: {versions}}}
   mod_stream_mgmt: {{resend_on_timeout: if_offline}}
   mod_vcard: {{search: false}}
 listen:
@@ -285,6 +301,7 @@ listen:
 
 /// Our plugin, where it stands in the source tree.
 const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/ejabberd/mod_cusax.erl");
+const CONFIG: &str = "ejabberd.yml";
 const LOG: &str = "ejabberd.log";
 /// How far behind the port for clients that for commands is.
 const COMMANDS: u16 = 60;

@@ -71,10 +71,23 @@ impl Prosody {
     /// # Errors
     /// When the shell does not say that it was done.
     pub fn reload_plugin(&self, host: &str) -> Result<()> {
+        self.shell("reload", host)
+    }
+
+    /// Takes our plugin out.
+    ///
+    /// # Errors
+    /// When the shell does not say that it was done.
+    pub fn unload_plugin(&self, plan: &Plan) -> Result<()> {
+        let mut with = plan.hosts.iter().filter(|host| host.plugin.is_some());
+        with.try_for_each(|host| self.shell("unload", &host.name))
+    }
+
+    fn shell(&self, order: &str, host: &str) -> Result<()> {
         let mut spec = Spec::new("prosodyctl", "prosodyctl")
             .arg("--config")
             .arg(&self.config)
-            .args(["shell", "module", "reload", "cusax", host]);
+            .args(["shell", "module", order, "cusax", host]);
         if let Some(namespace) = &self.namespace {
             spec = spec.inside(namespace);
         }

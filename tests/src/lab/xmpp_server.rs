@@ -19,6 +19,8 @@ pub struct Plan {
     pub clients: u16,
     /// The port for components.
     pub components: u16,
+    /// Whether rosters have versions. Prosody's always do.
+    pub versions: bool,
 }
 
 /// A virtual host.
@@ -117,6 +119,17 @@ impl Server {
         match self {
             Self::Prosody(server) => server.reload_plugin(host),
             Self::Ejabberd(server) => server.command("restart_module", &[("host", host), ("module", "mod_cusax")]),
+        }
+    }
+
+    /// Takes our plugin out of all virtual hosts while the server runs.
+    ///
+    /// # Errors
+    /// When the server does not do it.
+    pub fn unload_plugin(&self, plan: &Plan) -> Result<()> {
+        match self {
+            Self::Prosody(server) => server.unload_plugin(plan),
+            Self::Ejabberd(server) => server.unload_plugin(plan),
         }
     }
 
