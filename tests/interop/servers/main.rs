@@ -6,6 +6,7 @@
 //! - [`reach`]: addresses in presence, and who is on the phone.
 //! - [`cards`]: numbers in vCards, and what rosters show of them.
 //! - [`plugin`]: what the plugin in the server believes, and keeps.
+//! - [`cluster`]: the same map on two nodes of ejabberd.
 //! - [`protocol`]: what it does at each step that a component of the test's own says.
 //! - [`size`]: what a large map costs.
 //! - [`stack`], [`users`], [`stanzas`]: what they all stand on.
@@ -29,6 +30,7 @@ macro_rules! on_both {
 }
 
 mod cards;
+mod cluster;
 mod plugin;
 mod protocol;
 mod reach;

@@ -382,13 +382,13 @@ fn start(kind: Kind, name: &str, plugin: Plugin) -> (Stack, Raw) {
     (stack, raw)
 }
 
-fn line(jid: &str, held: &str, reach: &str) -> String {
+pub fn line(jid: &str, held: &str, reach: &str) -> String {
     format!("{jid}\t0\t{held}\t{reach}")
 }
 
 /// Says a step of synchronisation: what its mode is, with what else stands behind it, and its lines. Gives `result` or
 /// the condition of the error.
-fn say(raw: &mut Raw, mode: &str, lines: &str) -> String {
+pub fn say(raw: &mut Raw, mode: &str, lines: &str) -> String {
     let step = format!("<sync xmlns='urn:x-cusax:plugin:0' mode='{mode}'>{lines}</sync>");
     let answer = raw.ask(&step, "set").expect("an answer");
     let words = ["type='result'", "conflict", "bad-request", "feature-not-implemented"];
@@ -396,7 +396,7 @@ fn say(raw: &mut Raw, mode: &str, lines: &str) -> String {
     said.trim_start_matches("type='").trim_end_matches('\'').to_owned()
 }
 
-fn state(raw: &mut Raw) -> String {
+pub fn state(raw: &mut Raw) -> String {
     let answer = raw
         .ask("<state xmlns='urn:x-cusax:plugin:0' version='1'/>", "get")
         .expect("an answer");
@@ -414,7 +414,7 @@ fn state(raw: &mut Raw) -> String {
 }
 
 /// The next roster push.
-fn pushed(chat: &mut Chat, mark: usize) -> Element {
+pub fn pushed(chat: &mut Chat, mark: usize) -> Element {
     let push = chat.stanza(mark, "a push", SOON, |stanza| {
         let push = stanza.name() == "iq" && stanza.attr("type") == Some("set");
         stanza.get_child("query", "jabber:iq:roster").filter(|_| push).cloned()

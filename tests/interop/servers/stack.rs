@@ -241,7 +241,11 @@ pub struct Raw(TcpStream);
 
 impl Raw {
     pub fn connect(namespace: &Namespace) -> Result<Self> {
-        let stream = namespace.run(|| Ok(TcpStream::connect(("127.0.0.1", COMPONENTS))?))?;
+        Self::connect_to(namespace, COMPONENTS)
+    }
+
+    pub fn connect_to(namespace: &Namespace, port: u16) -> Result<Self> {
+        let stream = namespace.run(move || Ok(TcpStream::connect(("127.0.0.1", port))?))?;
         stream.set_read_timeout(Some(SOON))?;
         let mut raw = Self(stream);
         let xmlns = "xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams'";

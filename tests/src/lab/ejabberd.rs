@@ -25,13 +25,35 @@ pub struct Ejabberd {
     commands: u16,
 }
 
+/// A node of a cluster. Whoever starts one has Erlang's `epmd` run on loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The node whose data it is to share.
+    pub joins: Option<&'a str>,
+}
+
 impl Ejabberd {
     /// Writes the configuration below `folder`, compiles our plugin, starts the server, makes accounts and rosters.
     ///
     /// # Errors
     /// When Debian's `ejabberd` is not there, the plugin does not compile, or the server does not come up.
     pub fn start(namespace: Option<&Namespace>, folder: &Path, plan: &Plan) -> Result<Self> {
-        let folder = folder.join("ejabberd");
+        Self::start_node(namespace, folder, plan, None)
+    }
+
+    /// The same as a node of a cluster, once it has joined the one that it is to join.
+    ///
+    /// # Errors
+    /// As for a server alone.
+    pub fn start_node(
+        namespace: Option<&Namespace>,
+        folder: &Path,
+        plan: &Plan,
+        node: Option<Node<'_>>,
+    ) -> Result<Self> {
+        let folder = folder.join(node.map_or("ejabberd", |node| node.name));
         let code = folder.join("ebin");
         std::fs::create_dir_all(&code)?;
         let server = Installed::find()?;
@@ -53,10 +75,26 @@ impl Ejabberd {
             .env("ERL_LIBS", &server.libraries)
             .env("HOME", &folder)
             .folder(&folder);
+        let joined = folder.join("joined");
+        if let Some(Node { name, joins }) = node {
+            spec = spec
+                .args(["-name", &full_name(name), "-setcookie", "lab", "-start_epmd", "false"])
+                .args(["-kernel", "inet_dist_use_interface", "{127,0,0,1}"]);
+            if let Some(other) = joins {
+                let other = full_name(other);
+                let joined = joined.display();
+                let join = format!("ok = ejabberd_cluster:join('{other}'), ok = file:write_file(\"{joined}\", \"\").");
+                spec = spec.args(["-eval", &join]);
+            }
+        }
         if let Some(namespace) = namespace {
             spec = spec.inside(namespace);
         }
         let mut program = spec.start(&folder)?;
+        let joins = node.is_some_and(|node| node.joins.is_some());
+        if joins {
+            program.until("the cluster", START, |_| joined.exists().then_some(()))?;
+        }
         let ports = [plan.clients, commands];
         for port in ports
             .into_iter()
@@ -71,7 +109,7 @@ impl Ejabberd {
             namespace: namespace.cloned(),
             commands,
         };
-        for account in &plan.accounts {
+        for account in plan.accounts.iter().filter(|_| !joins) {
             server.make(account)?;
         }
         Ok(server)
@@ -169,6 +207,10 @@ impl Ejabberd {
         let status = head.lines().next().unwrap_or_default();
         Ok((status.to_owned(), body.to_owned()))
     }
+}
+
+fn full_name(node: &str) -> String {
+    format!("{node}@127.0.0.1")
 }
 
 /// Where Debian has put it.
