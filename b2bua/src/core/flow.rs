@@ -1,9 +1,9 @@
 //! Where a message came from and where its answer goes.
 
-use std::fmt;
-use std::net::SocketAddr;
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
 
-use cusax_common::core::sip::Host;
+use cusax_common::core::sip::digits;
 use ring::digest::{SHA256, digest};
 
 /// How messages travel; the protocol of a Via (RFC 3261 §20.42, RFC 7118 §5.2).
@@ -127,12 +127,14 @@ impl Flow {
     }
 }
 
-/// An address of ours as Contact names it (RFC 3261 §25.1, `hostport`). The standard library takes many times as
+/// Appends an address of ours as Contact names it (RFC 3261 §25.1, `hostport`). The standard library takes many times as
 /// long to write one.
-pub struct HostPort(pub SocketAddr);
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", Host::from(self.0.ip()), self.0.port())
-    }
+pub fn put_host_port(text: &mut String, at: SocketAddr) {
+    let written = match at.ip() {
+        IpAddr::V4(ip) => digits::write_v4(text, ip),
+        IpAddr::V6(ip) => write!(text, "[{ip}]"),
+    };
+    written.expect("a String takes everything");
+    text.push(':');
+    digits::write(text, at.port()).expect("a String takes everything");
 }

@@ -14,7 +14,7 @@ use super::speaker::Speaker;
 use super::{Call, Caller, Context, Exchange, Leg, LegId};
 use crate::core::cause;
 use crate::core::dialog::{Dialog, MAX_FORWARDS, Names, set_sdp};
-use crate::core::flow::{Flow, HostPort};
+use crate::core::flow::{Flow, put_host_port};
 use crate::core::headers;
 use crate::core::identity;
 use crate::core::media::Side;
@@ -33,6 +33,8 @@ static FEWER_OPTIONS: Value = Value::of_static("timer");
 
 /// The user part of our Contact: it tells nobody anything, and some phones refuse a Contact without one.
 const CONTACT_USER: &str = "cusax";
+/// As long as most of our Contacts, at IPv4 addresses.
+const USUAL_CONTACT: usize = "<sips:cusax@255.255.255.255:65535;transport=tcp>".len();
 /// The one type of body that we read.
 const SDP: &str = "application/sdp";
 
@@ -42,11 +44,17 @@ pub fn contact<E>(cx: &Context<'_, E>, flow: Flow, secure: bool) -> String {
         .settings
         .listener(flow.listener)
         .map_or(flow.remote, |listener| listener.public);
-    let (scheme, public) = (if secure { "sips" } else { "sip" }, HostPort(public));
-    match flow.transport.parameter() {
-        Some(transport) => format!("<{scheme}:{CONTACT_USER}@{public};transport={transport}>"),
-        None => format!("<{scheme}:{CONTACT_USER}@{public}>"),
+    let mut contact = String::with_capacity(USUAL_CONTACT);
+    contact += if secure { "<sips:" } else { "<sip:" };
+    contact += CONTACT_USER;
+    contact += "@";
+    put_host_port(&mut contact, public);
+    if let Some(transport) = flow.transport.parameter() {
+        contact += ";transport=";
+        contact += transport;
     }
+    contact += ">";
+    contact
 }
 
 /// What the relay binds for a peer.

@@ -16,6 +16,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
+use cusax_common::core::sip::digits;
 
 use self::codecs::{CLOCK, Codecs};
 
@@ -141,7 +142,7 @@ impl Description {
         };
         origin.sign(address, self.text.len(), |body| {
             *body += self.text(0..self.gaps.port);
-            put(body, format_args!("{port}"));
+            put_number(body, port.into());
             *body += self.text(self.gaps.port..self.gaps.end);
             if self.accepted() {
                 put_direction(body, self.direction);
@@ -304,13 +305,15 @@ impl Origin {
     /// The head of a description, and what `rest` puts below it, which is of about the length that is told.
     fn sign(&mut self, ours: IpAddr, length: usize, rest: impl Fn(&mut String)) -> Bytes {
         let family = if ours.is_ipv4() { "IP4" } else { "IP6" };
-        let write = |session, version| {
+        let write = |session: u64, version: u64| {
             let mut body = String::with_capacity(length + HEAD_OCTETS);
-            put(&mut body, format_args!("v=0\r\no=- {session} {version} IN {family} "));
-            put_address(&mut body, ours);
-            body += "\r\ns=-\r\nc=IN ";
-            body += family;
+            body += "v=0\r\no=- ";
+            put_number(&mut body, session);
             body += " ";
+            put_number(&mut body, version);
+            put_words(&mut body, &[" IN ", family, " "]);
+            put_address(&mut body, ours);
+            put_words(&mut body, &["\r\ns=-\r\nc=IN ", family, " "]);
             put_address(&mut body, ours);
             body += "\r\n";
             rest(&mut body);
@@ -488,24 +491,12 @@ fn put_direction(body: &mut String, direction: Direction) {
     put_words(body, &["a=", direction.name(), "\r\n"]);
 }
 
-/// The formatter takes several times as long for what all messages have.
 fn put_address(text: &mut String, address: IpAddr) {
-    let IpAddr::V4(address) = address else {
-        return put(text, format_args!("{address}"));
-    };
-    for (index, octet) in address.octets().into_iter().enumerate() {
-        if index > 0 {
-            text.push('.');
-        }
-        let digit = |number: u8| char::from(b'0' + number % 10);
-        if octet >= 100 {
-            text.push(digit(octet / 100));
-        }
-        if octet >= 10 {
-            text.push(digit(octet / 10));
-        }
-        text.push(digit(octet));
-    }
+    digits::write_ip(text, address).expect("a String takes everything");
+}
+
+fn put_number(text: &mut String, number: u64) {
+    digits::write(text, number).expect("a String takes everything");
 }
 
 fn put_words(text: &mut String, words: &[&str]) {

@@ -5,22 +5,35 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Appends a number.
-pub fn write(out: &mut impl fmt::Write, number: u32) -> fmt::Result {
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(out: &mut impl fmt::Write, number: impl itoa::Integer) -> fmt::Result {
     out.write_str(itoa::Buffer::new().format(number))
 }
 
 /// Appends an IPv4 address.
+///
+/// # Errors
+/// Those of `out`.
 pub fn write_v4(out: &mut impl fmt::Write, ip: Ipv4Addr) -> fmt::Result {
     for (at, octet) in ip.octets().into_iter().enumerate() {
         if at > 0 {
             out.write_char('.')?;
         }
-        write(out, octet.into())?;
+        for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
+            if octet >= least {
+                out.write_char((b'0' + octet / unit % 10).into())?;
+            }
+        }
     }
     Ok(())
 }
 
 /// Appends an address, without brackets.
+///
+/// # Errors
+/// Those of `out`.
 pub fn write_ip(out: &mut impl fmt::Write, ip: IpAddr) -> fmt::Result {
     match ip {
         IpAddr::V4(ip) => write_v4(out, ip),

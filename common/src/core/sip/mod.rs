@@ -20,7 +20,7 @@
 
 mod cursor;
 pub mod digest;
-mod digits;
+pub mod digits;
 pub mod frame;
 mod headers;
 mod host;

@@ -73,7 +73,8 @@ impl Params {
     pub fn set(&mut self, name: &str, value: Option<&str>) {
         if is_name(name) {
             let more = name.len() + value.map_or(0, str::len) + 2;
-            let text = rewritten(&self.0, more, &[name], |_, name, out| write_one(out, name, value));
+            let mut text = String::with_capacity(self.0.len() + more);
+            rewrite(&self.0, &[name], &mut text, |_, name, out| write_one(out, name, value));
             self.0 = Text::from(text);
         }
     }
@@ -130,17 +131,16 @@ pub fn without_quotes(value: &str) -> &str {
     inside.unwrap_or(value)
 }
 
-/// The text with some of its parameters written anew by `put`, each in its place or behind the others. `put` is given the
-/// place of a name in `names` and how it is spelt, and may leave it out. What is new takes about `more` bytes.
-pub fn rewritten(text: &str, more: usize, names: &[&str], mut put: impl FnMut(usize, &str, &mut String)) -> String {
-    let mut out = String::with_capacity(text.len() + more);
+/// Appends the text with some of its parameters written anew by `put`, each in its place or behind the others. `put` is given
+/// the place of a name in `names` and how it is spelt, and may leave it out.
+pub fn rewrite(text: &str, names: &[&str], out: &mut String, mut put: impl FnMut(usize, &str, &mut String)) {
     let mut done = 0_u32;
     for (found, value) in pieces(text).filter_map(Result::ok) {
         match names.iter().position(|name| found.eq_ignore_ascii_case(name)) {
-            None => write_one(&mut out, found, value),
+            None => write_one(out, found, value),
             Some(at) => {
                 if done & 1 << at == 0 {
-                    put(at, found, &mut out);
+                    put(at, found, out);
                 }
                 done |= 1 << at;
             }
@@ -148,10 +148,9 @@ pub fn rewritten(text: &str, more: usize, names: &[&str], mut put: impl FnMut(us
     }
     for (at, name) in names.iter().enumerate() {
         if done & 1 << at == 0 {
-            put(at, name, &mut out);
+            put(at, name, out);
         }
     }
-    out
 }
 
 /// Checks header parameters: `*(SEMI generic-param)` of RFC 3261 §25.1.

@@ -89,6 +89,15 @@ pub fn all_escaped(text: &str, classes: u16, extra: &[u8]) -> bool {
     true
 }
 
+/// The text with a mark in the place of what is no UTF-8.
+pub fn to_text(bytes: &[u8]) -> Cow<'_, str> {
+    // Nearly all is UTF-8, and to see that takes a fraction of the time that to look for marks takes.
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 /// White space that a header value may hold once folding is gone.
 pub fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t')

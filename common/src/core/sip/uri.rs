@@ -236,7 +236,7 @@ impl SipUri {
         }
         if let Some(port) = self.port {
             out.write_char(':')?;
-            digits::write(out, port.into())?;
+            digits::write(out, port)?;
         }
         write_params(out, &self.params)?;
         if let Some(headers) = &self.headers {

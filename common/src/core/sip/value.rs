@@ -158,11 +158,7 @@ impl<'a> ValueRef<'a> {
     /// that must not cost a call.
     #[must_use]
     pub fn to_text(self) -> Cow<'a, str> {
-        // Nearly all is UTF-8, and to see that takes a fraction of the time that to look for marks takes.
-        match std::str::from_utf8(self.bytes) {
-            Ok(text) => Cow::Borrowed(text),
-            Err(_) => String::from_utf8_lossy(self.bytes),
-        }
+        scan::to_text(self.bytes)
     }
 
     /// A value of its own, which shares the message's bytes.

@@ -57,7 +57,7 @@ impl Via {
             .write_to(&mut line)
             .expect("writing to a String cannot fail");
         line.push(':');
-        digits::write(&mut line, at.port().into()).expect("writing to a String cannot fail");
+        digits::write(&mut line, at.port()).expect("writing to a String cannot fail");
         line.push_str(BEFORE_BRANCH);
         line.push_str(branch[0]);
         line.push_str(branch[1]);
@@ -95,8 +95,10 @@ impl Via {
     #[must_use]
     pub fn stamped(&self, ip: IpAddr, port: u16) -> Option<Self> {
         let (rport, received) = (self.params.has("rport"), self.params.has("received"));
-        let params = noted(self.params.as_str(), [rport, received], self.host.ip(), ip, port)?;
-        Some(Self {
+        let note = Note::due(self.host.ip(), [rport, received], ip, port)?;
+        let read = self.params.as_str();
+        let mut params = String::with_capacity(read.len() + USUAL_NOTE);
+        note.write(read, &mut params).then(|| Self {
             params: Params::checked(Text::from(params)),
             ..self.clone()
         })
@@ -107,7 +109,7 @@ impl Via {
         self.host.write_to(out).expect("writing to a String cannot fail");
         if let Some(port) = self.port {
             out.push(':');
-            digits::write(out, port.into()).expect("writing to a String cannot fail");
+            digits::write(out, port).expect("writing to a String cannot fail");
         }
     }
 }
@@ -207,11 +209,11 @@ impl<'a> Hop<'a> {
     /// Its line with the note that [`Via::stamped`] makes.
     #[must_use]
     pub fn stamped(&self, ip: IpAddr, port: u16) -> Option<String> {
-        let read = String::from_utf8_lossy(self.parts.params);
         let Parts { rport, received, .. } = self.parts;
-        let params = noted(&read, [rport, received], self.parts.host.ip(), ip, port)?;
-        let room = "SIP/2.0/".len() + self.parts.transport.len() + USUAL_SENT_BY + params.len() + self.behind.len();
-        let mut line = String::with_capacity(room);
+        let note = Note::due(self.parts.host.ip(), [rport, received], ip, port)?;
+        let read = scan::to_text(self.parts.params);
+        let room = "SIP/2.0/".len() + self.parts.transport.len() + USUAL_SENT_BY + read.len() + USUAL_NOTE;
+        let mut line = String::with_capacity(room + self.behind.len());
         line.push_str("SIP/2.0/");
         line.push_str(std::str::from_utf8(self.parts.transport).unwrap_or("UDP"));
         line.push(' ');
@@ -219,41 +221,63 @@ impl<'a> Hop<'a> {
         sent_by.expect("writing to a String cannot fail");
         if let Some(port) = self.parts.port {
             line.push(':');
-            digits::write(&mut line, port.into()).expect("writing to a String cannot fail");
+            digits::write(&mut line, port).expect("writing to a String cannot fail");
         }
-        line.push_str(&params);
+        if !note.write(&read, &mut line) {
+            return None;
+        }
         if !self.behind.is_empty() {
-            line.push_str(&String::from_utf8_lossy(self.behind));
+            line.push_str(&scan::to_text(self.behind));
         }
         Some(line)
     }
 }
 
-/// The parameters, among which are `rport` and `received` or not, with a note of where the request really came from; none if
-/// they say so already.
-fn noted(params: &str, [asked, received]: [bool; 2], host: Option<IpAddr>, ip: IpAddr, port: u16) -> Option<String> {
-    let elsewhere = host != Some(ip.to_canonical());
-    if !asked && !elsewhere && !received {
-        return None;
+/// Where a request really came from, for the parameters of its hop.
+struct Note {
+    /// Whether the sender asks for it, by `rport`.
+    asked: bool,
+    /// Whether that is not where the sender says it is.
+    elsewhere: bool,
+    ip: IpAddr,
+    port: u16,
+}
+
+impl Note {
+    /// What is to be noted of a hop at this host, among whose parameters are `rport` and `received` or not. None if there is
+    /// nothing.
+    fn due(host: Option<IpAddr>, [asked, received]: [bool; 2], ip: IpAddr, port: u16) -> Option<Self> {
+        let elsewhere = host != Some(ip.to_canonical());
+        (asked || elsewhere || received).then_some(Self {
+            asked,
+            elsewhere,
+            ip,
+            port,
+        })
     }
-    // A value that the sender made up must not steer our answer.
-    let noted = params::rewritten(params, USUAL_NOTE, &["received", "rport"], |at, name, out| {
-        let is_address = at == 0;
-        let is_due = asked || is_address && elsewhere;
-        if !is_due {
-            return;
-        }
-        out.push(';');
-        out.push_str(name);
-        out.push('=');
-        let written = if is_address {
-            digits::write_ip(out, ip)
-        } else {
-            digits::write(out, port.into())
-        };
-        written.expect("writing to a String cannot fail");
-    });
-    (noted != params).then_some(noted)
+
+    /// Appends the parameters with the note, and tells whether they differ from what they were.
+    fn write(&self, params: &str, out: &mut String) -> bool {
+        let start = out.len();
+        // A value that the sender made up must not steer our answer.
+        params::rewrite(params, &["received", "rport"], out, |at, name, out| {
+            let is_address = at == 0;
+            let is_due = self.asked || is_address && self.elsewhere;
+            if !is_due {
+                return;
+            }
+            out.push(';');
+            out.push_str(name);
+            out.push('=');
+            let written = if is_address {
+                digits::write_ip(out, self.ip)
+            } else {
+                digits::write(out, self.port)
+            };
+            written.expect("writing to a String cannot fail");
+        });
+        out[start..] != *params
+    }
 }
 
 /// Whether a line of `Via` values can be read, without making any.
