@@ -1,6 +1,7 @@
 //! Where a message came from and where its answer goes.
 
 use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use cusax_common::core::sip::digits;
@@ -102,7 +103,7 @@ impl Identity {
 /// One path to a peer: which of our sockets, and the peer's address as the network shows it.
 ///
 /// For a stream this names the connection: answers and requests go where the peer came from (RFC 5626).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
     /// Our socket, or the socket that accepted the connection.
     pub listener: ListenerId,
@@ -124,6 +125,18 @@ impl Flow {
             Identity::NONE
         };
         Self { identity, ..self }
+    }
+}
+
+/// In two pieces, since each message is looked up by its flow several times, and each field for itself takes longer.
+impl Hash for Flow {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.remote.ip() {
+            IpAddr::V4(ip) => state.write_u32(ip.to_bits()),
+            IpAddr::V6(ip) => state.write_u128(ip.to_bits()),
+        }
+        let (port, listener) = (u64::from(self.remote.port()), u64::from(self.listener.0));
+        state.write_u64(port << 32 | listener << 8 | self.transport as u64);
     }
 }
 
