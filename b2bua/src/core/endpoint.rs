@@ -867,7 +867,7 @@ impl<E: Entropy> Endpoint<E> {
             .listener(flow.listener)
             .map_or(flow.remote, |listener| listener.public);
         let Self { share, entropy, .. } = self;
-        let branch = share.draw(|| format!("{MAGIC_COOKIE}{}", entropy.token::<TAG_BYTES>()));
+        let branch = share.draw(|| [MAGIC_COOKIE, &entropy.token::<TAG_BYTES>()].concat());
         // A connection of ours to a carrier is the carrier's to use as well (RFC 5923 §8.1).
         let alias = self.carriers.is_toward_one(&flow);
         let via = Via::line(flow.transport.as_str(), public, ["", &branch], alias);

@@ -32,7 +32,9 @@ pub trait Entropy {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
-    text.extend(bytes.iter().flat_map(|&byte| hex_pair(byte).map(char::from)));
+    for pair in bytes.iter().map(|&byte| hex_pair(byte)) {
+        pair.into_iter().for_each(|digit| text.push(digit.into()));
+    }
     text
 }
 

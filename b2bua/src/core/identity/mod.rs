@@ -230,7 +230,7 @@ pub fn is_anonymous(address: &NameAddr) -> bool {
 /// What the sender of a message asks for (RFC 3323 §4.2, RFC 3325 §9.3). A Privacy that cannot be read counts.
 pub fn asks_privacy(headers: &Headers) -> bool {
     let asks = |kind| Privacy::find(headers, kind).map_or(true, |asked| asked == Some(true));
-    ["id", "user", "header"].into_iter().any(asks)
+    headers.has(&HeaderName::PRIVACY) && ["id", "user", "header"].into_iter().any(asks)
 }
 
 /// What only we may say of a caller, and what nobody may.

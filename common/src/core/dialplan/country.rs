@@ -195,7 +195,11 @@ pub fn code_of(digits: &str) -> Option<&str> {
     if let Some(one @ ("1" | "7")) = head(1) {
         return Some(one);
     }
-    let within = |codes: &str, code: &str| codes.split(' ').any(|known| known == code);
+    // All codes of a list are of one length, with a blank behind each.
+    let within = |codes: &str, code: &str| {
+        let mut codes = codes.as_bytes().chunks(code.len() + 1);
+        codes.any(|known| known.starts_with(code.as_bytes()))
+    };
     head(2)
         .filter(|code| within(TWO_DIGIT_CODES, code))
         .or_else(|| head(3).filter(|code| within(THREE_DIGIT_CODES, code)))
