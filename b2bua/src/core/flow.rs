@@ -136,7 +136,9 @@ impl Hash for Flow {
             IpAddr::V6(ip) => state.write_u128(ip.to_bits()),
         }
         let (port, listener) = (u64::from(self.remote.port()), u64::from(self.listener.0));
-        state.write_u64(port << 32 | listener << 8 | self.transport as u64);
+        let place = port << 32 | listener << 8 | self.transport as u64;
+        // Somebody may have many names lead to one address.
+        state.write_u64(place ^ self.identity.0);
     }
 }
 
