@@ -354,7 +354,7 @@ is_account(_, _) -> false.
 may_see(#jid{luser = User, lserver = Host}, #jid{luser = User, lserver = Host}) ->
     true;
 may_see(#jid{luser = User, lserver = Host}, #jid{lserver = Server} = To) ->
-    case {opt(Host, audience), lists:member(Server, ejabberd_option:hosts())} of
+    case {opt(Host, audience), ejabberd_router:is_my_host(Server)} of
         {all, _} ->
             true;
         {_, true} ->
@@ -380,9 +380,12 @@ note_room(#presence{to = To, type = Type} = Pres, State) ->
     end.
 
 is_room_service(Server) ->
-    lists:any(fun(Host) ->
-        gen_mod:is_loaded(Host, mod_muc) andalso lists:member(Server, gen_mod:get_module_opt_hosts(Host, mod_muc))
-    end, ejabberd_option:hosts()).
+    try ejabberd_router:host_of_route(Server) of
+        Host ->
+            gen_mod:is_loaded(Host, mod_muc) andalso lists:member(Server, gen_mod:get_module_opt_hosts(Host, mod_muc))
+    catch
+        error:{unregistered_route, _} -> false
+    end.
 
 %% The same presence passes here again when it is broadcast anew: what the client itself said is kept beside it, so that
 %% passing again changes nothing.
