@@ -6,7 +6,7 @@ use cusax_tests::lab::xmpp_server::Kind;
 use jid::BareJid;
 
 use crate::stack::{Plugin, Raw, Stack};
-use crate::stanzas::{addresses, comes_to_show, condition, reach_of, registered};
+use crate::stanzas::{addresses, condition, reach, reach_of, registered};
 use crate::{ALICE, AOR, CAROL, COMPONENT, SOON, TEL};
 
 on_both!(
@@ -107,13 +107,15 @@ fn a_reloaded_plugin_keeps_its_map_and_a_server_that_starts_anew_gets_it_again(k
     server.reload_plugin("atlanta.example").expect("it is loaded anew");
     if kind == Kind::Ejabberd {
         // Prosody's plugin hands its map on. This one takes its addresses away when it goes, and asks when it comes.
-        comes_to_show(
-            &mut bob,
-            mark,
-            "alice@atlanta.example/phone",
-            &[AOR, TEL],
-            "reach after the reload",
-        );
+        let back = wait::until("reach to go and to come back", SOON, || {
+            let theirs = bob.since(mark);
+            let theirs = theirs.iter().filter(|stanza| {
+                stanza.name() == "presence" && stanza.attr("from") == Some("alice@atlanta.example/phone")
+            });
+            let mut shown = theirs.map(reach).skip_while(|reach| !reach.is_empty());
+            shown.any(|reach| reach == [AOR, TEL]).then_some(())
+        });
+        back.unwrap_or_else(|fault| panic!("{fault}"));
     }
     for (aors, shown) in [(&[][..], &[][..]), (&[AOR], &[AOR, TEL])] {
         let mark = bob.mark();
