@@ -353,6 +353,67 @@ fn strangers_cannot_lock_out_phones_that_are_registered() {
     assert_eq!(scene.stage(scene.alice), &Stage::Up);
 }
 
+/// What is refused before anybody looks at it was answered at any rate.
+#[test]
+fn what_belongs_to_nothing_is_answered_no_more_often_than_anything_else() {
+    let text = |method: &str, number: usize, call: usize, more: &str| {
+        format!(
+            "{method} sip:sip.example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.66:5060;branch=z9hG4bK{number};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:x@elsewhere.example>;tag=1\r\nTo: <sip:sip.example.com>\r\n\
+             Call-ID: {call}\r\nCSeq: 1 {method}\r\n{more}Content-Length: 0\r\n\r\n"
+        )
+    };
+    type Row<'a> = (&'a str, u16, &'a dyn Fn(usize) -> String);
+    let rows: [Row<'_>; 4] = [
+        ("a CANCEL of nothing", 481, &|number| text("CANCEL", number, number, "")),
+        ("one by many ways", 482, &|number| text("INVITE", number, 0, "")),
+        ("malformed", 400, &|number| {
+            text("OPTIONS", number, number, "CSeq: 2 INVITE\r\n")
+        }),
+        ("without a branch that names it", 400, &|number| {
+            text("OPTIONS", number, number, "").replace("Via: ", "Via: x/")
+        }),
+    ];
+    for (name, status, message) in rows {
+        let mut scene = Scene::registered(13);
+        let burst = usize::try_from(scene.world.node.settings().limits.source.burst).expect("a number");
+        scene.world.wire = Some(Vec::new());
+        if status == 482 {
+            // A call that waits for the answer of the store.
+            scene.world.store_delay = 30 * SECOND;
+            let proof = ordinary("alice.phone", true);
+            let line = proof
+                .lines()
+                .find(|line| line.starts_with("Authorization"))
+                .expect("a proof");
+            let line = line.replace("Authorization", "Proxy-Authorization");
+            scene
+                .world
+                .inject(address(67, 5060), text("INVITE", 99_999, 0, &format!("{line}\r\n")));
+            scene.world.run(Duration::from_millis(10));
+        }
+        // Each endpoint counts for itself.
+        let endpoints = scene.world.node.len();
+        for number in 0..3 * burst * endpoints {
+            scene.world.inject(address(66, 5060), message(number));
+        }
+        scene.world.run(Duration::from_millis(100));
+        let wire = scene.world.wire.take().expect("a capture");
+        let expected = format!("SIP/2.0 {status} ");
+        let answers = wire.iter().filter(|(_, to, _)| *to == address(66, 5060));
+        let answers: Vec<_> = answers
+            .map(|(_, _, bytes)| bytes.starts_with(expected.as_bytes()))
+            .collect();
+        assert!(answers.iter().all(|as_expected| *as_expected), "{name}");
+        assert!(
+            (burst..(burst + 50) * endpoints).contains(&answers.len()),
+            "{name}: {}",
+            answers.len()
+        );
+        assert!(scene.world.node.counted(|counters| counters.throttled) > 0, "{name}");
+    }
+}
+
 /// One call must not fill the tables that all calls share.
 #[test]
 fn what_is_said_within_a_call_is_bounded_and_ends_it_all_the_same() {

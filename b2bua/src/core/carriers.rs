@@ -320,6 +320,12 @@ impl Carriers {
         theirs.next().map(|(_, trunk)| trunk)
     }
 
+    /// Whether what comes by this flow comes from a carrier, whatever it says.
+    #[must_use]
+    pub fn is_from_one(&self, settings: &Settings, flow: &Flow) -> bool {
+        (0..settings.trunks.len()).any(|index| self.is_from(settings, index, flow))
+    }
+
     /// Whether what comes by this flow comes from the carrier of this trunk.
     fn is_from(&self, settings: &Settings, index: usize, flow: &Flow) -> bool {
         let trunk = &settings.trunks[index];

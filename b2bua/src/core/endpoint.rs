@@ -58,7 +58,7 @@ use crate::core::settings::Settings;
 use crate::core::share::Share;
 use crate::core::stun;
 use crate::core::transaction::key::MAGIC_COOKIE;
-use crate::core::transaction::{self, ClientId, Failure, Limits, Refusal, ServerId, TransactionId, Transactions};
+use crate::core::transaction::{self, ClientId, Failure, Limits, ServerId, TransactionId, Transactions};
 
 pub use accounts::{Denied, Standing};
 pub use output::{Counters, FetchId, Output, PlaceId, Query};
@@ -310,7 +310,7 @@ impl<E: Entropy> Endpoint<E> {
             }
             Err(fault) => {
                 trace!(kind = ?fault.kind, "malformed message");
-                self.malformed(flow, fault.status, fault.reply_to.as_deref());
+                self.malformed(now, flow, fault.status, fault.reply_to.as_deref());
             }
         }
         self.settle(now);
@@ -321,21 +321,11 @@ impl<E: Entropy> Endpoint<E> {
     pub fn handle_broken(&mut self, now: Now, flow: Flow, head: Bytes) {
         self.allowance = usize::MAX;
         match Message::parse(head) {
-            Ok(Message::Request(request)) => self.malformed(flow, Some(Status::BAD_REQUEST), Some(&request)),
-            Ok(Message::Response(_)) => self.malformed(flow, None, None),
-            Err(fault) => self.malformed(flow, fault.status, fault.reply_to.as_deref()),
+            Ok(Message::Request(request)) => self.malformed(now, flow, Some(Status::BAD_REQUEST), Some(&request)),
+            Ok(Message::Response(_)) => self.malformed(now, flow, None, None),
+            Err(fault) => self.malformed(now, flow, fault.status, fault.reply_to.as_deref()),
         }
         self.settle(now);
-    }
-
-    fn malformed(&mut self, flow: Flow, status: Option<Status>, request: Option<&Request>) {
-        match (status, request) {
-            (Some(status), Some(request)) if request.method != Method::Ack => {
-                self.counters.malformed_answered += 1;
-                self.respond_statelessly(flow, request, status);
-            }
-            _ => self.counters.malformed_dropped += 1,
-        }
     }
 
     /// A connection is closed, or could not be opened: what waits for an answer by it fails, and phones that registered
@@ -587,6 +577,8 @@ impl<E: Entropy> Endpoint<E> {
         match output {
             Tx::Transmit { flow, bytes } => self.outputs.push_back(Output::Transmit { flow, bytes }),
             Tx::Reply { flow, bytes } => self.reply(flow, bytes),
+            Tx::TurnAway { flow, bytes } if self.may_turn_away(now, &flow) => self.reply(flow, bytes),
+            Tx::TurnAway { .. } => {}
             Tx::Request { server, flow, request } => {
                 if let Some(alias) = self.carriers.handle_request(&flow, &request) {
                     for to in self.share.others() {
@@ -595,13 +587,7 @@ impl<E: Entropy> Endpoint<E> {
                 }
                 self.request(now, server, flow, request);
             }
-            Tx::Refused { flow, request, why } => {
-                match why {
-                    Refusal::Full => self.counters.overloaded += 1,
-                    Refusal::Unmatchable(_) => self.counters.unmatchable += 1,
-                }
-                self.respond_statelessly(flow, &request, why.status());
-            }
+            Tx::Refused { flow, request, why } => self.turn_away(now, flow, &request, why),
             Tx::Ack { flow, request, .. } => self.ack(now, flow, &request),
             Tx::Cancelled { invite } => {
                 if let Some(&(call, _)) = self.servers.get(&invite) {

@@ -105,7 +105,7 @@ impl Run {
     fn drain(&mut self) {
         while let Some(output) = self.table.poll_output() {
             let speaks = match output {
-                Output::Transmit { bytes, .. } | Output::Reply { bytes, .. } => {
+                Output::Transmit { bytes, .. } | Output::Reply { bytes, .. } | Output::TurnAway { bytes, .. } => {
                     Message::parse(bytes).unwrap_or_else(|fault| panic!("sent what cannot be read: {fault}"));
                     None
                 }

@@ -309,7 +309,7 @@ impl Phone {
     fn settle(&mut self, now: Instant) {
         while let Some(output) = self.transactions.poll_output() {
             match output {
-                Output::Transmit { flow, bytes } | Output::Reply { flow, bytes } => {
+                Output::Transmit { flow, bytes } | Output::Reply { flow, bytes } | Output::TurnAway { flow, bytes } => {
                     self.out.push_back((flow.remote, bytes));
                 }
                 Output::Request { server, request, .. } => self.asked(now, server, request),

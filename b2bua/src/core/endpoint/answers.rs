@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use cusax_common::core::entropy::Entropy;
 use cusax_common::core::sip::typed::RetryAfter;
-use cusax_common::core::sip::{HeaderName, Request, Response, Status};
+use cusax_common::core::sip::{HeaderName, Method, Request, Response, Status};
 use cusax_common::core::time::Now;
 
 use super::{Endpoint, Output, RETRY_SECONDS, TAG_BYTES, realm, scheme};
 use crate::core::auth::{Authenticator, Header};
 use crate::core::call;
 use crate::core::flow::Flow;
-use crate::core::transaction::ServerId;
+use crate::core::transaction::{Refusal, ServerId};
 
 /// Who is put off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +112,34 @@ impl<E: Entropy> Endpoint<E> {
         let _ = self.transactions.respond(now.instant, server, &response);
     }
 
+    /// Answers what cannot be read, where that can be done and is not too much.
+    pub(super) fn malformed(&mut self, now: Now, flow: Flow, status: Option<Status>, request: Option<&Request>) {
+        match (status, request) {
+            (Some(status), Some(request)) if request.method != Method::Ack && self.may_turn_away(now, &flow) => {
+                self.counters.malformed_answered += 1;
+                self.respond_statelessly(flow, request.response(status), request);
+            }
+            _ => self.counters.malformed_dropped += 1,
+        }
+    }
+
+    /// Answers a request that was given no transaction, unless that is too much.
+    pub(super) fn turn_away(&mut self, now: Now, flow: Flow, request: &Request, why: Refusal) {
+        match why {
+            Refusal::Full => self.counters.overloaded += 1,
+            Refusal::Unmatchable(_) => self.counters.unmatchable += 1,
+        }
+        if self.may_turn_away(now, &flow) {
+            let mut response = request.response(why.status());
+            if why == Refusal::Full {
+                response.headers.put(&RetryAfter::new(RETRY_SECONDS));
+            }
+            self.respond_statelessly(flow, response, request);
+        }
+    }
+
     /// Answers outside any transaction; each copy of the request gets the same tag.
-    pub(super) fn respond_statelessly(&mut self, flow: Flow, request: &Request, status: Status) {
-        let mut response = request.response(status);
+    fn respond_statelessly(&mut self, flow: Flow, mut response: Response, request: &Request) {
         response.set_tag(&self.transactions.tag(request));
         self.transactions.reply(flow, &response);
     }

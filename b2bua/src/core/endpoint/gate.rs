@@ -23,12 +23,7 @@ use crate::core::transaction::ServerId;
 impl<E: Entropy> Endpoint<E> {
     /// Whether a request of somebody who has proved nothing goes on; if not, it is dealt with.
     pub(super) fn admit_source(&mut self, now: Now, server: ServerId, flow: &Flow, request: &Request) -> bool {
-        let limits = self.settings.limits;
-        let admission = self
-            .admission
-            .get_or_insert_with(|| Admission::new(limits, now.instant));
-        let known = self.registrar.has_flow(flow);
-        match admission.judge_source(now.instant, flow.remote.ip(), known) {
+        match self.judge_source(now, flow) {
             Verdict::Pass => return true,
             // Who has a connection has the address, and waits for an answer.
             Verdict::Drop if !flow.transport.reliable() => self.transactions.forget(server),
@@ -36,6 +31,23 @@ impl<E: Entropy> Endpoint<E> {
         }
         self.counters.throttled += 1;
         false
+    }
+
+    /// Whether somebody is answered whose request belongs to nothing and is not carried out: it counts like any other, and
+    /// what is too much gets no answer.
+    pub(super) fn may_turn_away(&mut self, now: Now, flow: &Flow) -> bool {
+        let passes = self.carriers.is_from_one(&self.settings, flow) || self.judge_source(now, flow) == Verdict::Pass;
+        self.counters.throttled += u64::from(!passes);
+        passes
+    }
+
+    fn judge_source(&mut self, now: Now, flow: &Flow) -> Verdict {
+        let limits = self.settings.limits;
+        let admission = self
+            .admission
+            .get_or_insert_with(|| Admission::new(limits, now.instant));
+        let known = self.registrar.has_flow(flow);
+        admission.judge_source(now.instant, flow.remote.ip(), known)
     }
 
     /// The same for what an account has proved to be its own.

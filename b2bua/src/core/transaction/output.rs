@@ -73,6 +73,14 @@ pub enum Output {
         /// One whole message.
         bytes: Bytes,
     },
+    /// The same for a request that nobody has judged: it belongs to nothing, and goes out only if its source may have an
+    /// answer yet.
+    TurnAway {
+        /// Where the request came from.
+        flow: Flow,
+        /// One whole message.
+        bytes: Bytes,
+    },
     /// No final response will come.
     Failed {
         /// The request.

@@ -410,8 +410,7 @@ impl Transactions {
         }
         if !incoming.in_dialog && self.servers.knows(&incoming.request) {
             self.counters.merged += 1;
-            let response = self.tagged(&request, Status::LOOP_DETECTED, None);
-            return self.reply(flow, &response);
+            return self.turn_away(flow, &request, Status::LOOP_DETECTED);
         }
         if !self.has_room() {
             return self.refuse(flow, request, Refusal::Full);
@@ -482,8 +481,7 @@ impl Transactions {
             });
         let Some(cancelled) = cancelled else {
             self.counters.stray_cancels += 1;
-            let response = self.tagged(&request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST, None);
-            return self.reply(flow, &response);
+            return self.turn_away(flow, &request, Status::CALL_OR_TRANSACTION_DOES_NOT_EXIST);
         };
         let id = self.start_server(now, flow, &request, &incoming);
         // The answers to both have the same tag where that is still possible (§9.2).
@@ -803,6 +801,11 @@ impl Transactions {
                 id: TransactionId::Server(id),
             });
         }
+    }
+
+    fn turn_away(&mut self, flow: Flow, request: &Request, status: Status) {
+        let bytes = self.tagged(request, status, None).to_bytes();
+        self.outputs.push_back(Output::TurnAway { flow, bytes });
     }
 
     fn refuse(&mut self, flow: Flow, request: Request, why: Refusal) {

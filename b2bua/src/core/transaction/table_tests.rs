@@ -116,7 +116,7 @@ impl World {
         let ms = (self.now - self.epoch).as_millis() as u64;
         while let Some(output) = self.table.poll_output() {
             let what = match output {
-                Output::Transmit { flow, bytes } | Output::Reply { flow, bytes } => {
+                Output::Transmit { flow, bytes } | Output::Reply { flow, bytes } | Output::TurnAway { flow, bytes } => {
                     let message = Message::parse(bytes).expect("what we send can be read");
                     let what = match &message {
                         Message::Request(request) => format!("send {}", request.method),
