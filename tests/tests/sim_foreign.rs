@@ -98,6 +98,35 @@ fn a_user_calls_a_domain_that_policy_allows_and_is_known_there_by_their_address_
     assert_eq!(scene.world.phone(scene.trunk).heard.len(), 0, "never by a trunk");
 }
 
+/// RFC 5627 §4.4: whose device it is only its own domain can tell. It was taken for one of ours, and was none.
+#[test]
+fn a_device_of_another_domain_is_called_there() {
+    const DEVICE: &str = "sip:zoe@other.example;gr=urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
+    let (mut scene, [first, _]) = scene(13, partners);
+    scene.alice_calls(DEVICE);
+    scene.world.run(3 * SECOND);
+    assert_eq!(scene.stage(scene.alice), &Stage::Up);
+    let invite = scene.world.phone(first).requests(&Method::Invite)[0].clone();
+    assert_eq!(invite.uri.to_string(), DEVICE);
+    scene.world.act(scene.alice, Phone::hang_up);
+    scene.nothing_is_left();
+
+    let mut stage = speaking_with(14, partners);
+    let world = &mut stage.scene.world;
+    world.start();
+    let local = world.address();
+    let first = world.add(Phone::new(address(60, 5060), local, None, 60));
+    publish(
+        &mut stage.scene,
+        "_sip._udp.other.example",
+        5060,
+        [address(60, 5060).ip(); 2],
+    );
+    stage.alice_refers(&format!("<{DEVICE}>"));
+    stage.alice_hears(SECOND);
+    assert_eq!(stage.scene.world.phone(first).requests(&Method::Invite).len(), 1);
+}
+
 #[test]
 fn what_policy_does_not_allow_is_refused_before_dns_is_asked() {
     let any = || Foreign {

@@ -55,12 +55,12 @@ impl<E: Entropy> Endpoint<E> {
             self.counters.forbidden += 1;
             return self.respond(now, server, request.response(Status::FORBIDDEN));
         }
-        let (dialled, device) = match (dialled, self.registrar.gruu(&uri)) {
-            (Err(reject), _) => return self.undiallable(now, server, &request, &caller, reject),
-            (Ok(_), Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
+        let (dialled, device) = match (self.gruu_of(&uri, &dialled), dialled) {
+            (_, Err(reject)) => return self.undiallable(now, server, &request, &caller, reject),
+            (Some(Ok(Gruu { aor, device })), Ok(_)) => (Dialled::Name(aor), Some(device)),
             // Nobody of that name.
-            (Ok(_), Some(Err(NotOurs))) => return self.respond(now, server, request.response(Status::NOT_FOUND)),
-            (Ok(dialled), None) => (dialled, None),
+            (Some(Err(NotOurs)), Ok(_)) => return self.respond(now, server, request.response(Status::NOT_FOUND)),
+            (None, Ok(dialled)) => (dialled, None),
         };
         let dialling = Dialling { dialled, device, depth };
         if let Dialled::Foreign(_) = &dialling.dialled
@@ -99,6 +99,12 @@ impl<E: Entropy> Endpoint<E> {
         if let Some(jid) = caller.user() {
             self.count_call(jid.clone(), more);
         }
+    }
+
+    /// The device of ours that was dialled; whatever others call theirs is theirs to know (RFC 5627 §4.4).
+    pub(super) fn gruu_of(&self, uri: &Uri, dialled: &Result<Dialled, Reject>) -> Option<Result<Gruu, NotOurs>> {
+        let is_foreign = matches!(dialled, Ok(Dialled::Foreign(_)));
+        (!is_foreign).then(|| self.registrar.gruu(uri)).flatten()
     }
 
     /// How many calls there may be before such a one.

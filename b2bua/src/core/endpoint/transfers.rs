@@ -94,15 +94,15 @@ impl<E: Entropy> Endpoint<E> {
             self.counters.throttled += 1;
             return self.refuse_referral(now, from, Status::FORBIDDEN);
         }
-        let (dialled, device) = match (dialled, self.registrar.gruu(&uri)) {
-            (Err(reject), _) => {
+        let (dialled, device) = match (self.gruu_of(&uri, &dialled), dialled) {
+            (_, Err(reject)) => {
                 debug!(%reject, "target of a transfer refused");
                 let status = Status::new(reject.status()).unwrap_or(Status::ADDRESS_INCOMPLETE);
                 return self.refuse_referral(now, from, status);
             }
-            (Ok(_), Some(Ok(Gruu { aor, device }))) => (Dialled::Name(aor), Some(device)),
-            (Ok(_), Some(Err(NotOurs))) => return self.refuse_referral(now, from, Status::NOT_FOUND),
-            (Ok(dialled), None) => (dialled, None),
+            (Some(Ok(Gruu { aor, device })), Ok(_)) => (Dialled::Name(aor), Some(device)),
+            (Some(Err(NotOurs)), Ok(_)) => return self.refuse_referral(now, from, Status::NOT_FOUND),
+            (None, Ok(dialled)) => (dialled, None),
         };
         referral.secure |= matches!(&uri, Uri::Sip(uri) if uri.secure);
         if referral.secure && !referral.flow.transport.is_secure() {

@@ -94,8 +94,8 @@ pub fn dial(uri: &str, plan: &HomePlan, is_ours: impl Fn(&str, Option<u16>) -> b
     }
 }
 
-/// Reads an address in a domain of others, for a service that calls such. Parameters are left out: they could lead
-/// elsewhere than the domain does (RFC 3261 §19.1.1, `maddr`).
+/// Reads an address in a domain of others, for a service that calls such. Parameters but that of a
+/// GRUU are left out: they could lead elsewhere than the domain does (RFC 3261 §19.1.1, `maddr`).
 ///
 /// # Errors
 /// [`Reject::Relay`] where the host is no name, [`Reject::NoUser`] where there is no user, [`Reject::Password`] and
@@ -108,11 +108,16 @@ pub fn foreign(uri: &SipUri) -> Result<Dialled, Reject> {
         SipUri { host, .. } if host.name().is_none() => Err(Reject::Relay),
         SipUri { .. } => {
             let mut uri = uri.clone();
-            uri.params = Params::default();
+            // Which device it is (RFC 5627 §4.3) belongs to the name; all else says how to get there, which DNS says.
+            let device = uri.params.get(DEVICE).map(|value| Params::new().with(DEVICE, value));
+            uri.params = device.unwrap_or_default();
             Ok(Dialled::Foreign(Box::new(uri)))
         }
     }
 }
+
+/// What marks a GRUU.
+const DEVICE: &str = "gr";
 
 /// Reads what an ENUM lookup (RFC 6116) gave for a number. Only a SIP URI ends the search: a tel URI would be looked up
 /// again, and could go on for ever.

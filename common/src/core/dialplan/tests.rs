@@ -346,6 +346,11 @@ fn addresses_of_others_lose_what_could_lead_elsewhere() {
             "sip:zoe@other.example;maddr=127.0.0.1;transport=tcp;lr",
             Ok("sip:zoe@other.example"),
         ),
+        (
+            "sip:zoe@other.example;maddr=127.0.0.1;gr=urn:x;lr",
+            Ok("sip:zoe@other.example;gr=urn:x"),
+        ),
+        ("sip:zoe@other.example;gr", Ok("sip:zoe@other.example;gr")),
         ("sip:zoe@127.0.0.1", Err(Reject::Relay)),
         ("sip:zoe@[::1]", Err(Reject::Relay)),
         ("sip:other.example", Err(Reject::NoUser)),
