@@ -206,6 +206,26 @@ fn addresses_inside_are_never_sent_to() {
     assert!(scene.world.phone(first).heard.is_empty());
 }
 
+/// The same where the world knows us by another address than the one that we are bound to.
+#[test]
+fn neither_of_our_own_addresses_is_sent_to() {
+    for own in ["192.0.2.1", "192.0.2.60"] {
+        let (mut scene, [first, _]) = scene(15, |settings| {
+            partners(settings);
+            settings.listeners[0].public = address(60, 5060);
+        });
+        let own = own.parse().expect("an address");
+        publish(&mut scene, "_sip._udp.other.example", 5060, [own; 2]);
+        scene.world.wire = Some(Vec::new());
+        scene.alice_calls(ZOE);
+        scene.world.run(3 * SECOND);
+        assert_eq!(scene.stage(scene.alice), &Stage::Over(Some(503)), "{own}");
+        assert!(scene.world.phone(first).heard.is_empty(), "{own}");
+        let (here, wire) = (scene.world.address(), scene.world.wire.take().unwrap_or_default());
+        assert!(wire.iter().all(|(from, to, _)| *from != here || *to != here), "{own}");
+    }
+}
+
 #[test]
 fn while_dns_is_silent_the_caller_waits_in_peace_and_may_give_up() {
     for gives_up in [false, true] {

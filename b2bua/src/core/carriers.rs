@@ -528,9 +528,12 @@ fn way(settings: &Settings, domain: &Domain, candidate: Candidate) -> Option<Flo
 
 /// Whether a server may be there, now that its address is known.
 fn allowed(settings: &Settings, domain: &Domain, address: IpAddr) -> bool {
+    let listeners = settings.listeners.iter();
     let rules = Rules {
         allow_networks: domain.networks.clone(),
-        ours: settings.listeners.iter().map(|listener| listener.public.ip()).collect(),
+        ours: listeners
+            .flat_map(|listener| [listener.public.ip(), listener.local.ip()])
+            .collect(),
     };
     let named = domain.networks.iter().any(|network| network.contains(&address));
     // A carrier inside is one that the operator has named.
