@@ -158,13 +158,20 @@ fn value_of<'a>(message: &'a [u8], short: [u8; 1], long: &[u8]) -> Option<&'a [u
     }
 }
 
-/// The branch of the Via that stands here. Ours is neither folded nor escaped, and one that is changed is nobody's.
+/// The branch of the Via that stands here, read as the parser does: others may write ours as they like, with folds and
+/// blanks, and the name in any case (RFC 3261 §7.3.1). One whose value is changed is nobody's.
 fn branch(via: &[u8]) -> Option<&[u8]> {
-    let line = until(via, |byte| matches!(byte, b'\r' | b'\n' | b','));
-    let at = memchr::memmem::find(line, b"branch=")?;
-    Some(until(&line[at + b"branch=".len()..], |byte| {
-        matches!(byte, b';' | b' ' | b'\t')
-    }))
+    let end = memchr::memchr2_iter(b',', b'\n', via).find(|&at| {
+        let is_fold = matches!(via.get(at + 1), Some(b' ' | b'\t'));
+        via[at] == b',' || !is_fold
+    });
+    let mut params = via[..end.unwrap_or(via.len())].split(|byte| *byte == b';');
+    params.find_map(|param| {
+        let equals = memchr::memchr(b'=', param)?;
+        let (name, value) = param.split_at(equals);
+        let is_it = name.trim_ascii().eq_ignore_ascii_case(b"branch");
+        is_it.then(|| value[1..].trim_ascii())
+    })
 }
 
 /// What stands before the first such byte.
@@ -246,6 +253,9 @@ mod tests {
         let vias = [
             "Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKabc\r\n",
             "v:SIP/2.0/UDP 192.0.2.1;rport=5;branch=z9hG4bKabc;received=192.0.2.2\r\nVia: x;branch=other\r\n",
+            "Via: SIP/2.0/UDP 192.0.2.1;Branch = z9hG4bKabc ;rport\r\n",
+            "Via: SIP/2.0/UDP 192.0.2.1\r\n ;rport;\r\n\tBRANCH=\r\n z9hG4bKabc\r\n ;received=192.0.2.2\r\n",
+            "Via: SIP / 2.0 / UDP 192.0.2.1;xbranch=no;branch=z9hG4bKabc\n",
             "VIA : SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKabc ,SIP/2.0/UDP 192.0.2.9;branch=other\r\n",
         ];
         for via in vias {
