@@ -17,6 +17,9 @@
 //! | INVITE of ours that a 2xx has answered | `accepted` | RFC 6026 §7.2 |
 //!
 //! # Left out
+//! - Answers over UDP to the port that the Via names, where it does not ask for `rport` (§18.2.2, RFC 3581 §4): they go to
+//!   the port that the request came from, as if it did. A NAT lets them pass to no other one, and a forged request cannot
+//!   have them sent to a port where no request can have come from.
 //! - Choice and change of transport by size (§18.1.1): the layer that sends picks the flow.
 
 use std::fmt::Debug;
