@@ -100,8 +100,8 @@ lint:
 # Some loops become endless and eat memory, so both have limits. It builds in copies: a folder shared with them would pass
 # one for another.
 CARGO_MUTANTS := 27.1.0
-MUTATED := $(addprefix b2bua/src/core/,auth.rs $(addprefix transaction/,answer.rs client.rs invite_client.rs \
-  invite_server.rs key.rs mod.rs output.rs remembered.rs server.rs servers.rs table.rs timer.rs)) \
+MUTATED := $(addprefix b2bua/src/core/,auth.rs deadline.rs $(addprefix transaction/,accepted.rs answer.rs client.rs follow_up.rs \
+  invite_client.rs invite_server.rs key.rs mod.rs output.rs remembered.rs row.rs server.rs servers.rs table.rs timer.rs)) \
   $(addprefix common/src/core/sip/,digest.rs frame.rs typed/auth.rs)
 FILE ?= $(MUTATED)
 
