@@ -12,9 +12,9 @@ use cusax_common::core::record::Cause;
 use cusax_common::core::sip::typed::From;
 use cusax_common::core::sip::{HeaderName, Method};
 use cusax_tests::peer::phone::{Manner, Phone, Stage};
-use cusax_tests::sim::hand::{Hand, codes};
+use cusax_tests::sim::hand::{Hand, codes, proof};
 use cusax_tests::sim::stage::{self, speaking_with};
-use cusax_tests::sim::{Actor, SECOND, Scene, address};
+use cusax_tests::sim::{Actor, SECOND, Scene, World, address, scene_of};
 
 const ZOE: &str = "sip:zoe@other.example";
 const TTL: Duration = Duration::from_secs(300);
@@ -300,6 +300,42 @@ fn calls_that_wait_for_dns_are_among_those_that_an_account_may_have() {
     scene.nothing_is_left();
     for (table, left) in scene.world.node.leftovers() {
         assert_eq!(left, 0, "{table}");
+    }
+}
+
+/// By a connection, which is gone while DNS is asked, or while another endpoint is.
+#[test]
+fn whoever_has_gone_before_a_call_begins_leaves_nothing() {
+    for (waits, endpoints) in [("calls that wait for DNS", 1), ("questions to the first endpoint", 3)] {
+        let mut scene = scene_of(endpoints, 16, partners);
+        scene.world.start();
+        let remote = address(70, 5070);
+        scene.world.connect(remote, Transport::Tcp, 0);
+        let mut alice = Hand::new(&mut scene.world, remote, "alice");
+        let plain = alice.invite(ZOE);
+        let challenged = alice.say(&mut scene.world, &plain)[0].response().expect("a challenge");
+        let (name, value) = proof(&challenged, "alice.phone", "alice-secret", "INVITE", ZOE).expect("a proof");
+        let invite = alice.invite(ZOE).and(&name, &value);
+        scene.world.inject(remote, invite.written());
+        let held = |world: &World| {
+            world
+                .node
+                .leftovers()
+                .iter()
+                .any(|(table, left)| *table == waits && *left > 0)
+        };
+        assert!(
+            scene.world.until(SECOND, held),
+            "{waits}: {:?}",
+            scene.world.node.leftovers()
+        );
+        let flow = scene.world.connection(remote).expect("a connection");
+        let now = scene.world.now();
+        scene.world.node.handle_closed(now, flow);
+        scene.world.run(64 * SECOND);
+        for (table, left) in scene.world.node.leftovers() {
+            assert_eq!(left, 0, "{waits}: {table}");
+        }
     }
 }
 

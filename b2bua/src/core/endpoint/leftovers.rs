@@ -14,7 +14,7 @@ impl<E> Endpoint<E> {
     /// they are over. Bindings, carriers and what is remembered for a while on purpose are not among them.
     #[doc(hidden)]
     #[must_use]
-    pub fn leftovers(&self) -> [(&'static str, usize); 20] {
+    pub fn leftovers(&self) -> [(&'static str, usize); 21] {
         let (clients, servers) = self.transactions.live();
         [
             ("client transactions", clients),
@@ -36,6 +36,7 @@ impl<E> Endpoint<E> {
             ("dialogs that have moved", self.moved.len()),
             ("refusals that wait", self.refused.len()),
             ("words of calls", self.letters.len()),
+            ("calls that wait for DNS", self.searching.len()),
             ("transfers that wait for DNS", self.seeking.len()),
             ("users on the phone", self.busy.len()),
             ("users with calls", self.begun.len()),
