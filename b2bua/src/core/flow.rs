@@ -75,11 +75,11 @@ pub struct ListenerId(pub u16);
 /// Several may be at one address, and whoever publishes DNS records may point at anybody's. What one of them has proved
 /// says nothing of another, so each has a connection of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity(u64);
+pub struct Identity([u32; 2]);
 
 impl Identity {
     /// Nobody in particular: the peer has opened the connection, or there are no certificates on it.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self([0; 2]);
 
     /// The carrier of a trunk.
     #[must_use]
@@ -95,8 +95,9 @@ impl Identity {
 
     fn of(kind: &str, name: &str) -> Self {
         let digest = digest(&SHA256, format!("{kind} {name}").as_bytes());
-        let first = digest.as_ref().first_chunk().copied().unwrap_or_default();
-        Self(u64::from_be_bytes(first))
+        let [a, b, c, d, e, f, g, h] = digest.as_ref().first_chunk().copied().unwrap_or_default();
+        // Two halves, since one number would make every flow larger than it must be.
+        Self([[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes))
     }
 }
 
@@ -138,7 +139,8 @@ impl Hash for Flow {
         let (port, listener) = (u64::from(self.remote.port()), u64::from(self.listener.0));
         let place = port << 32 | listener << 8 | self.transport as u64;
         // Somebody may have many names lead to one address.
-        state.write_u64(place ^ self.identity.0);
+        let [high, low] = self.identity.0.map(u64::from);
+        state.write_u64(place ^ (high << 32 | low));
     }
 }
 
