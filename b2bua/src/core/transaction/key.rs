@@ -252,3 +252,22 @@ impl RequestKey {
         Self(number.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a part holds, it is not taken for the end of itself and the next.
+    #[test]
+    fn a_part_does_not_look_like_two() {
+        let before = || Content::new(Kind::Place).text(&[b'x'; 20]);
+        let one = before().text(b"a\0\0\0\0\0\0\0\x01b");
+        for two in [
+            before().text(b"a").text(b"b"),
+            before().text(b"").text(b"ab"),
+            before().text(b"ab").text(b""),
+        ] {
+            assert_ne!(one.0, two.0);
+        }
+    }
+}

@@ -24,9 +24,9 @@ const METHODS: [&str; 8] = [
 #[test]
 fn methods_are_told_apart_at_every_place() {
     let keys = Keys::new(&[7; 16]);
-    for branch in 0..64 {
-        let branch = format!("z9hG4bK{branch}");
-        let requests = METHODS.map(|method| request(method, &branch, "", 1));
+    for number in 1..64 {
+        let branch = format!("z9hG4bK{number}");
+        let requests = METHODS.map(|method| request(method, &branch, "", number));
         let names = requests.each_ref().map(|request| named(&keys, request));
         let clients = requests.each_ref().map(|request| ClientKey::expected(&keys, request));
         for one in 0..METHODS.len() {

@@ -152,3 +152,32 @@ fn what_is_under_way_is_not_pushed_out() {
     office.say(request("OPTIONS", "z9hG4bKp", "", 10).into(), &mut refused);
     assert_eq!((refused.len(), office.table.live()), (1, (0, 2)));
 }
+
+/// What is forgotten for want of room is what would be forgotten next, an acknowledged INVITE or another answer.
+#[test]
+fn what_would_be_forgotten_next_is_forgotten_first() {
+    for (first, second) in [("INVITE", "OPTIONS"), ("OPTIONS", "INVITE")] {
+        let mut world = World::limited(Limits {
+            servers: 2,
+            ..Limits::default()
+        });
+        for (second_later, method) in (0..).zip([first, second]) {
+            world.until(second_later * 1000);
+            let asked = request(method, &format!("z9hG4bK{method}"), "", 1);
+            world.take(udp(), asked.clone());
+            world.respond(&reply(&asked, 200, "b")).unwrap();
+            if method == "INVITE" {
+                world.take(udp(), request("ACK", "z9hG4bKack", "b", 1));
+            }
+        }
+        world.until(2000);
+        world.take(udp(), request("INFO", "z9hG4bKnew", "", 9));
+        world.seen.clear();
+        let copies = world.table.counters().copies;
+        for (method, is_known) in [(second, true), (first, false)] {
+            let known = world.table.knows(&request(method, &format!("z9hG4bK{method}"), "", 1));
+            assert_eq!(known, is_known, "{method} of {first}, {second}");
+        }
+        assert_eq!(world.table.counters().copies, copies);
+    }
+}
